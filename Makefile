@@ -1,0 +1,96 @@
+# Every target does all set-up it needs by itself on a new Debian 12 or Ubuntu machine: system packages (as root,
+# else the command to run is printed), ONNX Runtime, models. What is there already is left alone, so a second run
+# of any target costs seconds. Times are for two cores.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A Rust just installed is not yet on the PATH of the shell that installed it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+SEEDS ?= 100
+DEMO_FLAGS ?= --recogniser shelf-text --burst 240 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
+
+# One package selection, one profile, everywhere: another selection unifies features differently and compiles
+# dependencies a second time.
+CARGO_FLAGS := --release --locked --workspace
+
+# First in each recipe line that calls cargo or runs what cargo built, since both look at CARGO_TARGET_DIR.
+# The file is a site's own: a target directory outside the clone, prebuilt libraries. Without it all is built here.
+ENV := if [ -f ../shared/tools/env.sh ]; then REBOUND_QUIET=1 source ../shared/tools/env.sh; fi;
+REBOUND := "$${CARGO_TARGET_DIR:-target}/release/rebound"
+
+.PHONY: help
+help: ## What can be made (this list)
+	@echo "Rebound: photo recognition in bursts, on three replicas that survive their leader."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: rust
+rust:
+	@command -v cargo >/dev/null || { \
+		echo "Rust is missing: cargo is not on the PATH."; \
+		echo "Install it with rustup (see https://rustup.rs), then run this again:"; \
+		echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default"; \
+		exit 1; } >&2
+
+.PHONY: setup
+setup: rust ## System packages, ONNX Runtime and models; 1 to 2 minutes once, then a second
+	@echo "setup: system packages, ONNX Runtime, models. 1 to 2 minutes the first time, then a second."
+	@bash deploy/setup.sh system
+	@bash deploy/setup.sh runtime
+	@bash deploy/setup.sh models
+
+.PHONY: runtime
+runtime: ## ONNX Runtime's library alone; under a minute once
+	@echo "runtime: fetches ONNX Runtime's library. Under a minute the first time."
+	@bash deploy/setup.sh runtime
+
+.PHONY: models
+models: ## The recognisers' models alone; under a minute once
+	@echo "models: puts the recognisers' models in place. Under a minute the first time."
+	@bash deploy/setup.sh models
+
+.PHONY: build
+build: setup ## The binaries, rebound and rebound-agent; about 10 minutes once, then seconds
+	@echo "build: compiles rebound and rebound-agent. About 10 minutes the first time (about 20 more where RocksDB"
+	@echo "       must be compiled too), then seconds."
+	@$(ENV) cargo build $(CARGO_FLAGS) --bins
+
+.PHONY: demo
+demo: build ## Photos through three servers and their workers, the leader killed midway; under 2 minutes
+	@echo "demo: rebound dev $(DEMO_FLAGS)"
+	@echo "      A burst of shelf photos; the leader and a worker are killed on the way. Under two minutes."
+	@$(ENV) $(REBOUND) dev $(DEMO_FLAGS)
+
+.PHONY: test
+test: build ## All tests, documentation's examples too; about 5 minutes after the first build
+	@echo "test: unit, script, simulation and process tests. About 5 minutes after the first build."
+	@$(ENV) if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run $(CARGO_FLAGS) && cargo test $(CARGO_FLAGS) --doc; \
+	else \
+		cargo test $(CARGO_FLAGS); \
+	fi
+
+.PHONY: lint
+lint: setup ## Format, clippy (warnings are errors), shell syntax; about 3 minutes once, then seconds
+	@echo "lint: cargo fmt, clippy and bash -n. About 3 minutes after a first build, then seconds."
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
+		|| rustup component add rustfmt clippy
+	@for script in .ci/run $$(find . -name '*.sh' -not -path './target/*' -not -path './.*'); do \
+		bash -n "$$script" || exit 1; \
+	done
+	@cargo fmt --all --check
+	@$(ENV) cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+.PHONY: fuzz
+fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; about a second a seed
+	@echo "fuzz: $(SEEDS) seeds of the simulated cluster. About a second each."
+	@$(ENV) $(REBOUND) sim fuzz --seeds $(SEEDS)
+
+.PHONY: clean-data
+clean-data: ## Remove what setup fetched (ONNX Runtime, models, Python); builds stay; a second
+	@echo "clean-data: removes the fetched ONNX Runtime, models and Python environment. The next setup fetches them anew."
+	@rm -rf -- "$${XDG_CACHE_HOME:-$$HOME/.cache}"/rebound/{onnxruntime,python} .cache
+	@rm -f -- agent/recognisers/shelf-text/*.onnx

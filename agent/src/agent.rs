@@ -1,0 +1,356 @@
+//! The agent's loop: hands what happens to the [`machine`](crate::machine) and does what it says.
+
+mod start;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rebound_proto::v1;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::fetch::{self, fetch};
+use crate::link::{Event, Link};
+use crate::machine::{self, Action, Counts, Failure, Input, Machine, NOOP, Now, TaskKey};
+use crate::runner::{self, Execution, Runner};
+use crate::spool::{Spool, SpoolError};
+pub use start::{LOCK_FILE, StartError};
+use start::{lock, start_recognisers};
+
+/// How long the last words may take to reach the server.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Ended fetches and executions that may wait for the loop; beyond, they wait.
+const DONE_WAITING: usize = 64;
+
+/// Runs the agent until it has left. Must be called on a runtime whose thread lives as long as the process.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let begun = Instant::now();
+    let _lock = lock(&config.data_dir)?;
+    let (spool, spooled) = Spool::open(&config.data_dir)?;
+    let runner = start_recognisers(&config).await?;
+    let recognisers = runner.recognisers();
+    let names: Vec<&str> = recognisers.iter().map(|one| one.name.as_str()).collect();
+    info!(
+        name = config.name,
+        slots = config.slots,
+        recognisers = names.join(","),
+        spooled = spooled.len(),
+        ready_ms = begun.elapsed().as_millis() as u64,
+        "the agent is ready"
+    );
+    let machine = Machine::new(
+        machine::Config {
+            name: config.name.clone(),
+            boot_nonce: rand::random(),
+            slots: config.slots,
+            resources: config.resources,
+            pool: config.pool.clone(),
+            recognisers,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            spool_max_results: config.spool_max_results,
+            spool_max_bytes: config.spool_max_bytes,
+        },
+        spooled,
+    );
+    let (done, ended) = mpsc::channel(DONE_WAITING);
+    let link = Link::start(config.servers.clone());
+    let system = |error| StartError::System {
+        what: "signals cannot be caught",
+        error,
+    };
+    let terminate = signal(SignalKind::terminate()).map_err(system)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    let agent = Agent {
+        machine,
+        spool,
+        spool_fails: false,
+        runner,
+        link,
+        outgoing: None,
+        inputs: VecDeque::new(),
+        done,
+        stops: BTreeMap::new(),
+        fetches: BTreeMap::new(),
+        photos: BTreeMap::new(),
+        max_photo_bytes: config.max_photo_bytes,
+        begun,
+        noted: Noted::default(),
+    };
+    agent.live(ended, terminate, interrupt).await;
+    Ok(())
+}
+
+/// A fetch or an execution that ended.
+enum Done {
+    Fetched(TaskKey, Result<PathBuf, Failure>),
+    Finished(TaskKey, Result<Bytes, Failure>),
+}
+
+/// What was last written to the log about the machine.
+#[derive(Default, PartialEq)]
+struct Noted {
+    session: Option<(String, u64)>,
+    welcome: bool,
+    orphaned: bool,
+    counts: Counts,
+}
+
+struct Agent {
+    machine: Machine,
+    spool: Spool,
+    /// The disk did not take the last result.
+    spool_fails: bool,
+    runner: Runner,
+    link: Link,
+    outgoing: Option<mpsc::Sender<v1::AgentMessage>>,
+    /// What the agent found out by itself, for the machine.
+    inputs: VecDeque<Input>,
+    done: mpsc::Sender<Done>,
+    /// Dropping one stops its execution.
+    stops: BTreeMap<TaskKey, oneshot::Sender<()>>,
+    fetches: BTreeMap<TaskKey, AbortHandle>,
+    /// Fetched, not yet started.
+    photos: BTreeMap<TaskKey, PathBuf>,
+    max_photo_bytes: u64,
+    begun: Instant,
+    noted: Noted,
+}
+
+impl Agent {
+    async fn live(mut self, mut ended: mpsc::Receiver<Done>, mut terminate: Signal, mut interrupt: Signal) {
+        while !self.machine.is_finished() {
+            let input = match self.inputs.pop_front() {
+                Some(input) => input,
+                None => self.wait(&mut ended, &mut terminate, &mut interrupt).await,
+            };
+            let now = self.now();
+            for action in self.machine.handle(now, input) {
+                self.act(action);
+            }
+            self.note();
+        }
+        self.say_farewell().await;
+        info!(spooled = self.spool.len(), "the agent ends");
+    }
+
+    async fn wait(
+        &mut self,
+        ended: &mut mpsc::Receiver<Done>,
+        terminate: &mut Signal,
+        interrupt: &mut Signal,
+    ) -> Input {
+        let wake = self
+            .begun
+            .checked_add(Duration::from_micros(self.machine.wake_at()));
+        let alarm = async {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(event) = self.link.next() => match event {
+                Event::Up(outgoing) => {
+                    self.outgoing = Some(outgoing);
+                    Input::Connected
+                }
+                Event::Message(message) => Input::Server(message),
+                Event::Down => {
+                    self.outgoing = None;
+                    Input::Disconnected
+                }
+            },
+            Some(done) = ended.recv() => self.ended(done),
+            _ = terminate.recv() => Input::Leave { why: "SIGTERM".to_string() },
+            _ = interrupt.recv() => Input::Leave { why: "SIGINT".to_string() },
+            () = alarm => Input::Tick,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Now {
+            mono_us: us(self.begun.elapsed()),
+            wall_us: us(wall),
+        }
+    }
+
+    fn ended(&mut self, done: Done) -> Input {
+        match done {
+            Done::Fetched(task, outcome) => {
+                // One that was forgotten in the meantime is not kept.
+                let wanted = self.fetches.remove(&task).is_some();
+                let outcome = outcome.map(|photo| {
+                    if wanted {
+                        self.photos.insert(task, photo);
+                    }
+                });
+                Input::Fetched { task, outcome }
+            }
+            Done::Finished(task, outcome) => {
+                self.stops.remove(&task);
+                Input::Finished { task, outcome }
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(message) => self.send(message),
+            Action::Fetch { task, uri } => self.fetch(task, uri),
+            Action::Start { task, spec, uri, .. } => self.start(task, spec, &uri),
+            Action::Stop { task, .. } => {
+                self.stops.remove(&task);
+            }
+            Action::Forget { task } => {
+                self.photos.remove(&task);
+                if let Some(fetch) = self.fetches.remove(&task) {
+                    fetch.abort();
+                }
+            }
+            Action::Spool(spooled) => {
+                let kept = self.spool.add(&spooled);
+                self.note_spool(kept);
+            }
+            Action::Unspool(keys) => {
+                let kept = self.spool.remove(&keys);
+                self.note_spool(kept);
+            }
+            Action::Disconnect { why } => {
+                warn!(why, "the stream is given up");
+                self.drop_stream();
+            }
+            Action::Exit => {}
+        }
+    }
+
+    fn drop_stream(&mut self) {
+        self.outgoing = None;
+        self.link.give_up();
+    }
+
+    fn send(&mut self, message: v1::AgentMessage) {
+        let Some(outgoing) = &self.outgoing else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = outgoing.try_send(message) {
+            warn!("the server does not take what is said; the stream is given up");
+            self.drop_stream();
+            self.inputs.push_back(Input::Disconnected);
+        }
+        // A closed stream says so by itself.
+    }
+
+    fn fetch(&mut self, task: TaskKey, uri: String) {
+        let done = self.done.clone();
+        let limit = self.max_photo_bytes;
+        let fetching = tokio::spawn(async move {
+            let outcome = fetch(uri, limit).await;
+            // The loop outlives its tasks; if not, nobody asks.
+            let _ = done.send(Done::Fetched(task, outcome)).await;
+        });
+        self.fetches.insert(task, fetching.abort_handle());
+    }
+
+    fn start(&mut self, task: TaskKey, spec: v1::Spec, uri: &str) {
+        if spec.recogniser.split('@').next() == Some(NOOP) {
+            let outcome = Ok(runner::noop(uri));
+            self.inputs.push_back(Input::Finished { task, outcome });
+            return;
+        }
+        let photo = match self.photos.remove(&task).map_or_else(|| fetch::path_of(uri), Ok) {
+            Ok(photo) => photo,
+            Err(failure) => {
+                self.inputs.push_back(Input::Finished {
+                    task,
+                    outcome: Err(failure),
+                });
+                return;
+            }
+        };
+        let (stop, stopped) = oneshot::channel();
+        self.stops.insert(task, stop);
+        let label = format!("{task} trace {}", hex(&self.machine.trace_of(task)));
+        let (runner, done) = (self.runner.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let outcome = runner.execute(Execution { spec, photo, label }, stopped).await;
+            let _ = done.send(Done::Finished(task, outcome)).await;
+        });
+    }
+
+    /// A disk that fails costs nothing but the certainty to report a result after a crash of the agent.
+    fn note_spool(&mut self, kept: Result<(), SpoolError>) {
+        match kept {
+            Ok(()) if self.spool_fails => {
+                self.spool_fails = false;
+                info!("the spool takes results again");
+            }
+            Err(error) if !self.spool_fails => {
+                self.spool_fails = true;
+                error!(%error, "results are kept in memory only; they are lost, and done again, if the agent dies now");
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the log what changed.
+    fn note(&mut self) {
+        let seen = Noted {
+            session: self
+                .machine
+                .session()
+                .map(|(cluster, worker)| (cluster.to_string(), worker)),
+            welcome: self.machine.is_welcome(),
+            orphaned: self.machine.is_orphaned(),
+            counts: self.machine.counts(),
+        };
+        if seen == self.noted {
+            return;
+        }
+        let (cluster, worker) = seen.session.clone().unwrap_or_default();
+        if seen.session != self.noted.session {
+            info!(cluster, worker, spooled = self.machine.spooled(), "a new session");
+        } else if seen.welcome && !self.noted.welcome {
+            info!(
+                cluster,
+                worker,
+                spooled = self.machine.spooled(),
+                "the session goes on"
+            );
+        }
+        if seen.orphaned && !self.noted.orphaned {
+            warn!("no leader was heard for too long: what runs is finished, nothing new is started");
+        }
+        if seen.counts.dropped_results > self.noted.counts.dropped_results {
+            warn!(
+                results = seen.counts.dropped_results,
+                "results of another cluster were dropped"
+            );
+        }
+        if seen.counts.resends > self.noted.counts.resends {
+            warn!("no answers came; all results are sent again");
+        }
+        self.noted = seen;
+    }
+
+    /// Lets the last words out, and waits for the server to end the stream.
+    async fn say_farewell(&mut self) {
+        self.runner.end();
+        if self.outgoing.take().is_none() {
+            return;
+        }
+        let over = async { while !matches!(self.link.next().await, None | Some(Event::Down)) {} };
+        if tokio::time::timeout(FAREWELL_TIMEOUT, over).await.is_err() {
+            info!("the server did not end the stream");
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,397 @@
+//! The stream to the leader: finds it among the servers, keeps one stream, and finds it again.
+//!
+//! One task tries the servers in turn, a server that knows the leader shortens the way. What happens goes to the agent's
+//! loop in order: [`Event::Up`], messages, [`Event::Down`], and again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use prost::Message;
+use rand::Rng;
+use rebound_proto::v1;
+use rebound_proto::v1::agents_client::AgentsClient;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tracing::{debug, info, warn};
+
+/// Longest wait for a connection. Servers are near.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Longest wait for a server to take the stream; it is given more when no server did.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait for a server to take the stream, ever.
+pub const MAX_GREETING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Least time between two attempts, before jitter: at most 20 attempts a second …
+pub const ATTEMPT_SPACING: Duration = Duration::from_millis(50);
+
+/// … and after rounds in which no server had us, this much: with three servers the leader is still found within a
+/// second of being elected.
+pub const MAX_ATTEMPT_SPACING: Duration = Duration::from_millis(250);
+
+/// A connection that does not answer pings for so long is dead.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the connection is pinged.
+pub const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Messages that may wait for the network. The machine keeps fewer under way; a full queue means a stuck stream.
+pub const OUTGOING_MESSAGES: usize = 64;
+
+/// Messages that may wait for the agent's loop; beyond, the network waits.
+pub const INCOMING_MESSAGES: usize = 64;
+
+/// Largest message taken from a server, in bytes.
+pub const MAX_SERVER_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most hints of servers, who leads, that are followed one after another before the round goes on.
+pub const MAX_HINTS_IN_A_ROW: u32 = 2;
+
+/// Most servers of a cluster that are tried.
+pub const MAX_SERVERS: usize = 32;
+
+/// A server's address that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum AddressError {
+    /// Not host:port.
+    #[error("{0:?} is not an address; give host:port, for example 127.0.0.1:7101")]
+    Malformed(String),
+    /// There are no credentials yet, so nothing leaves the machine.
+    #[error("{0:?} is not on this machine; until there are credentials only loopback addresses are taken")]
+    NotLoopback(String),
+}
+
+/// A server's address, checked: `host:port`, with or without `http://`.
+pub fn parse_address(text: &str) -> Result<SocketAddr, AddressError> {
+    let bare = text.trim();
+    let bare = bare.strip_prefix("http://").unwrap_or(bare).trim_end_matches('/');
+    let address = match bare.strip_prefix("localhost:") {
+        Some(port) => port
+            .parse()
+            .ok()
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port))),
+        None => bare.parse::<SocketAddr>().ok(),
+    };
+    match address {
+        Some(address) if is_loopback(address.ip()) => Ok(address),
+        Some(_) => Err(AddressError::NotLoopback(text.to_string())),
+        None if bare
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) =>
+        {
+            Err(AddressError::NotLoopback(text.to_string()))
+        }
+        None => Err(AddressError::Malformed(text.to_string())),
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// What the link tells the agent's loop.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream is open; this is its way out. Dropping it ends the stream.
+    Up(mpsc::Sender<v1::AgentMessage>),
+    /// The server said this.
+    Message(v1::ServerMessage),
+    /// The stream is over.
+    Down,
+}
+
+/// The agent's end of the link.
+pub struct Link {
+    /// What happens, in order.
+    pub events: mpsc::Receiver<Event>,
+    /// Which stream is to end, counted in [`Event::Up`]s.
+    give_up: watch::Sender<u64>,
+    streams: u64,
+}
+
+impl Link {
+    /// Starts looking for the leader. `servers` is not empty.
+    pub fn start(servers: Vec<SocketAddr>) -> Link {
+        let (sender, events) = mpsc::channel(INCOMING_MESSAGES);
+        let (give_up, given_up) = watch::channel(0);
+        let search = Search {
+            servers,
+            at: 0,
+            hint: None,
+            hints: 0,
+            failures: 0,
+        };
+        tokio::spawn(run(search, sender, given_up));
+        Link {
+            events,
+            give_up,
+            streams: 0,
+        }
+    }
+
+    /// The next event; never ends while the link's task lives.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await;
+        if let Some(Event::Up(_)) = event {
+            self.streams += 1;
+        }
+        event
+    }
+
+    /// Ends the present stream; the search goes on.
+    pub fn give_up(&self) {
+        self.give_up.send_replace(self.streams);
+    }
+}
+
+/// Which server to try next, and when.
+struct Search {
+    servers: Vec<SocketAddr>,
+    at: usize,
+    hint: Option<SocketAddr>,
+    /// Hints followed one after another: two servers that name each other must not keep us from the third.
+    hints: u32,
+    failures: u32,
+}
+
+impl Search {
+    fn next(&mut self) -> SocketAddr {
+        if let Some(hint) = self.hint.take() {
+            self.hints += 1;
+            return hint;
+        }
+        self.hints = 0;
+        let server = self.servers[self.at % self.servers.len()];
+        self.at += 1;
+        server
+    }
+
+    /// Jittered; grows with each round that found nobody.
+    fn spacing(&self) -> Duration {
+        let rounds = self.rounds();
+        let spacing = ATTEMPT_SPACING
+            .saturating_mul(1 << rounds.min(4))
+            .min(MAX_ATTEMPT_SPACING);
+        spacing.mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+
+    /// Rounds in which no server took us.
+    fn rounds(&self) -> u32 {
+        self.failures / u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    fn patience(&self) -> Duration {
+        GREETING_TIMEOUT
+            .saturating_mul(1 + self.rounds().min(8))
+            .min(MAX_GREETING_TIMEOUT)
+    }
+
+    fn refused(&mut self, server: SocketAddr, status: &tonic::Status) {
+        let refusal = v1::Refusal::decode(status.details()).unwrap_or_default();
+        if refusal.kind() != v1::refusal::Kind::NotLeader {
+            debug!(%server, code = ?status.code(), message = status.message(), "the server did not keep the stream");
+            return;
+        }
+        match parse_address(&refusal.leader) {
+            Ok(leader) if leader != server && self.hints < MAX_HINTS_IN_A_ROW => self.hint = Some(leader),
+            Err(error @ AddressError::NotLoopback(_)) => {
+                warn!(%server, %error, "the leader it names is not tried")
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watch::Receiver<u64>) {
+    let mut next_attempt = Instant::now();
+    let mut stream = 0;
+    while !events.is_closed() {
+        sleep_until(next_attempt).await;
+        next_attempt = Instant::now() + search.spacing();
+        let server = search.next();
+        let Ok(mut client) = connect(server).await else {
+            search.failures = search.failures.saturating_add(1);
+            continue;
+        };
+        stream += 1;
+        let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES);
+        if events.send(Event::Up(outgoing)).await.is_err() {
+            return;
+        }
+        let heard = tokio::select! {
+            ended = converse(&mut client, search.patience(), messages, &events) => ended,
+            _ = given_up.wait_for(|given_up| *given_up >= stream) => Ended { heard: false, status: None },
+        };
+        search.failures = if heard.heard {
+            0
+        } else {
+            search.failures.saturating_add(1)
+        };
+        if let Some(status) = heard.status {
+            search.refused(server, &status);
+        }
+        if events.send(Event::Down).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How a stream ended.
+struct Ended {
+    /// The server said something on it.
+    heard: bool,
+    status: Option<tonic::Status>,
+}
+
+async fn connect(
+    server: SocketAddr,
+) -> Result<AgentsClient<tonic::transport::Channel>, tonic::transport::Error> {
+    let channel = Endpoint::from_shared(format!("http://{server}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+        .inspect_err(|error| debug!(%server, %error, "no connection"))?;
+    Ok(AgentsClient::new(channel).max_decoding_message_size(MAX_SERVER_MESSAGE_BYTES))
+}
+
+/// Opens the stream and hands on what the server says, until the stream ends.
+async fn converse(
+    client: &mut AgentsClient<tonic::transport::Channel>,
+    patience: Duration,
+    messages: mpsc::Receiver<v1::AgentMessage>,
+    events: &mpsc::Sender<Event>,
+) -> Ended {
+    let mut heard = false;
+    let ended = |heard, status| Ended { heard, status };
+    // The server may wait for our first word before it opens its side.
+    let session = timeout(patience, client.session(ReceiverStream::new(messages))).await;
+    let mut incoming = match session {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) => return ended(heard, Some(status)),
+        Err(_) => return ended(heard, None),
+    };
+    loop {
+        match incoming.next().await {
+            Some(Ok(message)) => {
+                if !heard {
+                    info!("a leader answers");
+                }
+                heard = true;
+                if events.send(Event::Message(message)).await.is_err() {
+                    return ended(heard, None);
+                }
+            }
+            Some(Err(status)) => return ended(heard, Some(status)),
+            None => return ended(heard, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_on_this_machine() {
+        for good in [
+            "127.0.0.1:7101",
+            "http://127.0.0.1:7101",
+            "localhost:7101",
+            "[::1]:7101",
+            " 127.9.9.9:1/ ",
+        ] {
+            assert!(parse_address(good).is_ok(), "{good}");
+        }
+        for elsewhere in [
+            "10.0.0.1:7101",
+            "0.0.0.0:1",
+            "scheduler.example:7101",
+            "http://[2001:db8::1]:1",
+        ] {
+            assert_eq!(
+                parse_address(elsewhere),
+                Err(AddressError::NotLoopback(elsewhere.to_string()))
+            );
+        }
+        for bad in [
+            "",
+            "7101",
+            "127.0.0.1",
+            "localhost:http",
+            "127.0.0.1:99999",
+            ":7101",
+        ] {
+            assert_eq!(parse_address(bad), Err(AddressError::Malformed(bad.to_string())));
+        }
+    }
+
+    fn search(servers: u16) -> Search {
+        let servers = (1..=servers)
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .collect();
+        Search {
+            servers,
+            at: 0,
+            hint: None,
+            hints: 0,
+            failures: 0,
+        }
+    }
+
+    fn not_leader(leader: &str) -> tonic::Status {
+        let refusal = v1::Refusal {
+            kind: v1::refusal::Kind::NotLeader.into(),
+            leader: leader.into(),
+            ..Default::default()
+        };
+        tonic::Status::with_details(
+            tonic::Code::FailedPrecondition,
+            "not leader",
+            refusal.encode_to_vec().into(),
+        )
+    }
+
+    #[test]
+    fn hints_are_followed_but_not_for_ever() {
+        let mut search = search(3);
+        let first = search.next();
+        search.refused(first, &not_leader("127.0.0.1:3"));
+        let hinted = search.next();
+        assert_eq!(hinted.port(), 3);
+        search.refused(hinted, &not_leader("127.0.0.1:1"));
+        let again = search.next();
+        assert_eq!(again.port(), 1);
+        search.refused(again, &not_leader("127.0.0.1:3"));
+        assert_eq!(search.next().port(), 2, "two that name each other are left");
+        search.refused(first, &not_leader("127.0.0.1:1"));
+        assert_eq!(
+            search.next().port(),
+            3,
+            "a server that names itself is not believed"
+        );
+        search.refused(first, &not_leader("10.0.0.1:9"));
+        assert_eq!(search.next().port(), 1);
+    }
+
+    #[test]
+    fn the_rate_of_attempts_is_bounded_and_a_round_of_three_takes_less_than_a_second() {
+        let mut search = search(3);
+        for failures in [0, 1, 10, 1000, u32::MAX] {
+            search.failures = failures;
+            for _ in 0..100 {
+                let spacing = search.spacing();
+                assert!(spacing >= ATTEMPT_SPACING.mul_f64(0.7), "{spacing:?}");
+                assert!(spacing * 3 < Duration::from_secs(1), "{spacing:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The end: hand back what is not started, finish what runs, wait for the answers, go.
+
+use rebound_proto::v1;
+use rebound_proto::v1::agent_message::Body as Say;
+
+use super::limits::{LEAVE_ANSWERS_US, LEAVE_WORK_US};
+use super::session::{Link, say};
+use super::settle::cut;
+use super::work::State;
+use super::{Action, Failure, Machine, Now, TaskKey};
+
+pub(super) struct Leave {
+    why: String,
+    since_us: u64,
+    /// When the last recogniser was done.
+    idle_us: Option<u64>,
+}
+
+impl Machine {
+    pub(super) fn leave(&mut self, now: Now, why: String, out: &mut Vec<Action>) {
+        if self.leave.is_some() {
+            return self.exit(out);
+        }
+        self.leave = Some(Leave {
+            why: cut(why),
+            since_us: now.mono_us,
+            idle_us: None,
+        });
+        self.say_leaving(out);
+    }
+
+    /// Said on each stream while it leaves.
+    pub(super) fn say_leaving(&mut self, out: &mut Vec<Action>) {
+        if self.link == Link::Up
+            && let Some(leave) = &self.leave
+        {
+            out.push(say(Say::Leaving(v1::Leaving {
+                why: leave.why.clone(),
+                empty: false,
+            })));
+        }
+    }
+
+    /// Hands unstarted tasks back, as far as the spool has room.
+    pub(super) fn release_waiting(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Some(leave) = &self.leave else { return };
+        let message = format!("the worker leaves: {}", leave.why);
+        let unstarted = self
+            .work
+            .order
+            .iter()
+            .filter_map(|key| Some((*key, self.work.tasks.get(key)?.state)));
+        let mut unstarted: Vec<(TaskKey, State)> = unstarted
+            .filter(|(_, state)| matches!(state, State::Waiting | State::Fetching | State::Ready))
+            .collect();
+        // Those with a photo have their room already.
+        unstarted.sort_by_key(|(_, state)| *state == State::Waiting);
+        for (key, state) in unstarted {
+            if state == State::Waiting && !self.outbox.has_room_for(self.work.claims() + 1) {
+                break;
+            }
+            if state != State::Waiting {
+                out.push(Action::Forget { task: key });
+            }
+            let failure = Failure::new(v1::Cause::Released, message.clone());
+            self.settle(now, key, now.wall_us, Err(failure), out);
+        }
+    }
+
+    /// The latest time the process may live, once it leaves.
+    pub(super) fn leave_until(&self) -> Option<u64> {
+        let leave = self.leave.as_ref()?;
+        let work = leave.since_us.saturating_add(LEAVE_WORK_US);
+        let answers = leave
+            .idle_us
+            .map_or(u64::MAX, |idle| idle.saturating_add(LEAVE_ANSWERS_US));
+        Some(work.min(answers))
+    }
+
+    /// Goes when nothing is left to do, or the time is up.
+    pub(super) fn end_leaving(&mut self, now: Now, out: &mut Vec<Action>) {
+        let idle = self.running() == 0;
+        let is_up = self.link == Link::Up;
+        let empty = idle && self.outbox.len() == 0 && !self.work.has_waiting();
+        let Some(leave) = self.leave.as_mut() else { return };
+        if idle {
+            leave.idle_us.get_or_insert(now.mono_us);
+        }
+        if empty && is_up {
+            let why = leave.why.clone();
+            out.push(say(Say::Leaving(v1::Leaving { why, empty: true })));
+        }
+        let nobody_to_tell = self.session.is_none() && self.outbox.len() == 0;
+        let late = self.leave_until().is_some_and(|until| now.mono_us >= until);
+        if (empty && (is_up || nobody_to_tell)) || late {
+            self.exit(out);
+        }
+    }
+
+    fn exit(&mut self, out: &mut Vec<Action>) {
+        self.exited = true;
+        out.push(Action::Exit);
+    }
+}

@@ -1,0 +1,243 @@
+//! The stream to the leader: greeting, sessions, desired sets, answers, heartbeats, silence.
+
+use rebound_proto::v1;
+use rebound_proto::v1::agent_message::Body as Say;
+use rebound_proto::v1::server_message::Body as Heard;
+
+use super::limits::{
+    HEARTBEAT_RANGE_US, MAX_CLUSTER_BYTES, MIN_SILENCE_US, ORPHAN_FOR_RANGE_US, PROTOCOL, SILENT_HEARTBEATS,
+};
+use super::{Action, Machine, Now, TaskKey};
+
+/// The stream as the machine sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Down,
+    /// Hello is said, Welcome is awaited.
+    Greeting,
+    Up,
+}
+
+/// A life with a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
+    pub cluster: String,
+    pub worker: u64,
+}
+
+pub(super) fn say(body: Say) -> Action {
+    Action::Send(v1::AgentMessage { body: Some(body) })
+}
+
+impl Machine {
+    pub(super) fn connected(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.link = Link::Greeting;
+        self.stream_us = now.mono_us;
+        self.work.forget_unused_specs();
+        self.outbox.send_again();
+        let session = self.session.clone();
+        out.push(say(Say::Hello(v1::Hello {
+            protocol: PROTOCOL,
+            name: self.config.name.clone(),
+            boot_nonce: self.config.boot_nonce,
+            worker: session.as_ref().map_or(0, |session| session.worker),
+            cluster: session.map_or_else(String::new, |session| session.cluster),
+            slots: self.config.slots,
+            resources: Some(self.config.resources),
+            pool: self.config.pool.clone(),
+            recognisers: self.config.recognisers.clone(),
+            version: self.config.version.clone(),
+        })));
+    }
+
+    pub(super) fn server(&mut self, now: Now, message: v1::ServerMessage, out: &mut Vec<Action>) {
+        if self.link == Link::Down {
+            return;
+        }
+        self.stream_us = now.mono_us;
+        self.heard_us = now.mono_us;
+        match (self.link, message.body) {
+            (Link::Greeting, Some(Heard::Welcome(welcome))) => self.welcome(now, welcome, out),
+            (Link::Greeting, _) => self.give_up("the server spoke before its Welcome", out),
+            (_, Some(Heard::Welcome(_))) => self.give_up("a second Welcome on one stream", out),
+            (_, Some(Heard::Desired(desired))) => self.desired(desired, out),
+            (_, Some(Heard::Answers(answers))) => self.answers(now, answers, out),
+            (_, None) => {}
+        }
+    }
+
+    fn give_up(&mut self, why: impl Into<String>, out: &mut Vec<Action>) {
+        self.link = Link::Down;
+        out.push(Action::Disconnect { why: why.into() });
+    }
+
+    fn welcome(&mut self, now: Now, welcome: v1::Welcome, out: &mut Vec<Action>) {
+        if welcome.cluster.is_empty() || welcome.cluster.len() > MAX_CLUSTER_BYTES {
+            return self.give_up("a Welcome whose cluster id is empty or too long", out);
+        }
+        let same_cluster = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.cluster == welcome.cluster);
+        if same_cluster && welcome.term < self.term {
+            let why = format!("its term {} is over: {} was seen", welcome.term, self.term);
+            return self.give_up(why, out);
+        }
+        self.term = welcome.term;
+        let session = Session {
+            cluster: welcome.cluster,
+            worker: welcome.worker,
+        };
+        if self.session.as_ref() != Some(&session) {
+            self.begin_session(session, out);
+        }
+        self.link = Link::Up;
+        self.orphaned = false;
+        let (shortest, longest) = HEARTBEAT_RANGE_US;
+        self.heartbeat_us = welcome.heartbeat_us.clamp(shortest, longest);
+        let (shortest, longest) = ORPHAN_FOR_RANGE_US;
+        self.orphan_for_us = welcome.orphan_for_us.clamp(shortest, longest);
+        // At once: where the runs stand.
+        self.next_heartbeat_us = now.mono_us;
+        self.say_leaving(out);
+    }
+
+    /// Another worker id or another cluster: the work of the old session is nobody's any more.
+    fn begin_session(&mut self, session: Session, out: &mut Vec<Action>) {
+        self.work.clear(out);
+        self.taken = None;
+        // `given` is a log index: in another cluster the same number names other work.
+        let foreign = self.outbox.keep_only(&session.cluster);
+        if !foreign.is_empty() {
+            self.counts.dropped_results += foreign.len() as u64;
+            out.push(Action::Unspool(foreign));
+        }
+        self.counts.sessions += 1;
+        self.session = Some(session);
+    }
+
+    fn desired(&mut self, desired: v1::Desired, out: &mut Vec<Action>) {
+        if self
+            .session
+            .as_ref()
+            .is_none_or(|session| session.cluster != desired.cluster)
+        {
+            return self.give_up("a desired set of another cluster", out);
+        }
+        let age = (desired.term, desired.generation);
+        if self.taken.is_some_and(|taken| age < taken) {
+            self.counts.desired_refused += 1;
+            return;
+        }
+        let outbox = &self.outbox;
+        match self.work.take(desired, |key| outbox.contains(key), out) {
+            Ok(()) => {
+                self.taken = Some(age);
+                self.term = self.term.max(age.0);
+            }
+            Err(fault) => self.give_up(fault, out),
+        }
+    }
+
+    fn answers(&mut self, now: Now, answers: v1::Answers, out: &mut Vec<Action>) {
+        let mut gone = Vec::new();
+        for answer in answers.answers {
+            let key = TaskKey {
+                job: answer.job,
+                task: answer.task,
+                given: answer.given,
+            };
+            // Any verdict is an answer, also one this version does not know; none is not.
+            if answer.verdict != i32::from(v1::Verdict::Unspecified) && self.outbox.answered(key, now.mono_us)
+            {
+                gone.push(key);
+            }
+        }
+        if !gone.is_empty() {
+            out.push(Action::Unspool(gone));
+        }
+    }
+
+    /// Gives up a silent stream; notes that no leader is heard; sends again what is not answered.
+    pub(super) fn watch(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.link != Link::Down && now.mono_us >= self.silent_at() {
+            self.give_up("the server has been silent for too long", out);
+        }
+        if self.session.is_some() && now.mono_us >= self.orphan_at() {
+            self.orphaned = true;
+        }
+        if self.link == Link::Up && now.mono_us >= self.outbox.resend_at() {
+            self.counts.resends += 1;
+            self.outbox.send_again();
+        }
+    }
+
+    fn silent_at(&self) -> u64 {
+        let silence = self
+            .heartbeat_us
+            .saturating_mul(SILENT_HEARTBEATS)
+            .max(MIN_SILENCE_US);
+        self.stream_us.saturating_add(silence)
+    }
+
+    fn orphan_at(&self) -> u64 {
+        self.heard_us.saturating_add(self.orphan_for_us)
+    }
+
+    pub(super) fn session_wake_at(&self) -> u64 {
+        let mut at = u64::MAX;
+        if self.link != Link::Down {
+            at = at.min(self.silent_at());
+        }
+        if self.link == Link::Up {
+            at = at.min(self.next_heartbeat_us).min(self.outbox.resend_at());
+        }
+        if self.session.is_some() && !self.orphaned {
+            at = at.min(self.orphan_at());
+        }
+        at
+    }
+
+    /// Reports what waits, as far as messages may be under way.
+    pub(super) fn send_results(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.link != Link::Up {
+            return;
+        }
+        while let Some(results) = self.outbox.next_batch(now.mono_us) {
+            let running = self.work.running() as u32;
+            let spooled = self.outbox.len() as u32;
+            out.push(say(Say::Results(v1::Results {
+                results,
+                running,
+                spooled,
+            })));
+        }
+    }
+
+    /// Speaks when it is time, or at once when the spool became full or has room again.
+    pub(super) fn beat(&mut self, now: Now, out: &mut Vec<Action>) {
+        let full = self.is_full();
+        if self.link != Link::Up || (now.mono_us < self.next_heartbeat_us && full == self.said_full) {
+            return;
+        }
+        self.next_heartbeat_us = now.mono_us.saturating_add(self.heartbeat_us);
+        self.said_full = full;
+        let work = &self.work;
+        let cursors = work.runs.iter().map(|run| (run, work.cursor(run)));
+        let started = cursors
+            .filter(|(run, next)| *next > run.first)
+            .map(|(run, next)| v1::Started {
+                job: run.job,
+                first: run.first,
+                given: run.given,
+                next,
+            });
+        out.push(say(Say::Heartbeat(v1::Heartbeat {
+            running: work.running() as u32,
+            spooled: self.outbox.len() as u32,
+            spool_full: full,
+            generation: self.taken.map_or(0, |(_, generation)| generation),
+            started: started.collect(),
+        })));
+    }
+}

@@ -1,0 +1,751 @@
+//! Scripts: what the machine does, step by step, in the words of its log.
+
+use bytes::Bytes;
+use rebound_proto::v1;
+use rebound_proto::v1::agent_message::Body as Said;
+use rebound_proto::v1::server_message::Body as Heard;
+
+use super::limits::{
+    LEAVE_ANSWERS_US, LEAVE_WORK_US, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES,
+};
+use super::{Action, Config, Failure, Input, Machine, Now, Spooled, TaskKey};
+
+pub(super) const SECOND: u64 = 1_000_000;
+
+pub(super) fn config(slots: u32) -> Config {
+    let recogniser = |name: &str, digest| v1::RecogniserRef {
+        name: name.to_string(),
+        digest,
+    };
+    let digest = Bytes::from_static(&[0xab, 0x12, 0x34, 0x56]);
+    Config {
+        name: "machine-1".to_string(),
+        boot_nonce: 7,
+        slots,
+        resources: v1::Resources {
+            milli_cpu: 4000,
+            memory_mib: 4096,
+            gpus: 0,
+        },
+        pool: None,
+        recognisers: vec![recogniser("noop", Bytes::new()), recogniser("shelf", digest)],
+        version: "test".to_string(),
+        spool_max_results: 10_000,
+        spool_max_bytes: 1 << 30,
+    }
+}
+
+pub(super) fn key(job: u64, task: u64, given: u64) -> TaskKey {
+    TaskKey { job, task, given }
+}
+
+pub(super) fn spec(id: u64, recogniser: &str, milli_cpu: u32) -> v1::Spec {
+    let resources = Some(v1::Resources {
+        milli_cpu,
+        memory_mib: 100,
+        gpus: 0,
+    });
+    v1::Spec {
+        id,
+        recogniser: recogniser.to_string(),
+        resources,
+        photo_timeout_us: SECOND,
+    }
+}
+
+pub(super) fn run(job: u64, first: u64, count: u64, given: u64, spec: u64) -> v1::Run {
+    let uris = (first..first + count)
+        .map(|task| format!("file:///{job}/{task}"))
+        .collect();
+    v1::Run {
+        job,
+        first,
+        given,
+        spec,
+        uris,
+        trace_id: Bytes::new(),
+    }
+}
+
+pub(super) fn message(body: Heard) -> Input {
+    Input::Server(v1::ServerMessage { body: Some(body) })
+}
+
+pub(super) fn welcome(cluster: &str, worker: u64, term: u64) -> Input {
+    message(Heard::Welcome(v1::Welcome {
+        cluster: cluster.to_string(),
+        worker,
+        term,
+        heartbeat_us: SECOND,
+        orphan_for_us: 70 * SECOND,
+        now_us: 0,
+    }))
+}
+
+pub(super) fn desired(term: u64, generation: u64, runs: Vec<v1::Run>, specs: Vec<v1::Spec>) -> Input {
+    let cluster = "blue".to_string();
+    message(Heard::Desired(v1::Desired {
+        cluster,
+        term,
+        generation,
+        runs,
+        specs,
+        drain: false,
+    }))
+}
+
+pub(super) fn answer(verdict: v1::Verdict, keys: &[TaskKey]) -> Input {
+    let answers = keys.iter().map(|key| v1::Answer {
+        job: key.job,
+        task: key.task,
+        given: key.given,
+        verdict: verdict.into(),
+    });
+    message(Heard::Answers(v1::Answers {
+        answers: answers.collect(),
+    }))
+}
+
+/// An action in one line.
+pub(super) fn word(action: &Action) -> String {
+    let cause = |result: &v1::AttemptResult| match result.cause() {
+        v1::Cause::Unspecified => "ok".to_string(),
+        cause => format!("{cause:?}").to_lowercase(),
+    };
+    match action {
+        Action::Send(message) => match &message.body {
+            Some(Said::Hello(hello)) => format!("hello {}/{}", hello.cluster, hello.worker),
+            Some(Said::Heartbeat(beat)) => {
+                let cursors = beat
+                    .started
+                    .iter()
+                    .map(|at| format!(" {}@{}<{}", at.job, at.given, at.next));
+                let full = if beat.spool_full { " full" } else { "" };
+                let cursors: String = cursors.collect();
+                format!(
+                    "beat g{} run {} spool {}{full}{cursors}",
+                    beat.generation, beat.running, beat.spooled
+                )
+            }
+            Some(Said::Results(results)) => {
+                let keys: Vec<String> = results
+                    .results
+                    .iter()
+                    .map(|one| TaskKey::of(one).to_string())
+                    .collect();
+                format!("report {}", keys.join(" "))
+            }
+            Some(Said::Leaving(leaving)) => format!("leaving{}", if leaving.empty { " empty" } else { "" }),
+            None => "nothing".to_string(),
+        },
+        Action::Fetch { task, .. } => format!("fetch {task}"),
+        Action::Start { slot, task, .. } => format!("start {task} in {slot}"),
+        Action::Stop { slot, task } => format!("stop {task} in {slot}"),
+        Action::Forget { task } => format!("forget {task}"),
+        Action::Spool(spooled) => format!(
+            "spool {} {}",
+            TaskKey::of(&spooled.result),
+            cause(&spooled.result)
+        ),
+        Action::Unspool(keys) => {
+            let keys: Vec<String> = keys.iter().map(TaskKey::to_string).collect();
+            format!("unspool {}", keys.join(" "))
+        }
+        Action::Disconnect { .. } => "disconnect".to_string(),
+        Action::Exit => "exit".to_string(),
+    }
+}
+
+/// A machine and a clock.
+struct Agent {
+    machine: Machine,
+    now_us: u64,
+}
+
+impl Agent {
+    fn new(slots: u32) -> Agent {
+        Agent::with(config(slots), Vec::new())
+    }
+
+    fn with(config: Config, spooled: Vec<Spooled>) -> Agent {
+        Agent {
+            machine: Machine::new(config, spooled),
+            now_us: SECOND,
+        }
+    }
+
+    /// A machine in session 3 of cluster blue, term 5.
+    fn joined(slots: u32) -> Agent {
+        let mut agent = Agent::new(slots);
+        agent.does(Input::Connected, &["hello /0"]);
+        agent.does(welcome("blue", 3, 5), &["beat g0 run 0 spool 0"]);
+        agent
+    }
+
+    fn input(&mut self, input: Input) -> Vec<String> {
+        let now = Now {
+            mono_us: self.now_us,
+            wall_us: 1_700_000_000_000_000 + self.now_us,
+        };
+        let actions = self.machine.handle(now, input);
+        self.machine.check();
+        actions.iter().map(word).collect()
+    }
+
+    #[track_caller]
+    fn does(&mut self, input: Input, expected: &[&str]) {
+        let text = format!("{input:?}");
+        assert_eq!(
+            self.input(input),
+            expected,
+            "after {}",
+            &text[..text.len().min(200)]
+        );
+    }
+
+    fn fetched(&mut self, task: TaskKey) -> Vec<String> {
+        self.input(Input::Fetched {
+            task,
+            outcome: Ok(()),
+        })
+    }
+
+    fn finished(&mut self, task: TaskKey) -> Vec<String> {
+        self.input(Input::Finished {
+            task,
+            outcome: Ok(Bytes::from_static(b"{}")),
+        })
+    }
+
+    fn pass(&mut self, us: u64) {
+        self.now_us += us;
+    }
+
+    /// The leader keeps in touch for so long; says what the agent did meanwhile.
+    fn calm(&mut self, us: u64) -> Vec<String> {
+        let until = self.now_us + us;
+        let mut seen = Vec::new();
+        while self.now_us < until {
+            self.now_us += SECOND.min(until - self.now_us);
+            seen.extend(self.input(message(Heard::Answers(v1::Answers::default()))));
+        }
+        seen
+    }
+}
+
+#[test]
+fn a_photo_is_fetched_while_the_one_before_is_in_the_recogniser() {
+    let mut agent = Agent::joined(1);
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 3, 9, 2)], vec![spec(2, "shelf", 1000)]),
+        &["fetch 1/0@9"],
+    );
+    assert_eq!(agent.fetched(key(1, 0, 9)), ["start 1/0@9 in 0", "fetch 1/1@9"]);
+    assert_eq!(agent.fetched(key(1, 1, 9)), [""; 0]);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        [
+            "spool 1/0@9 ok",
+            "start 1/1@9 in 0",
+            "fetch 1/2@9",
+            "report 1/0@9"
+        ]
+    );
+    agent.does(answer(v1::Verdict::Recorded, &[key(1, 0, 9)]), &["unspool 1/0@9"]);
+    agent.pass(SECOND);
+    agent.does(Input::Tick, &["beat g10 run 1 spool 0 1@9<2"]);
+}
+
+#[test]
+fn runs_start_in_the_order_given_and_noop_needs_no_fetch() {
+    let mut agent = Agent::joined(3);
+    let runs = vec![run(9, 0, 2, 20, 1), run(4, 6, 2, 21, 1)];
+    let started = ["start 9/0@20 in 0", "start 9/1@20 in 1", "start 4/6@21 in 2"];
+    agent.does(desired(5, 22, runs, vec![spec(1, "noop", 0)]), &started);
+    assert_eq!(
+        agent.finished(key(9, 1, 20)),
+        ["spool 9/1@20 ok", "start 4/7@21 in 1", "report 9/1@20"]
+    );
+}
+
+#[test]
+fn an_older_desired_set_is_refused_and_a_higher_term_wins() {
+    let mut agent = Agent::joined(1);
+    let specs = || vec![spec(1, "noop", 0)];
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 1, 9, 1)], specs()),
+        &["start 1/0@9 in 0"],
+    );
+    agent.does(desired(5, 9, vec![], vec![]), &[]);
+    agent.does(desired(4, 90, vec![], vec![]), &[]);
+    assert_eq!(agent.machine.counts().desired_refused, 2);
+    agent.does(desired(6, 2, vec![], vec![]), &["stop 1/0@9 in 0"]);
+    assert_eq!(
+        agent.machine.running(),
+        1,
+        "the slot is taken until the driver says so"
+    );
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        [""; 0],
+        "what was stopped gives no result"
+    );
+    assert_eq!(agent.machine.running(), 0);
+}
+
+#[test]
+fn what_is_absent_is_stopped_or_forgotten_but_its_result_stays() {
+    let mut agent = Agent::joined(2);
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 4, 9, 2)], vec![spec(2, "shelf", 1000)]),
+        &["fetch 1/0@9", "fetch 1/1@9"],
+    );
+    agent.fetched(key(1, 0, 9));
+    agent.fetched(key(1, 1, 9));
+    agent.fetched(key(1, 2, 9));
+    agent.finished(key(1, 0, 9));
+    // Running: 1, 2. Being fetched: 3.
+    agent.does(
+        desired(5, 11, vec![run(1, 2, 1, 9, 2)], vec![]),
+        &["stop 1/1@9 in 1", "forget 1/3@9"],
+    );
+    assert_eq!(agent.machine.spooled(), 1);
+    agent.does(
+        Input::Fetched {
+            task: key(1, 3, 9),
+            outcome: Ok(()),
+        },
+        &[],
+    );
+}
+
+#[test]
+fn what_has_a_result_is_never_done_again() {
+    let mut agent = Agent::joined(1);
+    let set = || desired(5, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]);
+    agent.does(set(), &["start 1/0@9 in 0"]);
+    agent.finished(key(1, 0, 9));
+    agent.does(set(), &[]);
+    agent.does(answer(v1::Verdict::Recorded, &[key(1, 0, 9)]), &["unspool 1/0@9"]);
+    agent.does(set(), &[]);
+    agent.does(Input::Disconnected, &[]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(welcome("blue", 3, 6), &["beat g10 run 0 spool 0 1@9<1"]);
+    agent.does(
+        desired(6, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]),
+        &[],
+    );
+}
+
+#[test]
+fn results_are_sent_again_on_each_stream_until_they_are_answered() {
+    let mut agent = Agent::joined(2);
+    agent.input(desired(5, 10, vec![run(1, 0, 2, 9, 1)], vec![spec(1, "noop", 0)]));
+    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
+    agent.does(Input::Disconnected, &[]);
+    assert_eq!(agent.finished(key(1, 1, 9)), ["spool 1/1@9 ok"]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(
+        welcome("blue", 3, 5),
+        &["report 1/0@9 1/1@9", "beat g10 run 0 spool 2 1@9<2"],
+    );
+    agent.does(answer(v1::Verdict::Unspecified, &[key(1, 0, 9)]), &[]);
+    agent.does(answer(v1::Verdict::Stale, &[key(1, 0, 9)]), &["unspool 1/0@9"]);
+    agent.does(answer(v1::Verdict::Stale, &[key(1, 0, 9)]), &[]);
+    agent.does(Input::Disconnected, &[]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(
+        welcome("blue", 3, 5),
+        &["report 1/1@9", "beat g10 run 0 spool 1 1@9<2"],
+    );
+}
+
+#[test]
+fn an_answer_that_never_comes_makes_it_ask_again_on_the_same_stream() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(5, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]));
+    agent.finished(key(1, 0, 9));
+    let seen = agent.calm(6 * SECOND);
+    assert_eq!(
+        seen.iter().filter(|word| *word == "report 1/0@9").count(),
+        1,
+        "{seen:?}"
+    );
+    assert_eq!(agent.machine.counts().resends, 1);
+}
+
+#[test]
+fn many_results_go_in_bounded_messages_and_the_next_follow_the_answers() {
+    let count = MAX_BATCH_RESULTS * (MAX_BATCHES_IN_FLIGHT + 1);
+    let result = |task| v1::AttemptResult {
+        job: 1,
+        task,
+        given: 9,
+        ..Default::default()
+    };
+    let spooled = (0..count as u64).map(|task| Spooled {
+        cluster: "blue".to_string(),
+        result: result(task),
+    });
+    let mut agent = Agent::with(config(1), spooled.collect());
+    agent.does(Input::Connected, &["hello /0"]);
+    let reports = |seen: Vec<String>| seen.iter().filter(|word| word.starts_with("report ")).count();
+    assert_eq!(reports(agent.input(welcome("blue", 3, 5))), MAX_BATCHES_IN_FLIGHT);
+    let first: Vec<TaskKey> = (0..MAX_BATCH_RESULTS as u64)
+        .map(|task| key(1, task, 9))
+        .collect();
+    assert_eq!(reports(agent.input(answer(v1::Verdict::Stale, &first[1..]))), 0);
+    assert_eq!(reports(agent.input(answer(v1::Verdict::Stale, &first[..1]))), 1);
+}
+
+#[test]
+fn a_new_session_ends_all_work_but_reports_what_the_same_cluster_gave() {
+    let mut agent = Agent::joined(2);
+    agent.input(desired(5, 10, vec![run(1, 0, 3, 9, 1)], vec![spec(1, "noop", 0)]));
+    agent.finished(key(1, 0, 9));
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(
+        welcome("blue", 4, 5),
+        &[
+            "stop 1/1@9 in 1",
+            "stop 1/2@9 in 0",
+            "report 1/0@9",
+            "beat g0 run 2 spool 1",
+        ],
+    );
+    // A desired set of the new session may have a lower generation.
+    agent.does(desired(5, 1, vec![], vec![]), &[]);
+    assert_eq!(agent.machine.counts().desired_refused, 0);
+}
+
+#[test]
+fn results_of_another_cluster_are_dropped() {
+    let result = v1::AttemptResult {
+        job: 1,
+        task: 0,
+        given: 9,
+        ..Default::default()
+    };
+    let spooled = Spooled {
+        cluster: "green".to_string(),
+        result,
+    };
+    let mut agent = Agent::with(config(1), vec![spooled]);
+    agent.does(Input::Connected, &["hello /0"]);
+    agent.does(welcome("blue", 3, 5), &["unspool 1/0@9", "beat g0 run 0 spool 0"]);
+    // The same numbers mean other work here: it is done.
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]),
+        &["start 1/0@9 in 0"],
+    );
+}
+
+#[test]
+fn a_deposed_leader_is_left() {
+    let mut agent = Agent::joined(1);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(welcome("blue", 3, 4), &["disconnect"]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(welcome("blue", 3, 6), &["beat g0 run 0 spool 0"]);
+}
+
+#[test]
+fn a_server_that_breaks_the_protocol_is_left() {
+    let over = super::limits::MAX_DESIRED_TASKS as u64 + 1;
+    let bad = [
+        welcome("blue", 3, 5),
+        desired(5, 10, vec![run(1, 0, 1, 9, 77)], vec![]),
+        desired(5, 10, vec![run(1, 0, over, 9, 1)], vec![spec(1, "noop", 0)]),
+        desired(
+            5,
+            10,
+            vec![v1::Run {
+                first: u64::MAX,
+                ..run(1, 0, 2, 9, 1)
+            }],
+            vec![spec(1, "noop", 0)],
+        ),
+        message(Heard::Desired(v1::Desired {
+            cluster: "green".to_string(),
+            ..Default::default()
+        })),
+    ];
+    for input in bad {
+        Agent::joined(1).does(input, &["disconnect"]);
+    }
+    let mut agent = Agent::new(1);
+    agent.does(Input::Connected, &["hello /0"]);
+    agent.does(desired(5, 10, vec![], vec![]), &["disconnect"]);
+}
+
+#[test]
+fn a_photo_that_cannot_be_fetched_takes_no_slot() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(
+        5,
+        10,
+        vec![run(1, 0, 2, 9, 2)],
+        vec![spec(2, "shelf", 1000)],
+    ));
+    let gone = Err(Failure::new(v1::Cause::Fetch, "no such file"));
+    agent.does(
+        Input::Fetched {
+            task: key(1, 0, 9),
+            outcome: gone,
+        },
+        &["spool 1/0@9 fetch", "fetch 1/1@9", "report 1/0@9"],
+    );
+}
+
+#[test]
+fn a_recogniser_that_is_not_here_and_a_result_that_is_too_large_are_failures() {
+    let mut agent = Agent::joined(1);
+    agent.does(
+        desired(
+            5,
+            10,
+            vec![run(1, 0, 1, 9, 2)],
+            vec![spec(2, "poetry@00ff", 1000)],
+        ),
+        &["spool 1/0@9 recogniser", "report 1/0@9"],
+    );
+    agent.does(
+        desired(
+            5,
+            10,
+            vec![run(3, 0, 1, 9, 3), run(4, 0, 1, 9, 4)],
+            vec![spec(3, "shelf@ab12", 0), spec(4, "shelf@AB13", 0)],
+        ),
+        &["fetch 3/0@9"],
+    );
+    agent.does(
+        Input::Fetched {
+            task: key(3, 0, 9),
+            outcome: Err(Failure::new(v1::Cause::Fetch, "gone")),
+        },
+        &[
+            "spool 3/0@9 fetch",
+            "spool 4/0@9 recogniser",
+            "report 3/0@9 4/0@9",
+        ],
+    );
+    agent.does(
+        desired(5, 11, vec![run(2, 0, 2, 10, 1)], vec![spec(1, "noop", 0)]),
+        &["start 2/0@10 in 0"],
+    );
+    let at_limit = Bytes::from(vec![b'x'; MAX_RESULT_BYTES]);
+    let over = Bytes::from(vec![b'x'; MAX_RESULT_BYTES + 1]);
+    agent.does(
+        Input::Finished {
+            task: key(2, 0, 10),
+            outcome: Ok(at_limit),
+        },
+        &["spool 2/0@10 ok", "start 2/1@10 in 0", "report 2/0@10"],
+    );
+    agent.does(
+        Input::Finished {
+            task: key(2, 1, 10),
+            outcome: Ok(over),
+        },
+        &["spool 2/1@10 resulttoolarge", "report 2/1@10"],
+    );
+}
+
+#[test]
+fn photos_share_the_machine_as_far_as_its_resources_go() {
+    let mut agent = Agent::joined(4);
+    let specs = vec![
+        spec(1, "noop", 3000),
+        spec(2, "noop", 1000),
+        spec(3, "noop", 9000),
+    ];
+    let runs = vec![
+        run(1, 0, 1, 9, 1),
+        run(2, 0, 1, 9, 2),
+        run(3, 0, 1, 9, 3),
+        run(4, 0, 1, 9, 2),
+    ];
+    // The third is larger than the machine: it runs alone, and nothing overtakes it.
+    agent.does(
+        desired(5, 10, runs, specs),
+        &["start 1/0@9 in 0", "start 2/0@9 in 1"],
+    );
+    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
+    assert_eq!(
+        agent.finished(key(2, 0, 9)),
+        ["spool 2/0@9 ok", "start 3/0@9 in 0", "report 2/0@9"]
+    );
+    assert_eq!(
+        agent.finished(key(3, 0, 9)),
+        ["spool 3/0@9 ok", "start 4/0@9 in 0", "report 3/0@9"]
+    );
+}
+
+#[test]
+fn a_full_spool_takes_no_new_work_until_there_is_room() {
+    let mut agent = Agent::with(
+        Config {
+            spool_max_results: 2,
+            ..config(1)
+        },
+        Vec::new(),
+    );
+    agent.input(Input::Connected);
+    agent.input(welcome("blue", 3, 5));
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 4, 9, 1)], vec![spec(1, "noop", 0)]),
+        &["start 1/0@9 in 0"],
+    );
+    agent.does(Input::Disconnected, &[]);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        ["spool 1/0@9 ok", "start 1/1@9 in 0"]
+    );
+    assert_eq!(agent.finished(key(1, 1, 9)), ["spool 1/1@9 ok"]);
+    agent.input(Input::Connected);
+    agent.does(
+        welcome("blue", 3, 5),
+        &["report 1/0@9 1/1@9", "beat g10 run 0 spool 2 full 1@9<2"],
+    );
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 1, 9)]),
+        &["unspool 1/1@9", "start 1/2@9 in 0"],
+    );
+}
+
+#[test]
+fn an_orphan_finishes_what_runs_and_starts_nothing_new() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(5, 10, vec![run(1, 0, 3, 9, 1)], vec![spec(1, "noop", 0)]));
+    agent.does(Input::Disconnected, &[]);
+    agent.pass(69 * SECOND);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        ["spool 1/0@9 ok", "start 1/1@9 in 0"]
+    );
+    agent.pass(SECOND);
+    agent.does(Input::Tick, &[]);
+    assert!(agent.machine.is_orphaned());
+    assert_eq!(agent.finished(key(1, 1, 9)), ["spool 1/1@9 ok"]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(
+        welcome("blue", 3, 6),
+        &[
+            "start 1/2@9 in 0",
+            "report 1/0@9 1/1@9",
+            "beat g10 run 1 spool 2 1@9<3",
+        ],
+    );
+}
+
+#[test]
+fn a_silent_stream_is_given_up() {
+    let mut agent = Agent::joined(1);
+    agent.pass(3 * SECOND - 1);
+    agent.does(Input::Tick, &["beat g0 run 0 spool 0"]);
+    agent.pass(1);
+    agent.does(Input::Tick, &["disconnect"]);
+    agent.does(Input::Tick, &[]);
+}
+
+#[test]
+fn leaving_hands_back_what_is_not_started_and_ends_when_all_is_answered() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(
+        5,
+        10,
+        vec![run(1, 0, 3, 9, 2)],
+        vec![spec(2, "shelf", 1000)],
+    ));
+    agent.fetched(key(1, 0, 9));
+    agent.does(
+        Input::Leave {
+            why: "SIGTERM".to_string(),
+        },
+        &[
+            "leaving",
+            "forget 1/1@9",
+            "spool 1/1@9 released",
+            "spool 1/2@9 released",
+            "report 1/1@9 1/2@9",
+        ],
+    );
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 1, 9), key(1, 2, 9)]),
+        &["unspool 1/1@9 1/2@9"],
+    );
+    // New work comes back at once.
+    agent.does(
+        desired(5, 11, vec![run(1, 0, 1, 9, 2), run(7, 0, 1, 10, 2)], vec![]),
+        &["spool 7/0@10 released", "report 7/0@10"],
+    );
+    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 0, 9), key(7, 0, 10)]),
+        &["unspool 1/0@9 7/0@10", "leaving empty", "exit"],
+    );
+    assert!(agent.machine.is_finished());
+    agent.does(Input::Tick, &[]);
+}
+
+#[test]
+fn leaving_ends_by_its_deadlines_or_when_asked_twice_and_keeps_the_spool() {
+    let working = || {
+        let mut agent = Agent::joined(1);
+        agent.input(desired(5, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]));
+        agent.does(
+            Input::Leave {
+                why: "notice".to_string(),
+            },
+            &["leaving"],
+        );
+        agent
+    };
+    let mut agent = working();
+    agent.does(
+        Input::Leave {
+            why: "again".to_string(),
+        },
+        &["exit"],
+    );
+
+    let mut agent = working();
+    let seen = agent.calm(LEAVE_WORK_US);
+    assert_eq!(seen.last().map(String::as_str), Some("exit"));
+
+    let mut agent = working();
+    agent.does(Input::Disconnected, &[]);
+    agent.finished(key(1, 0, 9));
+    assert_eq!(agent.machine.wake_at(), agent.now_us + LEAVE_ANSWERS_US);
+    agent.pass(LEAVE_ANSWERS_US);
+    agent.does(Input::Tick, &["exit"]);
+    assert_eq!(agent.machine.spooled(), 1);
+}
+
+#[test]
+fn leaving_before_any_session_ends_at_once() {
+    Agent::new(1).does(
+        Input::Leave {
+            why: "SIGTERM".to_string(),
+        },
+        &["exit"],
+    );
+}
+
+#[test]
+fn specs_of_an_earlier_stream_stay_while_their_work_does() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(
+        5,
+        10,
+        vec![run(1, 0, 2, 9, 1)],
+        vec![spec(1, "noop", 0), spec(2, "noop", 0)],
+    ));
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(welcome("blue", 3, 5), &["beat g10 run 1 spool 0 1@9<1"]);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        ["spool 1/0@9 ok", "start 1/1@9 in 0", "report 1/0@9"]
+    );
+    agent.does(desired(5, 11, vec![run(3, 0, 1, 11, 2)], vec![]), &["disconnect"]);
+}

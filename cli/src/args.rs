@@ -1,0 +1,95 @@
+//! The command line.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::cmd;
+use crate::output::Format;
+
+/// Raft-replicated job scheduler for photo recognition in bursts.
+#[derive(Debug, Parser)]
+#[command(name = "rebound", version = cmd::version::VERSION, after_help = EXITS, max_term_width = 110)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXITS: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 accepted but not placeable now, 4 not found, 5 denied, \
+6 conflict, 7 no leader or unreachable, 8 overloaded, 9 some tasks failed, 124 timeout.\n\
+Settings: options, then the environment, then the file $REBOUND_CONFIG, or ./.rebound.toml, \
+$XDG_CONFIG_HOME/rebound/config.toml, /etc/rebound/config.toml; `rebound config show` tells them.";
+
+/// Options of all commands.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Servers' host:port, separated by commas; one is enough [env: REBOUND_SERVERS] [default: 127.0.0.1:7401]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESSES",
+        help_heading = "Global options"
+    )]
+    pub server: Option<String>,
+    /// How answers are written [env: REBOUND_OUTPUT] [default: table]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
+    pub output: Option<Format>,
+    /// Longest time of one call, over all its tries [env: REBOUND_TIMEOUT] [default: 10s]
+    #[arg(long, global = true, value_name = "DURATION", help_heading = "Global options")]
+    pub timeout: Option<String>,
+    /// No colours [env: NO_COLOR]
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_color: bool,
+    /// Only the essential [env: REBOUND_QUIET]
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// Say on stderr what is tried; twice for more [env: REBOUND_VERBOSE]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one server of a cluster
+    Server(cmd::server::ServerArgs),
+    /// The cluster in a simulated world
+    #[command(subcommand)]
+    Sim(cmd::sim::SimCommand),
+    /// Submit photos: a job specification, a directory, a glob, a list of photos, or - for stdin
+    Submit(cmd::submit::SubmitArgs),
+    /// Jobs: list, show, watch, wait, cancel, results, report
+    #[command(subcommand)]
+    Job(cmd::job::JobCommand),
+    /// Tasks: the photos of a job, one by one
+    #[command(subcommand)]
+    Task(cmd::task::TaskCommand),
+    /// Workers: list, show, drain
+    #[command(subcommand)]
+    Worker(cmd::worker::WorkerCommand),
+    /// The cluster itself: status, ping, accept-clock
+    #[command(subcommand)]
+    Operator(cmd::operator::OperatorCommand),
+    /// Run a worker: the `rebound-agent` beside this program, with its own options
+    Agent(cmd::agent::AgentArgs),
+    /// Sample photos: render, score
+    #[command(subcommand)]
+    Photos(cmd::photos::PhotosCommand),
+    /// This program's settings; a check of a server's configuration
+    #[command(subcommand)]
+    Config(cmd::config::ConfigCommand),
+    /// A completion script for a shell
+    Completion(cmd::completion::CompletionArgs),
+    /// This program's version
+    Version,
+}

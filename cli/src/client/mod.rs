@@ -1,0 +1,320 @@
+//! The cluster as a client sees it: typed calls that find the leader and survive its loss.
+
+mod actor;
+mod call;
+mod error;
+mod route;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rebound_proto::v1::{
+    AcceptClockReply, AcceptClockRequest, AppendReply, AppendRequest, CancelRequest, CloseRequest,
+    DrainWorkerReply, DrainWorkerRequest, GetRequest, Job, JobReply, ListReply, ListRequest, OpenReply,
+    OpenRequest, PingReply, PingRequest, ResultsReply, ResultsRequest, StatusReply, StatusRequest, TaskReply,
+    TaskRequest, WatchRequest, Worker, WorkersRequest, jobs_client::JobsClient,
+    operator_client::OperatorClient,
+};
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+
+use call::{Limits, Repeat, as_us};
+pub use error::ClientError;
+use error::{Refused, refused};
+use route::Route;
+
+use crate::limits::{ANSWER_BYTES_MAX, ATTEMPT_TIMEOUT, STATUS_TIMEOUT};
+
+/// The metadata key that carries the caller's name.
+const ACTOR_KEY: &str = "rebound-actor";
+/// How much later than the server's own limit its answer may arrive.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
+/// The same for a question that a server holds until something changes.
+const WATCH_GRACE: Duration = Duration::from_secs(2);
+
+/// A cluster's client. Clones share connections and what is known of the leader; calls may run side by side.
+#[derive(Clone, Debug)]
+pub struct Client {
+    route: Arc<Route>,
+    actor: MetadataValue<Ascii>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the cluster with these `host:port` addresses. Connects when first asked something. Each call
+    /// takes at most `timeout` over all its tries.
+    pub fn connect(servers: Vec<String>, timeout: Duration) -> Self {
+        Self {
+            route: Arc::new(Route::new(servers)),
+            actor: actor::actor(),
+            timeout,
+        }
+    }
+
+    /// The addresses given.
+    pub fn servers(&self) -> &[String] {
+        self.route.servers()
+    }
+
+    /// Opens a job. Only with an idempotency key is it asked again when the outcome is not known.
+    pub async fn open(&self, request: OpenRequest) -> Result<OpenReply, ClientError> {
+        let repeat = if request.idempotency_key.is_empty() {
+            Repeat::No
+        } else {
+            Repeat::Yes
+        };
+        self.call(
+            repeat,
+            self.limits(),
+            |timeout_us| OpenRequest {
+                timeout_us,
+                ..request.clone()
+            },
+            |c, r| async { jobs(c).open(r).await },
+        )
+        .await
+    }
+
+    /// Adds photos to an open job; `request.offset` makes it safe to ask twice.
+    pub async fn append(&self, request: AppendRequest) -> Result<AppendReply, ClientError> {
+        self.call(
+            Repeat::Yes,
+            self.limits(),
+            |timeout_us| AppendRequest {
+                timeout_us,
+                ..request.clone()
+            },
+            |c, r| async { jobs(c).append(r).await },
+        )
+        .await
+    }
+
+    /// Says that the job has `total` photos and gets no more.
+    pub async fn close(&self, job: u64, total: u64) -> Result<Job, ClientError> {
+        let make = |timeout_us| CloseRequest {
+            timeout_us,
+            job,
+            total,
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).close(r).await
+        })
+        .await
+        .and_then(the_job)
+    }
+
+    /// Ends a job; what is not recorded yet never will be.
+    pub async fn cancel(&self, job: u64) -> Result<Job, ClientError> {
+        let make = |timeout_us| CancelRequest { timeout_us, job };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).cancel(r).await
+        })
+        .await
+        .and_then(the_job)
+    }
+
+    /// A job as it is now.
+    pub async fn get(&self, job: u64) -> Result<Job, ClientError> {
+        let make = |timeout_us| GetRequest { timeout_us, job };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).get(r).await
+        })
+        .await
+        .and_then(the_job)
+    }
+
+    /// The job once it has changed after log index `seen`, or as it is after `poll`.
+    pub async fn watch(&self, job: u64, seen: u64, poll: Duration) -> Result<Job, ClientError> {
+        let make = |limit_us: u64| WatchRequest {
+            timeout_us: limit_us.min(as_us(poll)),
+            job,
+            seen,
+        };
+        let limits = Limits {
+            call: self.timeout + poll,
+            attempt: poll,
+            grace: WATCH_GRACE,
+        };
+        self.call(Repeat::Yes, limits, make, |c, r| async { jobs(c).watch(r).await })
+            .await
+            .and_then(the_job)
+    }
+
+    /// A page of jobs, newest first: those with an id below `before` (0: from the newest).
+    pub async fn list(&self, before: u64, limit: u32) -> Result<ListReply, ClientError> {
+        let make = |timeout_us| ListRequest {
+            timeout_us,
+            before,
+            limit,
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).list(r).await
+        })
+        .await
+    }
+
+    /// A page of recorded results, from task `first` on.
+    pub async fn results(&self, job: u64, first: u64, limit: u32) -> Result<ResultsReply, ClientError> {
+        let make = |timeout_us| ResultsRequest {
+            timeout_us,
+            job,
+            first,
+            limit,
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).results(r).await
+        })
+        .await
+    }
+
+    /// One task of a job.
+    pub async fn task(&self, job: u64, task: u64) -> Result<TaskReply, ClientError> {
+        let make = |timeout_us| TaskRequest {
+            timeout_us,
+            job,
+            task,
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            jobs(c).task(r).await
+        })
+        .await
+    }
+
+    /// Workers that are there, and those that went lately.
+    pub async fn workers(&self) -> Result<Vec<Worker>, ClientError> {
+        let make = |timeout_us| WorkersRequest { timeout_us };
+        let reply = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).workers(r).await
+        });
+        Ok(reply.await?.workers)
+    }
+
+    /// Lets a worker finish what it runs and take nothing new. By id, or by name with id 0.
+    pub async fn drain(&self, worker: u64, name: &str) -> Result<DrainWorkerReply, ClientError> {
+        let make = |timeout_us| DrainWorkerRequest {
+            timeout_us,
+            worker,
+            name: name.to_string(),
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).drain_worker(r).await
+        })
+        .await
+    }
+
+    /// Commits a counter: proof that the cluster takes writes. Not asked again when the outcome is not known.
+    pub async fn ping(&self) -> Result<PingReply, ClientError> {
+        let make = |timeout_us| PingRequest { timeout_us };
+        self.call(Repeat::No, self.limits(), make, |c, r| async {
+            operator(c).ping(r).await
+        })
+        .await
+    }
+
+    /// Lets the cluster's clock follow the leader's wall clock at once. Not asked again when the outcome is not known.
+    pub async fn accept_clock(&self) -> Result<AcceptClockReply, ClientError> {
+        let make = |timeout_us| AcceptClockRequest { timeout_us };
+        self.call(Repeat::No, self.limits(), make, |c, r| async {
+            operator(c).accept_clock(r).await
+        })
+        .await
+    }
+
+    /// What the server at `address` says of itself. One try, at most [`STATUS_TIMEOUT`].
+    pub async fn status_of(&self, address: &str) -> Result<StatusReply, ClientError> {
+        let limit = self.timeout.min(STATUS_TIMEOUT);
+        self.at(address, limit, StatusRequest {}, |c, r| async {
+            operator(c).status(r).await
+        })
+        .await
+    }
+
+    /// As [`Self::ping`], of the server at `address` alone: one try, at most `limit`, no leader followed.
+    pub async fn ping_at(&self, address: &str, limit: Duration) -> Result<PingReply, ClientError> {
+        let request = PingRequest {
+            timeout_us: as_us(limit),
+        };
+        self.at(address, limit, request, |c, r| async {
+            operator(c).ping(r).await
+        })
+        .await
+    }
+
+    async fn at<Q, A, Sent>(
+        &self,
+        address: &str,
+        limit: Duration,
+        request: Q,
+        send: impl Fn(Channel, Request<Q>) -> Sent,
+    ) -> Result<A, ClientError>
+    where
+        Sent: Future<Output = Result<tonic::Response<A>, tonic::Status>>,
+    {
+        let asked = async {
+            let unreachable = |why| ClientError::Unreachable {
+                message: format!("{address} ({why})"),
+            };
+            let channel = self.route.channel(address, limit).await.map_err(unreachable)?;
+            send(channel, self.request(request))
+                .await
+                .map_err(|status| one_try(address, &status))
+        };
+        let answer = tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+            Err(ClientError::Timeout {
+                message: format!("{address} said nothing for {limit:.1?}"),
+            })
+        });
+        if matches!(
+            answer,
+            Err(ClientError::Unknown { .. } | ClientError::Timeout { .. })
+        ) {
+            self.route.drop_channel(address);
+        }
+        answer.map(tonic::Response::into_inner)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            call: self.timeout,
+            attempt: ATTEMPT_TIMEOUT,
+            grace: ANSWER_GRACE,
+        }
+    }
+
+    fn request<Q>(&self, body: Q) -> Request<Q> {
+        let mut request = Request::new(body);
+        request.metadata_mut().insert(ACTOR_KEY, self.actor.clone());
+        request
+    }
+}
+
+fn one_try(address: &str, status: &tonic::Status) -> ClientError {
+    match refused(status) {
+        Refused::Final(error) => error,
+        Refused::NotLeader { message, .. } => ClientError::NoLeader {
+            message: format!("{address}: {message}"),
+        },
+        Refused::Overloaded { retry_after, message } => ClientError::Overloaded { message, retry_after },
+        Refused::Unknown { message } => ClientError::Unknown {
+            message: format!("{address}: {message}"),
+        },
+        Refused::Timeout { message } => ClientError::Timeout {
+            message: format!("{address}: {message}"),
+        },
+    }
+}
+
+fn jobs(channel: Channel) -> JobsClient<Channel> {
+    JobsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+fn operator(channel: Channel) -> OperatorClient<Channel> {
+    OperatorClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+fn the_job(reply: JobReply) -> Result<Job, ClientError> {
+    reply.job.ok_or_else(|| ClientError::Internal {
+        message: "an answer without its job".into(),
+    })
+}

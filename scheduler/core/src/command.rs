@@ -1,0 +1,169 @@
+//! All that is ever in the log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Cause;
+use crate::plan::Plan;
+use crate::state::settings::Settings;
+use crate::types::{Caller, ClusterId, Given, JobId, Pool, Recogniser, Resources, Time, TraceId, WorkerId};
+
+/// Format of [`Entry`] in the log. A replica that meets another one stops.
+pub const ENTRY_VERSION: u16 = 1;
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// [`ENTRY_VERSION`].
+    pub version: u16,
+    /// The leader's stamp.
+    pub at: Time,
+    /// Who asked.
+    pub by: Caller,
+    /// The caller's trace.
+    pub trace: TraceId,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What the log can say. New ones are added at the end only: the encoding is by position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first entry of every cluster.
+    Begin {
+        cluster: ClusterId,
+        cluster_version: u16,
+    },
+    /// Opens a job, perhaps with all its photos.
+    Open(Box<Open>),
+    /// Adds photos to an open job.
+    Append {
+        job: JobId,
+        offset: u64,
+        photos: Vec<Photo>,
+    },
+    /// The job takes no more photos; `total` is how many it has.
+    Close { job: JobId, total: u64 },
+    /// The job was open for too long.
+    CloseExpired { job: JobId },
+    /// Ends the job with what it has.
+    Cancel { job: JobId },
+    /// A worker's session begins; an earlier one of the same name ends.
+    WorkerJoined(Box<Join>),
+    /// A worker's session ended by silence.
+    WorkerLost { worker: WorkerId },
+    /// A worker gets nothing new.
+    WorkerDrain { worker: WorkerId },
+    /// A worker said good-bye.
+    WorkerLeft { worker: WorkerId },
+    /// What the policy decided.
+    Adopt(Plan),
+    /// What a worker reports of its attempts.
+    Ended { worker: WorkerId, results: Vec<Report> },
+    /// Counts: proof that the cluster takes writes.
+    Count,
+    /// Replaces the limits that change outcomes.
+    Settings(Box<Settings>),
+    /// The cluster's clock follows the wall clock at once.
+    AcceptClock { wall: Time },
+}
+
+/// A job to open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// The caller's idempotency key; empty: none.
+    pub key: Vec<u8>,
+    /// Shown to people.
+    pub name: String,
+    /// Sorted by key, each key once.
+    pub labels: Vec<(String, String)>,
+    /// 0..=100, higher first.
+    pub priority: u8,
+    /// When it should be done.
+    pub deadline: Deadline,
+    /// What many jobs share.
+    pub spec: Spec,
+    /// The first photos, or all.
+    pub photos: Vec<Photo>,
+    /// The photos are all here.
+    pub close: bool,
+}
+
+/// A deadline as it was asked for. State holds the instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deadline {
+    /// None.
+    None,
+    /// So many µs after the entry's stamp.
+    In(u64),
+    /// At this instant.
+    At(Time),
+}
+
+impl Deadline {
+    /// The instant, for an entry stamped `at`.
+    pub fn instant(self, at: Time) -> Option<Time> {
+        match self {
+            Deadline::None => None,
+            Deadline::In(us) => Some(Time(at.0.saturating_add(us))),
+            Deadline::At(time) => Some(time),
+        }
+    }
+}
+
+/// What runs a photo, and how: equal ones are kept once for all the jobs of an environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Spec {
+    /// Recogniser's name, perhaps with `@` and the beginning of its digest in hex.
+    pub recogniser: String,
+    /// What one photo needs.
+    pub resources: Resources,
+    /// Longest time of one photo in the recogniser, in µs; 0: the recogniser's own.
+    pub photo_timeout: u64,
+    /// Attempts that may fail; 0: the setting's.
+    pub max_attempts: u32,
+}
+
+/// One photo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Photo {
+    /// Where it is.
+    pub uri: String,
+}
+
+/// A worker that joins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The machine's own name.
+    pub name: String,
+    /// Drawn at each start of the agent.
+    pub nonce: u64,
+    /// Photos it works on at once.
+    pub slots: u32,
+    /// What it has.
+    pub resources: Resources,
+    /// Where it runs, if on EC2.
+    pub pool: Pool,
+    /// What it can run.
+    pub recognisers: Vec<Recogniser>,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// One reported attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The job.
+    pub job: JobId,
+    /// Index of the photo in it.
+    pub task: u64,
+    /// The attempt's fence.
+    pub given: Given,
+    /// None: it succeeded.
+    pub cause: Option<Cause>,
+    /// What the recogniser answered, or why it failed.
+    pub output: bytes::Bytes,
+    /// By the worker's clock.
+    pub started: Time,
+    /// By the worker's clock.
+    pub ended: Time,
+}

@@ -1,0 +1,133 @@
+//! Facts that applying yields: the one source of metrics, explanations, audit and the simulator's checkers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ClusterId, EnvId, Given, Index, JobId, Time, TraceId, WorkerId};
+
+/// A fact, with where and when it became one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The entry that made it a fact.
+    pub index: Index,
+    /// By the cluster's clock.
+    pub at: Time,
+    /// Whose it is; `EnvId(0)` for the cluster's own.
+    pub env: EnvId,
+    /// The job, if it is about one.
+    pub job: Option<JobId>,
+    /// The trace of the entry, or of the job it is about.
+    pub trace: TraceId,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// Why a photo's attempt gave no result. The retry rules go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Cause {
+    /// The photo itself. Never tried again.
+    Input,
+    /// It could not be fetched.
+    Fetch,
+    /// The recogniser's process died while it held the photo.
+    Crashed,
+    /// No answer within the photo's time limit.
+    Timeout,
+    /// The recogniser answered that it failed.
+    Recogniser,
+    /// The result was too large. Never tried again.
+    ResultTooLarge,
+    /// Handed back, not the photo's fault.
+    Released,
+    /// The worker's lease ended, not the photo's fault.
+    WorkerLost,
+}
+
+impl Cause {
+    /// True when the machine is to blame, not the photo or the recogniser: such attempts are counted apart.
+    pub fn is_loss(self) -> bool {
+        matches!(self, Cause::Released | Cause::WorkerLost)
+    }
+
+    /// True when another attempt can only end the same way.
+    pub fn is_final(self) -> bool {
+        matches!(self, Cause::Input | Cause::ResultTooLarge)
+    }
+}
+
+/// The answer to one reported result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It counts: this entry recorded it.
+    Recorded,
+    /// It counted before.
+    AlreadyRecorded,
+    /// Another attempt is or was the current one, or the job has ended.
+    Stale,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The cluster's first entry.
+    Began { cluster: ClusterId },
+    /// A job was opened.
+    JobOpened { name: String },
+    /// Photos were added to a job; `first` is the index of the first of them.
+    TasksQueued { first: u64, count: u64 },
+    /// The job takes no more photos.
+    JobClosed { by_itself: bool },
+    /// All tasks are ended.
+    JobDone { succeeded: u64, failed: u64 },
+    /// The job was cancelled; so many of its tasks had not ended.
+    JobCancelled { unended: u64 },
+    /// Consecutive tasks were given to a worker together.
+    RunGiven {
+        worker: WorkerId,
+        first: u64,
+        count: u64,
+        given: Given,
+    },
+    /// A piece of a plan no longer fitted and was dropped.
+    PieceDropped {
+        worker: WorkerId,
+        first: u64,
+        count: u64,
+        why: &'static str,
+    },
+    /// A result was recorded. `cause` is set when the photo failed for good.
+    Recorded {
+        worker: WorkerId,
+        task: u64,
+        given: Given,
+        cause: Option<Cause>,
+    },
+    /// A result did not count.
+    Refused {
+        worker: WorkerId,
+        task: u64,
+        given: Given,
+        verdict: Verdict,
+    },
+    /// A task went back into the queue.
+    Requeued {
+        worker: WorkerId,
+        task: u64,
+        given: Given,
+        cause: Cause,
+        not_before: Time,
+    },
+    /// A worker's session began.
+    WorkerJoined { worker: WorkerId, name: String },
+    /// A worker's session ended by silence, or because its machine joined again.
+    WorkerLost {
+        worker: WorkerId,
+        tasks: u64,
+        why: String,
+    },
+    /// A worker said good-bye with nothing left to do.
+    WorkerLeft { worker: WorkerId },
+    /// A worker gets nothing new.
+    WorkerDraining { worker: WorkerId },
+    /// The cluster's clock was set forward.
+    ClockAccepted { by: u64 },
+}

@@ -1,0 +1,321 @@
+//! What goes into a replica and what comes out: one call takes all inputs that wait and gives one [`Output`].
+
+use bytes::Bytes;
+
+use crate::command::{Join, Open, Photo, Report};
+use crate::effects::Desired;
+use crate::event::Event;
+use crate::key::Kept;
+use crate::observe::Observation;
+use crate::plan::Plan;
+use crate::reply::{Judged, Refused, Reply};
+use crate::state::State;
+use crate::state::jobs::Job;
+use crate::state::workers::Worker;
+use crate::table::{Change, Digest};
+use crate::types::*;
+
+/// Something that happened outside.
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// A raft message from another replica.
+    Peer(Bytes),
+    /// An order to the store is durable. They come back in order.
+    Persisted(PersistId),
+    /// A question from a client or a joining worker.
+    Client(Box<Question>),
+    /// A worker speaks, on a stream this replica welcomed.
+    Worker { worker: WorkerId, report: WorkerReport },
+    /// What the policy made of the last observation.
+    Planned(Plan),
+    /// A message to this replica was dropped.
+    Unreachable(ReplicaId),
+    /// A snapshot has been sent, or not.
+    SnapshotSent { to: ReplicaId, ok: bool },
+    /// A snapshot has come whole: raft's message and the state built from its checked pairs. If raft takes it, one of
+    /// the next outputs orders its installation; the driver keeps the pairs until then, or until another comes.
+    SnapshotReceived { message: Bytes, state: Box<State> },
+}
+
+/// A question with who asks it.
+pub struct Question {
+    /// Where the answer goes.
+    pub ask: AskId,
+    /// From the listener.
+    pub by: Caller,
+    /// The caller's, or drawn by the listener.
+    pub trace: TraceId,
+    /// µs until it must be answered; 0 takes [`crate::limits::ASK_TIMEOUT`].
+    pub timeout: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What can be asked.
+pub enum Request {
+    /// Opens a job.
+    Open(Box<Open>),
+    /// Adds photos.
+    Append {
+        job: JobId,
+        offset: u64,
+        photos: Vec<Photo>,
+    },
+    /// No more photos.
+    Close { job: JobId, total: u64 },
+    /// Ends a job with what it has.
+    Cancel { job: JobId },
+    /// A worker gets nothing new; by name when the id is 0.
+    Drain { worker: WorkerId, name: String },
+    /// Counts.
+    Count,
+    /// The clock follows the leader's wall clock at once.
+    AcceptClock,
+    /// A read: answered by the leader after a quorum check.
+    Read(Read),
+    /// An agent's first word on a stream, with the session it had, if any.
+    Hello {
+        join: Box<Join>,
+        session: Option<(ClusterId, WorkerId)>,
+    },
+}
+
+/// What can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// One job; answered when it has changed after `seen`, or at the time limit.
+    Job { job: JobId, seen: Index },
+    /// Jobs older than `before`, newest first.
+    Jobs { before: JobId, limit: u32 },
+    /// Results from task `first` on.
+    Results { job: JobId, first: u64, limit: u32 },
+    /// One task.
+    Task { job: JobId, task: u64 },
+    /// All workers.
+    Workers,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkerReport {
+    /// Each second.
+    Heartbeat {
+        running: u32,
+        spooled: u32,
+        spool_full: bool,
+    },
+    /// Attempts that ended.
+    Results {
+        results: Vec<Report>,
+        running: u32,
+        spooled: u32,
+    },
+    /// It ends; `empty`: nothing is left.
+    Leaving { empty: bool },
+}
+
+/// All that a replica wants done, in this order: `send` may go at once; `persist` must be written before anything
+/// that reads the disk; the rest may go when `persist` was handed to the store.
+#[derive(Default)]
+pub struct Output {
+    /// Raft messages that may go now.
+    pub send: Vec<(ReplicaId, Bytes)>,
+    /// What must be written, and the sends that wait for it.
+    pub persist: Option<Persist>,
+    /// Answers.
+    pub replies: Vec<(AskId, Result<Answer, Refused>)>,
+    /// Desired sets; the driver adds the photos' URIs from the disk.
+    pub desired: Vec<(WorkerId, Desired)>,
+    /// Verdicts on reported results.
+    pub verdicts: Vec<(WorkerId, Vec<Judged>)>,
+    /// Streams of workers whose session has ended: they must join again.
+    pub hang_up: Vec<WorkerId>,
+    /// This replica no longer leads: all streams of workers end.
+    pub hang_up_all: bool,
+    /// The policy is asked; `Input::Planned` answers.
+    pub plan: Option<Observation>,
+    /// A snapshot for a follower, of the state as `persist` leaves it.
+    pub snapshots: Vec<SnapshotOrder>,
+    /// What became true.
+    pub events: Vec<Event>,
+}
+
+/// An order to the store: one synced batch of entries and hard state, then one unsynced batch of the rest.
+#[derive(Default)]
+pub struct Persist {
+    /// Comes back in `Input::Persisted`; 0: nothing waits for it.
+    pub id: PersistId,
+    /// The first batch must be durable before `sends_after` go and the order is answered.
+    pub sync: bool,
+    /// Entries of the log, as bytes of raft's own message; they replace whatever is at and after the first of them.
+    pub entries: Vec<(Index, Bytes)>,
+    /// raft's hard state.
+    pub hard_state: Option<Bytes>,
+    /// Raft messages that may go once the first batch is durable.
+    pub sends_after: Vec<(ReplicaId, Bytes)>,
+    /// The received snapshot of this index takes the place of state, kept records and log.
+    pub install: Option<(Index, Term)>,
+    /// Records of state.
+    pub state: Vec<Change>,
+    /// Kept records.
+    pub kept: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The log may be cut: nothing up to this entry, of this term, is needed any more.
+    pub compacted: Option<(Index, Term)>,
+    /// Digests to be noted.
+    pub digests: Vec<(Index, Digest)>,
+}
+
+impl Persist {
+    /// True when there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.hard_state.is_none()
+            && self.install.is_none()
+            && self.state.is_empty()
+            && self.kept.is_empty()
+            && self.compacted.is_none()
+            && self.digests.is_empty()
+    }
+}
+
+/// A snapshot to send.
+pub struct SnapshotOrder {
+    /// Who needs it.
+    pub to: ReplicaId,
+    /// raft's message, to be handed to the receiver's replica with the state.
+    pub message: Bytes,
+    /// The state's index.
+    pub index: Index,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of an applied command; `placeable`: some worker that could run the job is here.
+    Applied { reply: Reply, placeable: bool },
+    /// A job.
+    Job(Box<JobView>),
+    /// Jobs, and `before` of the next page.
+    Jobs { jobs: Vec<JobView>, next: Option<JobId> },
+    /// To be read from the disk by the driver, after `persist`.
+    Fetch(Fetch),
+    /// Workers.
+    Workers(Vec<(WorkerId, Worker, Option<Heard>)>),
+    /// The session is on.
+    Welcome {
+        worker: WorkerId,
+        cluster: ClusterId,
+        term: Term,
+        now: Time,
+    },
+}
+
+/// What is on disk only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// A page of results.
+    Results {
+        env: EnvId,
+        job: JobId,
+        first: u64,
+        limit: u32,
+        tasks: u64,
+    },
+    /// All there is about a task.
+    Task(TaskView),
+}
+
+impl Fetch {
+    /// Tables to be read.
+    pub fn tables(&self) -> &'static [Kept] {
+        match self {
+            Fetch::Results { .. } => &[Kept::Photos, Kept::Results],
+            Fetch::Task(_) => &[Kept::Photos, Kept::Results, Kept::Attempts],
+        }
+    }
+}
+
+/// A job with what its record leaves out.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// The job.
+    pub id: JobId,
+    /// Its environment's name.
+    pub environment: String,
+    /// Its record.
+    pub job: Job,
+    /// What runs its photos.
+    pub spec: crate::command::Spec,
+    /// Why nothing of it runs, if so.
+    pub waiting_for: &'static str,
+}
+
+/// A task as the live state knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// The environment.
+    pub env: EnvId,
+    /// The job.
+    pub job: JobId,
+    /// Its index.
+    pub task: u64,
+    /// waiting, given, succeeded, failed, cancelled.
+    pub state: &'static str,
+    /// While given: the fence and who holds it.
+    pub held: Option<(Given, WorkerId)>,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Attempts lost through machines.
+    pub losses: u32,
+    /// It waits until then.
+    pub not_before: Option<Time>,
+}
+
+/// What a worker last said to this leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The leader's running time at its last word, in µs.
+    pub at: u64,
+    /// µs since.
+    pub ago: u64,
+    /// Photos in recognisers.
+    pub running: u32,
+    /// Results not yet answered.
+    pub spooled: u32,
+    /// It takes no new work.
+    pub full: bool,
+    /// It said that it ends.
+    pub leaving: bool,
+}
+
+/// Where a replica stands, for people.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// leader, follower, candidate.
+    pub role: &'static str,
+    /// It leads and has applied an entry of its own term.
+    pub ready: bool,
+    /// Who leads, as far as it knows.
+    pub leader: Option<ReplicaId>,
+    /// Current term.
+    pub term: Term,
+    /// Committed index.
+    pub committed: Index,
+    /// Applied index.
+    pub applied: Index,
+    /// Last index in the log.
+    pub last: Index,
+    /// First index in the log.
+    pub first: Index,
+    /// Digest at `applied`.
+    pub digest: Digest,
+    /// The cluster's clock.
+    pub now: Time,
+    /// The wall clock less the cluster's, in µs, of a leader.
+    pub clock_off: i64,
+    /// As workers last said.
+    pub running: u64,
+    /// As workers last said.
+    pub spooled: u64,
+}

@@ -1,0 +1,117 @@
+//! Keys of tables as bytes that sort as the keys do.
+
+use crate::types::{EnvId, Index, JobId, SpecId, WorkerId};
+
+/// A key of a table. The bytes of a key sort as the key does, and no two keys share them.
+pub trait Key: Ord + Clone {
+    /// Appends the key.
+    fn put(&self, out: &mut Vec<u8>);
+    /// Takes a key off the front; `None` when the bytes are too short.
+    fn take(from: &mut &[u8]) -> Option<Self>;
+}
+
+macro_rules! int_key {
+    ($($int:ty),*) => {$(
+        impl Key for $int {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                let (head, rest) = from.split_first_chunk()?;
+                *from = rest;
+                Some(<$int>::from_be_bytes(*head))
+            }
+        }
+    )*};
+}
+int_key!(u8, u32, u64, u128);
+
+macro_rules! id_key {
+    ($($id:ident),*) => {$(
+        impl Key for $id {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.0.put(out);
+            }
+            fn take(from: &mut &[u8]) -> Option<Self> {
+                Key::take(from).map($id)
+            }
+        }
+    )*};
+}
+id_key!(EnvId, JobId, SpecId, WorkerId);
+
+impl Key for () {
+    fn put(&self, _: &mut Vec<u8>) {}
+    fn take(_: &mut &[u8]) -> Option<Self> {
+        Some(())
+    }
+}
+
+impl<A: Key, B: Key> Key for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?))
+    }
+}
+
+impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+        self.2.put(out);
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some((A::take(from)?, B::take(from)?, C::take(from)?))
+    }
+}
+
+/// Which kept table a record is in. Kept records are only on disk, are written once, and `apply` never reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kept {
+    /// Photo lists, one record an append: (environment, job, index of its first photo).
+    Photos = 1,
+    /// Recorded results: (environment, job, task).
+    Results = 2,
+    /// Attempts that gave none: (environment, job, task, index of the entry that ended it).
+    Attempts = 3,
+}
+
+/// Key of a photo list.
+pub fn photos_key(env: EnvId, job: JobId, first: u64) -> Vec<u8> {
+    kept_key(Kept::Photos, env, job, first)
+}
+
+/// Key of a result.
+pub fn result_key(env: EnvId, job: JobId, task: u64) -> Vec<u8> {
+    kept_key(Kept::Results, env, job, task)
+}
+
+/// Key of an attempt without result.
+pub fn attempt_key(env: EnvId, job: JobId, task: u64, index: Index) -> Vec<u8> {
+    let mut key = kept_key(Kept::Attempts, env, job, task);
+    index.put(&mut key);
+    key
+}
+
+/// What all keys of a job's kept table begin with.
+pub fn kept_prefix(kept: Kept, env: EnvId, job: JobId) -> Vec<u8> {
+    let mut key = vec![kept as u8];
+    (env, job).put(&mut key);
+    key
+}
+
+/// The task (or first photo) a kept key is about.
+pub fn kept_task(key: &[u8]) -> Option<u64> {
+    let mut rest = key.get(1..)?;
+    <(EnvId, JobId, u64)>::take(&mut rest).map(|(_, _, task)| task)
+}
+
+fn kept_key(kept: Kept, env: EnvId, job: JobId, task: u64) -> Vec<u8> {
+    let mut key = kept_prefix(kept, env, job);
+    task.put(&mut key);
+    key
+}

@@ -1,0 +1,170 @@
+//! What a leader keeps besides the state: made when it is elected, dropped when it steps down. Nothing in here
+//! matters to anybody after that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::io::Heard;
+use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
+use crate::state::State;
+use crate::types::{JobId, Mono, Now, Term, Time, WorkerId};
+
+/// Silence after which a worker gets nothing new, long before its lease ends.
+const QUIET: u64 = 3 * WORKER_HEARTBEAT;
+
+/// The stamp of entries: the last one plus the time passed, drawn gently to the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    last: Time,
+    at: Mono,
+}
+
+impl Clock {
+    /// Goes on from the state's clock; a cluster that has none begins with the wall clock.
+    pub fn new(state_now: Time, now: Now) -> Clock {
+        let last = if state_now == Time(0) { now.wall } else { state_now };
+        Clock { last, at: now.mono }
+    }
+
+    /// The stamp for an entry proposed now.
+    pub fn stamp(&mut self, now: Now) -> Time {
+        let passed = now.mono.0.saturating_sub(self.at.0);
+        let plain = self.last.0.saturating_add(passed);
+        let slew = passed / CLOCK_SLEW_DIVISOR;
+        let behind = now.wall.0.saturating_sub(plain);
+        let ahead = plain.saturating_sub(now.wall.0);
+        let stamp = match () {
+            () if behind > CLOCK_OFF_MAX || ahead > CLOCK_OFF_MAX => plain,
+            () => plain
+                .saturating_add(behind.min(slew))
+                .saturating_sub(ahead.min(slew)),
+        };
+        self.last = Time(stamp.max(self.last.0));
+        self.at = now.mono;
+        self.last
+    }
+
+    /// The wall clock less this one, in µs.
+    pub fn off(&self, now: Now) -> i64 {
+        let plain = self.last.0.saturating_add(now.mono.0.saturating_sub(self.at.0));
+        let off = i128::from(now.wall.0) - i128::from(plain);
+        i64::try_from(off).unwrap_or(if off < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// An entry set the cluster's clock forward.
+    pub fn follow(&mut self, state_now: Time) {
+        self.last = self.last.max(state_now);
+    }
+}
+
+/// Volatile duties.
+pub struct Leader {
+    /// Its term.
+    pub term: Term,
+    /// An entry of its own term is applied: state is as new as any leader's.
+    pub ready: bool,
+    /// Running time when that was.
+    pub ready_at: u64,
+    /// Stamps.
+    pub clock: Clock,
+    /// What workers said to this leader.
+    pub heard: BTreeMap<WorkerId, Heard>,
+    /// `WorkerLost` is on its way.
+    pub losing: BTreeSet<WorkerId>,
+    /// `CloseExpired` is on its way.
+    pub closing: BTreeSet<JobId>,
+    /// `Begin` is on its way.
+    pub beginning: bool,
+    /// A plan is being made, or on its way.
+    pub planning: bool,
+    /// Something changed that a plan may follow.
+    pub plan_wanted: bool,
+}
+
+impl Leader {
+    /// A leader that was just elected.
+    pub fn new(term: Term, state_now: Time, now: Now) -> Leader {
+        Leader {
+            term,
+            ready: false,
+            ready_at: 0,
+            clock: Clock::new(state_now, now),
+            heard: BTreeMap::new(),
+            losing: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            beginning: false,
+            planning: false,
+            plan_wanted: true,
+        }
+    }
+
+    /// A worker spoke; `None` for its session's first word, which says nothing of what it does.
+    pub fn hear(&mut self, worker: WorkerId, elapsed: u64, said: Option<(u32, u32)>) {
+        let heard = self.heard.entry(worker).or_default();
+        heard.at = elapsed;
+        if let Some((running, spooled)) = said {
+            heard.running = running;
+            heard.spooled = spooled;
+        }
+    }
+
+    /// True when a worker may get work: it has spoken to this leader lately and is not full or leaving.
+    pub fn may_take(&self, worker: WorkerId, elapsed: u64) -> bool {
+        self.heard
+            .get(&worker)
+            .is_some_and(|h| !h.full && !h.leaving && elapsed.saturating_sub(h.at) <= QUIET)
+    }
+
+    /// Workers whose lease has ended: a full lease of silence since their last word or this leader's barrier, and
+    /// the grace on top while they have not spoken to this leader at all.
+    pub fn silent(&self, state: &State, elapsed: u64, lease: u64, grace: u64) -> Vec<WorkerId> {
+        let over = |worker: &WorkerId| match self.heard.get(worker) {
+            Some(heard) => elapsed.saturating_sub(heard.at.max(self.ready_at)) > lease,
+            None => elapsed.saturating_sub(self.ready_at) > lease + grace,
+        };
+        let live = state.workers.iter_live().map(|(id, _)| id);
+        live.filter(|id| !self.losing.contains(id) && over(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::SECOND;
+
+    fn now(mono: u64, wall: u64) -> Now {
+        Now {
+            mono: Mono(mono),
+            wall: Time(wall),
+        }
+    }
+
+    #[test]
+    fn stamps_lean_to_the_wall_clock_by_a_twentieth() {
+        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 1_001 * SECOND));
+        // A second behind: ten seconds bring half a second.
+        assert_eq!(
+            clock.stamp(now(10 * SECOND, 1_011 * SECOND)),
+            Time(1_010 * SECOND + SECOND / 2)
+        );
+        // A second ahead of a wall clock that went back.
+        let stamp = clock.stamp(now(20 * SECOND, 1_019 * SECOND));
+        assert_eq!(stamp, Time(1_020 * SECOND));
+    }
+
+    #[test]
+    fn a_far_wall_clock_is_reported_and_not_followed() {
+        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 5_000 * SECOND));
+        assert_eq!(clock.stamp(now(SECOND, 5_001 * SECOND)), Time(1_001 * SECOND));
+        assert_eq!(clock.off(now(SECOND, 5_001 * SECOND)), 4_000 * SECOND as i64);
+        clock.follow(Time(5_001 * SECOND));
+        assert_eq!(clock.off(now(SECOND, 5_001 * SECOND)), 0);
+    }
+
+    #[test]
+    fn stamps_never_go_back() {
+        let mut clock = Clock::new(Time(10), now(0, 0));
+        let first = clock.stamp(now(100, 0));
+        assert!(clock.stamp(now(100, 0)) >= first);
+        assert!(clock.stamp(now(50, 0)) >= first);
+    }
+}

@@ -1,0 +1,20 @@
+//! The pure heart of Rebound: replicated state, the log's commands, the policy, and the replica that ties them to
+//! raft. No clock, no randomness, no I/O, no floating point in state; it cannot fail on input.
+
+pub mod codec;
+pub mod command;
+pub mod effects;
+pub mod event;
+pub mod io;
+pub mod kept;
+pub mod key;
+mod leader;
+pub mod limits;
+pub mod observe;
+pub mod plan;
+pub mod replica;
+pub mod reply;
+pub mod state;
+pub mod table;
+pub mod types;
+pub mod validate;

@@ -1,0 +1,120 @@
+//! Every bound of the core, named. A limit that changes what `apply` answers is a default of
+//! [`crate::state::settings::Settings`], which is in the log; the others are local.
+
+use crate::types::{MILLISECOND, SECOND};
+
+/// Time between two raft ticks, in µs.
+pub const TICK: u64 = 50 * MILLISECOND;
+/// Shortest election timeout, in ticks.
+pub const ELECTION_TICKS_MIN: usize = 10;
+/// Upper end (not reached) of the election window, in ticks.
+pub const ELECTION_TICKS_MAX: usize = 20;
+/// Ticks between two raft heartbeats.
+pub const HEARTBEAT_TICKS: usize = 2;
+
+/// How often a worker speaks, in µs.
+pub const WORKER_HEARTBEAT: u64 = SECOND;
+/// Silence after which a worker is lost, in µs of the leader's own running time.
+pub const WORKER_LEASE: u64 = 10 * SECOND;
+/// Added to the lease while the worker has not yet spoken to this leader, in µs.
+pub const FAILOVER_GRACE: u64 = 60 * SECOND;
+/// Silence of every leader after which an agent starts nothing new, in µs.
+pub const ORPHAN_FOR: u64 = WORKER_LEASE + FAILOVER_GRACE;
+/// An open job closes by itself after so long, in µs.
+pub const OPEN_FOR: u64 = 15 * 60 * SECOND;
+/// How long an idempotency key is remembered, in µs.
+pub const KEY_FOR: u64 = 24 * 3600 * SECOND;
+
+/// Most photos in a job.
+pub const TASKS_PER_JOB_MAX: u64 = 100_000;
+/// Most photos in one append.
+pub const APPEND_PHOTOS_MAX: usize = 2_000;
+/// Most bytes of URIs in one append.
+pub const APPEND_BYTES_MAX: usize = 256 * 1024;
+/// Most appends to one job: 100 000 photos with URIs of the greatest length fit.
+pub const APPENDS_PER_JOB_MAX: u32 = 1_024;
+/// Longest URI, in bytes.
+pub const URI_BYTES_MAX: usize = 1_024;
+/// Longest log entry, in bytes.
+pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest result, in bytes.
+pub const RESULT_BYTES_MAX: usize = 16 * 1024;
+/// Longest failure message kept, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Longest name of a job, environment, actor, worker, recogniser, zone, …, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest idempotency key, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Most labels of a job.
+pub const LABELS_MAX: usize = 16;
+/// Highest priority.
+pub const PRIORITY_MAX: u32 = 100;
+/// Most attempts a spec may ask for.
+pub const ATTEMPTS_MAX: u32 = 10;
+/// Longest time limit of one photo, in µs.
+pub const PHOTO_TIMEOUT_MAX: u64 = 3600 * SECOND;
+/// A deadline is at most so far away, in µs.
+pub const DEADLINE_MAX: u64 = 366 * 24 * 3600 * SECOND;
+
+/// Photos a worker holds for each slot: one in the recogniser, one behind it.
+pub const CREDIT_PER_SLOT: u32 = 2;
+/// Most slots of a worker.
+pub const SLOTS_MAX: u32 = 1_024;
+/// Most recognisers a worker may name.
+pub const RECOGNISERS_PER_WORKER_MAX: usize = 64;
+/// Most workers at once.
+pub const WORKERS_MAX: usize = 10_000;
+/// Workers that have gone and are still shown.
+pub const WORKERS_GONE_KEPT: usize = 1_000;
+/// Most environments.
+pub const ENVIRONMENTS_MAX: usize = 1_000;
+/// Most jobs in a cluster, ended ones included.
+pub const JOBS_MAX: usize = 4_000_000;
+/// Most distinct specs.
+pub const SPECS_MAX: usize = 10_000;
+/// Tasks whose outcomes share one record.
+pub const PAGE_TASKS: u64 = 4_096;
+/// Most results in one report of a worker.
+pub const RESULTS_PER_REPORT_MAX: usize = 1_024;
+
+/// Most runs given by one plan; a plan that stops here says `more`.
+pub const RUNS_PER_PLAN_MAX: usize = 1_024;
+/// Most jobs one observation shows.
+pub const DEMAND_MAX: usize = 4_096;
+
+/// Most bytes proposed in one `handle`: well below what one peer message may carry.
+pub const PROPOSE_BYTES_PER_HANDLE: usize = 2 * 1024 * 1024;
+/// Most bytes waiting to be proposed; beyond, callers are told to come back.
+pub const PROPOSE_BYTES_WAITING: usize = 32 * 1024 * 1024;
+/// Most questions a replica keeps open.
+pub const ASKS_MAX: usize = 65_536;
+/// A question without a time limit of its own gets this one, in µs.
+pub const ASK_TIMEOUT: u64 = 10 * SECOND;
+/// Longest time limit of a question, in µs.
+pub const ASK_TIMEOUT_MAX: u64 = 120 * SECOND;
+/// Jobs in one page of a list.
+pub const LIST_MAX: u32 = 1_000;
+/// Results in one page.
+pub const RESULTS_PAGE_MAX: u32 = 256;
+
+/// raft: bytes of entries in one append message.
+pub const RAFT_MESSAGE_BYTES: u64 = 1024 * 1024;
+/// raft: append messages on their way to one follower.
+pub const RAFT_INFLIGHT_MESSAGES: usize = 64;
+/// raft: bytes proposed and not yet committed; beyond, proposals are refused.
+pub const RAFT_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
+/// raft: bytes of committed entries handed over at once.
+pub const RAFT_COMMITTED_BYTES_PER_READY: u64 = 4 * 1024 * 1024;
+/// Orders to the store under way at once.
+pub const PERSISTS_IN_FLIGHT: usize = 2;
+/// A peer message is at most so long, in bytes.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Entries the log keeps behind the applied index before it is cut.
+pub const LOG_KEEP_ENTRIES: u64 = 100_000;
+/// Digests are noted at every index that divides by this.
+pub const DIGEST_EVERY: u64 = 1_000;
+
+/// The stamp follows the wall clock by at most 1/20 of the time passed.
+pub const CLOCK_SLEW_DIVISOR: u64 = 20;
+/// A wall clock further away than this is reported, not followed, in µs.
+pub const CLOCK_OFF_MAX: u64 = 600 * SECOND;

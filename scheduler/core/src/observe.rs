@@ -1,0 +1,197 @@
+//! All that the policy may see. Its size grows with workers and distinct specs, not with tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::command::Spec;
+use crate::limits::DEMAND_MAX;
+use crate::state::State;
+use crate::state::jobs::QueueKey;
+use crate::state::workers::Standing;
+use crate::types::{Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
+
+/// What is known of the world at one index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// The state seen.
+    pub at: Index,
+    /// The cluster's clock.
+    pub now: Time,
+    /// What each spec named below needs.
+    pub specs: BTreeMap<SpecId, Resources>,
+    /// Tasks that may be given, in order.
+    pub demand: Vec<Demand>,
+    /// Workers that may get some.
+    pub workers: Vec<WorkerView>,
+    /// There is more demand than shown.
+    pub more: bool,
+}
+
+/// Consecutive tasks of one job that may be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The job.
+    pub job: JobId,
+    /// What runs it.
+    pub spec: SpecId,
+    /// First task.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// A worker as the policy sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// The session.
+    pub id: WorkerId,
+    /// Photos it works on at once.
+    pub slots: u32,
+    /// What it has.
+    pub resources: Resources,
+    /// Tasks it holds, by spec, of those specs that are seen.
+    pub held: u32,
+    /// What those tasks need together.
+    pub in_use: Resources,
+    /// Index of the last entry that gave it work.
+    pub last_given: Index,
+    /// Specs it can run.
+    pub can: BTreeSet<SpecId>,
+}
+
+/// True when a spec's recogniser is among a worker's.
+pub fn has_recogniser(recognisers: &[Recogniser], wanted: &str) -> bool {
+    let (name, digest) = wanted.split_once('@').unwrap_or((wanted, ""));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    recognisers
+        .iter()
+        .any(|one| one.name == name && (digest.is_empty() || hex(&one.digest).starts_with(digest)))
+}
+
+/// True when a worker like this could ever run a photo of the spec.
+pub fn could_run(worker: &crate::command::Join, spec: &Spec) -> bool {
+    has_recogniser(&worker.recognisers, &spec.recogniser) && worker.resources.holds(&spec.resources) > 0
+}
+
+/// Looks at the state for those workers that `may_take` work now. At most `room` tasks of each spec are shown,
+/// where `room` is what all these workers could take.
+pub fn observe(
+    state: &State,
+    now: Time,
+    credit_per_slot: u32,
+    may_take: impl Fn(WorkerId) -> bool,
+) -> Observation {
+    let mut seen = Observation {
+        at: state.applied(),
+        now,
+        ..Observation::default()
+    };
+    let specs: Vec<SpecId> = state.jobs.queued_specs().collect();
+    let mut room: BTreeMap<SpecId, u64> = BTreeMap::new();
+    for (id, worker) in state.workers.iter_live() {
+        if worker.standing != Standing::Active || !may_take(id) {
+            continue;
+        }
+        let held = u32::try_from(state.runs.held_by(id)).unwrap_or(u32::MAX);
+        let free = worker
+            .join
+            .slots
+            .saturating_mul(credit_per_slot)
+            .saturating_sub(held);
+        if free == 0 {
+            continue;
+        }
+        let can: BTreeSet<SpecId> = specs
+            .iter()
+            .copied()
+            .filter(|spec| {
+                state
+                    .specs
+                    .get(*spec)
+                    .is_some_and(|spec| could_run(&worker.join, spec))
+            })
+            .collect();
+        for spec in &can {
+            *room.entry(*spec).or_default() += u64::from(free);
+        }
+        seen.workers.push(WorkerView {
+            id,
+            slots: worker.join.slots,
+            resources: worker.join.resources,
+            held,
+            in_use: in_use(state, id),
+            last_given: worker.last_given,
+            can,
+        });
+    }
+    demand(state, &room, &mut seen);
+    seen
+}
+
+/// What the tasks a worker holds need together.
+fn in_use(state: &State, worker: WorkerId) -> Resources {
+    let mut sum = Resources::default();
+    for (key, run) in state.runs.of_worker(worker) {
+        let Some(spec) = state.specs.get(run.spec) else {
+            continue;
+        };
+        let count = u32::try_from(key.last - run.first + 1).unwrap_or(u32::MAX);
+        let need = spec.resources.times(count);
+        sum.milli_cpu = sum.milli_cpu.saturating_add(need.milli_cpu);
+        sum.memory_mib = sum.memory_mib.saturating_add(need.memory_mib);
+        sum.gpus = sum.gpus.saturating_add(need.gpus);
+    }
+    sum
+}
+
+fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
+    let mut found: Vec<(QueueKey, Demand)> = Vec::new();
+    for (spec, room) in room {
+        let mut left = *room;
+        for key in state.jobs.queued(*spec) {
+            if left == 0 || found.len() >= DEMAND_MAX {
+                seen.more = true;
+                break;
+            }
+            left -= pieces(state, key, *spec, left, &mut found);
+        }
+        if let Some(spec_record) = state.specs.get(*spec) {
+            seen.specs.insert(*spec, spec_record.resources);
+        }
+    }
+    found.sort_by_key(|(key, demand)| (*key, demand.first));
+    seen.demand = found.into_iter().map(|(_, demand)| demand).collect();
+}
+
+/// Adds up to `room` tasks of a job: those that wait again first, then those never given. Returns how many.
+fn pieces(state: &State, key: QueueKey, spec: SpecId, room: u64, found: &mut Vec<(QueueKey, Demand)>) -> u64 {
+    let id = key.2;
+    let Some((_, job)) = state.jobs.get(id) else {
+        return 0;
+    };
+    let mut taken = 0;
+    let mut push = |first: u64, count: u64| match found.last_mut() {
+        Some((_, last)) if last.job == id && last.first + last.count == first => last.count += count,
+        _ => found.push((
+            key,
+            Demand {
+                job: id,
+                spec,
+                first,
+                count,
+            },
+        )),
+    };
+    for task in state.retries.due(id) {
+        if taken == room {
+            return taken;
+        }
+        push(task, 1);
+        taken += 1;
+    }
+    let count = (job.tasks - job.fresh).min(room - taken);
+    if count > 0 {
+        push(job.fresh, count);
+        taken += count;
+    }
+    taken
+}

@@ -1,0 +1,82 @@
+//! The policy: what the leader decides, as data. `plan` is one pure function; the live leader, a simulation and a
+//! replay call the same one. See `plan/README.md`.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observe::Observation;
+use crate::types::{Index, JobId, WorkerId};
+
+pub mod place;
+
+/// All that shall happen, each piece with its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The state it was made from.
+    pub at: Index,
+    /// Runs to give.
+    pub assign: Vec<Assign>,
+    /// It stopped at a bound: planning again will find more.
+    pub more: bool,
+}
+
+/// Consecutive tasks of one job for one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assign {
+    /// Who gets them.
+    pub worker: WorkerId,
+    /// The job.
+    pub job: JobId,
+    /// First task.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// Why this worker.
+    pub because: Because,
+}
+
+/// Why a run went where it went: one code with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Because {
+    /// The most recently busy of the workers with a free slot; `rank` of `candidates`, 0 the busiest.
+    FreeSlot { rank: u32, candidates: u32 },
+    /// No slot was free: photos to fetch ahead; `rank` of `candidates`.
+    Ahead { rank: u32, candidates: u32 },
+}
+
+/// What the operator may tune.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Photos a worker holds for each slot.
+    pub credit_per_slot: u32,
+    /// Most runs in one plan.
+    pub runs_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            credit_per_slot: crate::limits::CREDIT_PER_SLOT,
+            runs_max: crate::limits::RUNS_PER_PLAN_MAX,
+        }
+    }
+}
+
+/// Decides. Bounded by the observation's size; the plan of a world where the last plan happened is empty.
+pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
+    let mut plan = Plan {
+        at: seen.at,
+        ..Plan::default()
+    };
+    place::place(policy, seen, &mut plan);
+    debug_assert!(no_task_twice(&plan));
+    plan
+}
+
+fn no_task_twice(plan: &Plan) -> bool {
+    let mut tasks = BTreeSet::new();
+    plan.assign
+        .iter()
+        .all(|a| (a.first..a.first + a.count).all(|task| tasks.insert((a.job, task))))
+}

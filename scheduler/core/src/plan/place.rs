@@ -1,0 +1,109 @@
+//! Placement: which worker gets which tasks.
+//!
+//! First every free slot is filled, the most recently busy worker first, so that others fall idle and can be let
+//! go; then, with what is left, each worker gets photos to fetch ahead, up to its credit.
+
+use std::cmp::Reverse;
+
+use super::{Assign, Because, Plan, Policy};
+use crate::observe::{Observation, WorkerView};
+use crate::types::{Resources, SpecId};
+
+/// A worker while the plan is made.
+struct Room<'a> {
+    view: &'a WorkerView,
+    held: u32,
+    /// What is left of (credit per slot) times the machine.
+    resources: Resources,
+}
+
+impl Room<'_> {
+    /// How many photos of `spec` it can take when it may hold `limit` in all.
+    fn takes(&self, spec: SpecId, each: &Resources, limit: u32) -> u32 {
+        match self.view.can.contains(&spec) {
+            true => limit.saturating_sub(self.held).min(self.resources.holds(each)),
+            false => 0,
+        }
+    }
+}
+
+/// Adds assignments to the plan, at most the policy's number of runs.
+pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
+    let mut rooms: Vec<Room> = seen
+        .workers
+        .iter()
+        .map(|view| {
+            let all = view.resources.times(policy.credit_per_slot);
+            Room {
+                view,
+                held: view.held,
+                resources: all.less(&view.in_use, 1),
+            }
+        })
+        .collect();
+    rooms.sort_by_key(|room| (Reverse(room.view.last_given), room.view.id));
+    plan.more |= seen.more;
+    let mut left: Vec<(usize, u64, u64)> = seen
+        .demand
+        .iter()
+        .enumerate()
+        .map(|(at, demand)| (at, demand.first, demand.count))
+        .collect();
+    for ahead in [false, true] {
+        fill(policy, seen, plan, &mut rooms, &mut left, ahead);
+    }
+}
+
+/// One pass over the demand that is left, in order.
+fn fill(
+    policy: &Policy,
+    seen: &Observation,
+    plan: &mut Plan,
+    rooms: &mut [Room],
+    left: &mut Vec<(usize, u64, u64)>,
+    ahead: bool,
+) {
+    let candidates = rooms.len() as u32;
+    for (at, first, count) in left.iter_mut() {
+        let demand = &seen.demand[*at];
+        let Some(each) = seen.specs.get(&demand.spec) else {
+            continue;
+        };
+        for (rank, room) in rooms.iter_mut().enumerate() {
+            if *count == 0 {
+                break;
+            }
+            let limit = if ahead {
+                room.view.slots.saturating_mul(policy.credit_per_slot)
+            } else {
+                room.view.slots
+            };
+            let take = u64::from(room.takes(demand.spec, each, limit)).min(*count);
+            if take == 0 {
+                continue;
+            }
+            if plan.assign.len() == policy.runs_max {
+                plan.more = true;
+                return;
+            }
+            let rank = rank as u32;
+            let because = if ahead {
+                Because::Ahead { rank, candidates }
+            } else {
+                Because::FreeSlot { rank, candidates }
+            };
+            plan.assign.push(Assign {
+                worker: room.view.id,
+                job: demand.job,
+                first: *first,
+                count: take,
+                because,
+            });
+            room.held += take as u32;
+            room.resources = room.resources.less(each, take as u32);
+            *first += take;
+            *count -= take;
+        }
+    }
+    left.retain(|(_, _, count)| *count > 0);
+}

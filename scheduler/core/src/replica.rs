@@ -1,0 +1,502 @@
+//! One replica: raft, its log in memory, and the state. The only module that names raft's types.
+//!
+//! [`Replica::handle`] takes all inputs that wait and yields at most one raft `Ready` as one [`Output`]. While the
+//! store syncs, inputs gather: that is the group commit. At most [`PERSISTS_IN_FLIGHT`] orders are with the store;
+//! an idle cluster waits for nothing. It cannot fail on input; a broken invariant of ours ends the process.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType};
+use raft::{Config as RaftConfig, RawNode, StateRole};
+
+use crate::command::{Command, ENTRY_VERSION, Entry};
+use crate::io::*;
+use crate::leader::Leader;
+use crate::limits::*;
+use crate::plan::Policy;
+use crate::state::{Plant, State};
+use crate::table::{decode, encode};
+use crate::types::*;
+
+mod asks;
+mod duties;
+mod log;
+mod look;
+mod ready;
+
+use asks::Asks;
+use log::LogCache;
+use ready::InFlight;
+
+/// How election timeouts are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Election {
+    /// By raft, at random within the window.
+    Random,
+    /// From this seed, distinct for each server and term: the same run twice elects the same leaders.
+    Seeded(u64),
+}
+
+/// What a replica needs to know of itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its id, not 0.
+    pub id: ReplicaId,
+    /// All members, itself included.
+    pub members: Vec<ReplicaId>,
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Election timeouts.
+    pub election: Election,
+    /// Entries kept behind the applied one.
+    pub log_keep: u64,
+    /// A worker's lease, in µs.
+    pub lease: u64,
+    /// Failover grace, in µs.
+    pub grace: u64,
+    /// The policy.
+    pub policy: Policy,
+    /// A planted bug, for tests of the tests.
+    pub plant: Plant,
+}
+
+impl Config {
+    /// Production's values.
+    pub fn new(id: ReplicaId, members: Vec<ReplicaId>, cluster: ClusterId) -> Config {
+        Config {
+            id,
+            members,
+            cluster,
+            election: Election::Random,
+            log_keep: LOG_KEEP_ENTRIES,
+            lease: WORKER_LEASE,
+            grace: FAILOVER_GRACE,
+            policy: Policy::default(),
+            plant: Plant::None,
+        }
+    }
+}
+
+/// What the disk held.
+pub struct Recovered {
+    /// raft's hard state, as it was written.
+    pub hard_state: Option<Bytes>,
+    /// The last entry that was cut from the log, and its term.
+    pub compacted: (Index, Term),
+    /// Entries after it, in order.
+    pub entries: Vec<Bytes>,
+    /// The state.
+    pub state: State,
+}
+
+/// A disk that cannot be gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// Bytes that are not what they should be.
+    #[error("the {0} on disk is unreadable")]
+    Unreadable(&'static str),
+    /// The log does not reach the state.
+    #[error("the state is at entry {applied}, but the log covers only {first} to {last}")]
+    LogBehindState {
+        applied: Index,
+        first: Index,
+        last: Index,
+    },
+    /// The directory is another cluster's.
+    #[error(
+        "the data directory belongs to cluster {found}, not {expected}; name its own directory for each cluster"
+    )]
+    OtherCluster { found: ClusterId, expected: ClusterId },
+    /// raft refused the configuration.
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+}
+
+/// One command on its way into the log.
+struct Proposal {
+    origin: Origin,
+    by: Caller,
+    trace: TraceId,
+    command: Command,
+    bytes: usize,
+}
+
+/// Who waits for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// A question.
+    Ask(AskId),
+    /// A joining worker's question.
+    Hello(AskId),
+    /// A worker's report.
+    Report,
+    /// The policy.
+    Plan,
+    /// The leader itself.
+    Duty,
+}
+
+/// See the module.
+pub struct Replica {
+    config: Config,
+    raft: RawNode<LogCache>,
+    state: State,
+    now: Now,
+    /// µs this replica has run: a gap between two calls counts for at most one tick.
+    elapsed: u64,
+    next_tick: Mono,
+    leader: Option<Leader>,
+    asks: Asks,
+    waiting: VecDeque<Proposal>,
+    waiting_bytes: usize,
+    /// Proposed entries: their term and who waits.
+    pending: BTreeMap<Index, (Term, Origin)>,
+    /// Questions that came before the leader was ready.
+    held: VecDeque<Box<Question>>,
+    in_flight: VecDeque<InFlight>,
+    next_persist: PersistId,
+    incoming: Option<Box<State>>,
+    snapshots_out: BTreeMap<ReplicaId, Index>,
+}
+
+impl Replica {
+    /// A replica from what its disk held, at `now`.
+    pub fn recover(config: Config, disk: Recovered, now: Now) -> Result<Replica, RecoverError> {
+        let Recovered {
+            hard_state,
+            compacted,
+            entries,
+            state,
+        } = disk;
+        let found = &state.meta().cluster;
+        if *found != ClusterId::default() && *found != config.cluster {
+            let (found, expected) = (found.clone(), config.cluster.clone());
+            return Err(RecoverError::OtherCluster { found, expected });
+        }
+        let mut hard = HardState::default();
+        if let Some(bytes) = hard_state {
+            hard.merge_from_bytes(&bytes)
+                .map_err(|_| RecoverError::Unreadable("hard state"))?;
+        }
+        let applied = state.applied();
+        // The state's batch follows the entries' in one log of writes, but the commit index may be older.
+        hard.commit = hard.commit.max(applied);
+        let parse = |bytes: Bytes| RaftEntry::parse_from_carllerche_bytes(&bytes);
+        let entries: Vec<RaftEntry> = entries
+            .into_iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| RecoverError::Unreadable("log"))?;
+        let voters = config.members.iter().map(|id| id.0).collect();
+        let mut log = LogCache::new(compacted, entries, hard, voters);
+        if applied < compacted.0 || applied > log.last() {
+            return Err(RecoverError::LogBehindState {
+                applied,
+                first: log.first(),
+                last: log.last(),
+            });
+        }
+        log.applied = (applied, state.meta().applied_term);
+        let raft = RawNode::new(
+            &raft_config(&config, applied),
+            log,
+            &slog::Logger::root(slog::Discard, slog::o!()),
+        )?;
+        let mut replica = Replica {
+            config,
+            raft,
+            state,
+            now,
+            elapsed: 0,
+            next_tick: Mono(now.mono.0 + TICK),
+            leader: None,
+            asks: Asks::default(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            pending: BTreeMap::new(),
+            held: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next_persist: PersistId(1),
+            incoming: None,
+            snapshots_out: BTreeMap::new(),
+        };
+        replica.seed_election();
+        Ok(replica)
+    }
+
+    /// The state, to look at.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes all inputs that wait; see the module.
+    pub fn handle(&mut self, now: Now, inputs: &mut dyn Iterator<Item = Input>) -> Output {
+        let mut out = Output::default();
+        self.pass_time(now);
+        for input in inputs {
+            self.input(input, &mut out);
+        }
+        if self.now.mono >= self.next_tick {
+            self.next_tick = Mono(self.now.mono.0 + TICK);
+            self.raft.tick();
+            self.seed_election();
+            self.tick_duties();
+        }
+        self.take_held(&mut out);
+        self.ask_reads(&mut out);
+        self.propose_waiting(&mut out);
+        self.ready(&mut out);
+        self.expire_asks(&mut out);
+        self.want_plan(&mut out);
+        out
+    }
+
+    /// When to call again at the latest; now, while raft has more to say.
+    pub fn wake_at(&self) -> Mono {
+        match self.may_take_ready() {
+            true => self.now.mono,
+            false => self.next_tick,
+        }
+    }
+
+    fn pass_time(&mut self, now: Now) {
+        let passed = now.mono.0.saturating_sub(self.now.mono.0);
+        self.elapsed += passed.min(TICK);
+        let mono = self.now.mono.max(now.mono);
+        self.now = Now { mono, wall: now.wall };
+    }
+
+    fn input(&mut self, input: Input, out: &mut Output) {
+        match input {
+            Input::Tick => {}
+            Input::Peer(bytes) => self.peer(&bytes),
+            Input::Persisted(id) => self.persisted(id, out),
+            Input::Client(question) => self.question(question, out),
+            Input::Worker { worker, report } => self.worker(worker, report, out),
+            Input::Planned(plan) => self.planned(plan),
+            Input::Unreachable(id) => self.raft.report_unreachable(id.0),
+            Input::SnapshotSent { to, ok } => self.snapshot_sent(to, ok),
+            Input::SnapshotReceived { message, state } => self.snapshot_received(&message, state),
+        }
+        self.seed_election();
+    }
+
+    /// A message that does not parse, is for somebody else, or is none that a peer may send is dropped.
+    fn peer(&mut self, bytes: &Bytes) {
+        let Ok(message) = Message::parse_from_carllerche_bytes(bytes) else {
+            return;
+        };
+        let member = self.config.members.contains(&ReplicaId(message.from));
+        if message.to != self.config.id.0 || !member || message.from == self.config.id.0 {
+            return;
+        }
+        use MessageType::*;
+        // Proposals are never forwarded: a follower answers where the leader is. Snapshots come another way.
+        let of_peers = !matches!(
+            message.get_msg_type(),
+            MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader | MsgSnapshot | MsgHup | MsgBeat
+        );
+        if of_peers && is_continuous(&message) {
+            // raft drops what does not fit its term and refuses its own local kinds: neither harms.
+            let _ = self.raft.step(message);
+        }
+    }
+
+    fn snapshot_sent(&mut self, to: ReplicaId, ok: bool) {
+        self.snapshots_out.remove(&to);
+        let status = if ok {
+            raft::SnapshotStatus::Finish
+        } else {
+            raft::SnapshotStatus::Failure
+        };
+        self.raft.report_snapshot(to.0, status);
+    }
+
+    fn snapshot_received(&mut self, bytes: &[u8], state: Box<State>) {
+        let mut message = Message::default();
+        let parsed = message.merge_from_bytes(bytes).is_ok();
+        let fits = parsed
+            && message.get_msg_type() == MessageType::MsgSnapshot
+            && message.to == self.config.id.0
+            && message.get_snapshot().get_metadata().index == state.applied()
+            && state.meta().cluster == self.config.cluster;
+        // One at a time: until the one that raft took is installed, others are dropped and sent again.
+        if fits && self.incoming.is_none() {
+            let index = state.applied();
+            let _ = self.raft.step(message);
+            let taken = self.raft.raft.raft_log.unstable.snapshot.as_ref();
+            self.incoming = taken
+                .is_some_and(|taken| taken.get_metadata().index == index)
+                .then_some(state);
+        }
+    }
+
+    /// Gives raft its election timeout from the seed, if so configured.
+    fn seed_election(&mut self) {
+        let Election::Seeded(seed) = self.config.election else {
+            return;
+        };
+        let members = self.config.members.len().max(1) as u64;
+        let window = (ELECTION_TICKS_MAX - ELECTION_TICKS_MIN) as u64;
+        let place = self
+            .config
+            .members
+            .iter()
+            .position(|id| *id == self.config.id)
+            .unwrap_or(0) as u64;
+        let drawn = xxhash_rust::xxh3::xxh3_64(&(seed ^ self.raft.raft.term << 8).to_be_bytes());
+        // Members get distinct parts of the window, rotated anew in each term.
+        let part = (place + drawn) % members;
+        let ticks = ELECTION_TICKS_MIN as u64 + (part * window / members + drawn % (window / members).max(1));
+        self.raft.raft.set_randomized_election_timeout(ticks as usize);
+    }
+
+    /// Where this replica stands.
+    pub fn status(&self) -> Status {
+        let raft = &self.raft.raft;
+        let leader = self.leader.as_ref();
+        let sum =
+            |of: fn(&Heard) -> u32| leader.map_or(0, |l| l.heard.values().map(|h| u64::from(of(h))).sum());
+        Status {
+            role: match raft.state {
+                StateRole::Leader => "leader",
+                StateRole::Follower => "follower",
+                StateRole::Candidate | StateRole::PreCandidate => "candidate",
+            },
+            ready: leader.is_some_and(|leader| leader.ready),
+            leader: self.leader_id(),
+            term: raft.term,
+            committed: raft.raft_log.committed,
+            applied: self.state.applied(),
+            last: raft.raft_log.last_index(),
+            first: raft.raft_log.store.first(),
+            digest: self.state.digest(),
+            now: self.state.now(),
+            clock_off: leader.map_or(0, |leader| leader.clock.off(self.now)),
+            running: sum(|heard| heard.running),
+            spooled: sum(|heard| heard.spooled),
+        }
+    }
+
+    fn leader_id(&self) -> Option<ReplicaId> {
+        Some(ReplicaId(self.raft.raft.leader_id)).filter(|id| id.0 != 0)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| leader.ready)
+    }
+}
+
+/// raft 0.7.0 with `batch_append` adds entries to a message that has none yet without a look at its index, so that
+/// an append may say "after 313" and carry 306: a follower that took it would acknowledge what it does not have.
+fn is_continuous(message: &Message) -> bool {
+    message
+        .get_entries()
+        .first()
+        .is_none_or(|first| first.index == message.index + 1)
+}
+
+fn raft_config(config: &Config, applied: Index) -> RaftConfig {
+    RaftConfig {
+        id: config.id.0,
+        election_tick: ELECTION_TICKS_MIN,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        min_election_tick: ELECTION_TICKS_MIN,
+        max_election_tick: ELECTION_TICKS_MAX,
+        applied,
+        max_size_per_msg: RAFT_MESSAGE_BYTES,
+        max_inflight_msgs: RAFT_INFLIGHT_MESSAGES,
+        max_uncommitted_size: RAFT_UNCOMMITTED_BYTES,
+        max_committed_size_per_ready: RAFT_COMMITTED_BYTES_PER_READY,
+        check_quorum: true,
+        pre_vote: true,
+        batch_append: true,
+        ..RaftConfig::default()
+    }
+}
+
+/// About how many bytes a command takes in the log.
+fn command_bytes(command: &Command) -> usize {
+    /// Of what is not counted one by one.
+    const HEAD: usize = 128;
+    let photos =
+        |photos: &[crate::command::Photo]| photos.iter().map(|photo| photo.uri.len() + 2).sum::<usize>();
+    HEAD + match command {
+        Command::Open(open) => photos(&open.photos) + open.key.len(),
+        Command::Append { photos: list, .. } => photos(list),
+        Command::Ended { results, .. } => results.iter().map(|report| report.output.len() + 64).sum(),
+        Command::Adopt(plan) => plan.assign.len() * 32,
+        _ => 0,
+    }
+}
+
+/// An entry as bytes in raft's log.
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    encode(entry)
+}
+
+/// The other way; raft's own empty entries have none.
+pub fn decode_entry(data: &[u8]) -> Result<Option<Entry>, &'static str> {
+    if data.is_empty() {
+        return Ok(None);
+    }
+    let entry: Entry = decode(data)?;
+    match entry.version {
+        ENTRY_VERSION => Ok(Some(entry)),
+        _ => Err("an entry of a version this build does not know"),
+    }
+}
+
+/// Index, term and data of an entry as it is in a persist order: for tools that read logs.
+pub fn parse_log_entry(bytes: &Bytes) -> Result<(Index, Term, Bytes), RecoverError> {
+    let entry = RaftEntry::parse_from_carllerche_bytes(bytes).map_err(|_| RecoverError::Unreadable("log"))?;
+    Ok((entry.index, entry.term, entry.data))
+}
+
+/// Term and vote of a hard state: for checkers.
+pub fn parse_hard_state(bytes: &[u8]) -> Result<(Term, u64, Index), RecoverError> {
+    let mut hard = HardState::default();
+    hard.merge_from_bytes(bytes)
+        .map_err(|_| RecoverError::Unreadable("hard state"))?;
+    Ok((hard.term, hard.vote, hard.commit))
+}
+
+/// True when a peer message brings entries: drivers keep all of those on one connection, in order. Looks at the
+/// first field alone, the message's kind, which is always written when it is not 0.
+pub fn is_append(message: &[u8]) -> bool {
+    const FIELD_1_VARINT: u8 = 1 << 3;
+    message.starts_with(&[FIELD_1_VARINT, MessageType::MsgAppend as u8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appends_are_told_from_the_rest() {
+        let bytes = |kind| {
+            let mut message = Message {
+                from: 1,
+                to: 2,
+                term: 3,
+                ..Message::default()
+            };
+            message.set_msg_type(kind);
+            message.write_to_bytes().unwrap()
+        };
+        assert!(is_append(&bytes(MessageType::MsgAppend)));
+        use MessageType::*;
+        for kind in [
+            MsgHup,
+            MsgAppendResponse,
+            MsgHeartbeat,
+            MsgRequestVote,
+            MsgSnapshot,
+        ] {
+            assert!(!is_append(&bytes(kind)), "{kind:?}");
+        }
+        assert!(!is_append(&[]));
+    }
+}

@@ -1,0 +1,384 @@
+//! Questions: each ends within its time limit with an answer, or with a typed refusal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Origin, Proposal, Replica};
+use crate::command::Command;
+use crate::event::Event;
+use crate::io::*;
+use crate::limits::*;
+use crate::observe::could_run;
+use crate::reply::{Refused, Rejected, Reply};
+use crate::types::*;
+use crate::validate;
+
+/// A read on its way.
+struct Reading {
+    ask: AskId,
+    environment: String,
+    read: Read,
+    /// Confirmed when raft answers this context or a later one; 0: not asked yet.
+    context: u64,
+    /// May be answered when state is here.
+    at: Option<Index>,
+}
+
+/// All open questions.
+#[derive(Default)]
+pub(super) struct Asks {
+    open: BTreeMap<AskId, Mono>,
+    by_time: BTreeSet<(Mono, AskId)>,
+    reads: Vec<Reading>,
+    next_context: u64,
+    asked_again: bool,
+    watches: BTreeMap<JobId, BTreeMap<AskId, String>>,
+    /// Workers whose session was just welcomed: they get their desired set.
+    pub(super) welcomed: BTreeSet<WorkerId>,
+}
+
+impl Asks {
+    /// raft says that this replica led when the context was asked, and what was committed then.
+    pub(super) fn confirmed(&mut self, context: u64, index: Index) {
+        for read in self
+            .reads
+            .iter_mut()
+            .filter(|read| read.context != 0 && read.context <= context)
+        {
+            read.at = Some(read.at.map_or(index, |at| at.min(index)));
+        }
+    }
+
+    /// Reads and watches that a leader that steps down leaves unanswered.
+    pub(super) fn stop_reads(&mut self) -> Vec<AskId> {
+        let mut asks: Vec<AskId> = std::mem::take(&mut self.reads)
+            .into_iter()
+            .map(|read| read.ask)
+            .collect();
+        asks.extend(
+            std::mem::take(&mut self.watches)
+                .into_values()
+                .flat_map(BTreeMap::into_keys),
+        );
+        asks
+    }
+
+    /// Asks raft again at the next call.
+    pub(super) fn tick(&mut self) {
+        self.asked_again = true;
+    }
+}
+
+impl Replica {
+    /// A question comes in.
+    pub(super) fn question(&mut self, question: Box<Question>, out: &mut Output) {
+        let timeout = match question.timeout {
+            0 => ASK_TIMEOUT,
+            asked => asked.min(ASK_TIMEOUT_MAX),
+        };
+        let deadline = Mono(self.now.mono.0.saturating_add(timeout));
+        self.asks.open.insert(question.ask, deadline);
+        self.asks.by_time.insert((deadline, question.ask));
+        if self.asks.open.len() > ASKS_MAX {
+            return self.overloaded(question.ask, "too many requests at once", out);
+        }
+        match &self.leader {
+            None => {
+                let leader = self.leader_id().filter(|id| *id != self.config.id);
+                self.answer(question.ask, Err(Refused::NotLeader { leader }), out);
+            }
+            Some(leader) if !leader.ready => self.held.push_back(question),
+            Some(_) => self.ask(*question, out),
+        }
+    }
+
+    /// Questions that waited for this leader to be ready, or for one that never was.
+    pub(super) fn take_held(&mut self, out: &mut Output) {
+        if self.leader.is_some() && !self.is_ready() {
+            return;
+        }
+        for question in std::mem::take(&mut self.held) {
+            match self.is_ready() {
+                true => self.ask(*question, out),
+                false => {
+                    let leader = self.leader_id().filter(|id| *id != self.config.id);
+                    self.answer(question.ask, Err(Refused::NotLeader { leader }), out);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question, out: &mut Output) {
+        let Question {
+            ask,
+            by,
+            trace,
+            request,
+            ..
+        } = question;
+        if let Err(rejected) = validate::caller(&by) {
+            return self.answer(ask, Err(rejected.into()), out);
+        }
+        let command = match request {
+            Request::Read(read) => {
+                let reading = Reading {
+                    ask,
+                    environment: by.environment,
+                    read,
+                    context: 0,
+                    at: None,
+                };
+                return self.asks.reads.push(reading);
+            }
+            Request::Hello { join, session } => return self.hello(ask, by, join, session, out),
+            Request::Open(open) => match validate::open(&open, self.state.now()) {
+                Ok(()) => Command::Open(open),
+                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
+            },
+            Request::Append { job, offset, photos } => match validate::photos(&photos) {
+                Ok(()) => Command::Append { job, offset, photos },
+                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
+            },
+            Request::Close { job, total } => Command::Close { job, total },
+            Request::Cancel { job } => Command::Cancel { job },
+            Request::Drain { worker, name } => match self.drain_target(worker, &name) {
+                Ok(worker) => Command::WorkerDrain { worker },
+                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
+            },
+            Request::Count => Command::Count,
+            Request::AcceptClock => Command::AcceptClock { wall: self.now.wall },
+        };
+        self.propose_for(Origin::Ask(ask), by, trace, command, out);
+    }
+
+    fn drain_target(&self, worker: WorkerId, name: &str) -> Result<WorkerId, Rejected> {
+        let found = if worker.0 == 0 {
+            self.state.workers.named(name)
+        } else {
+            Some(worker)
+        };
+        let unknown = Rejected::NotFound {
+            what: "worker",
+            id: worker.0,
+        };
+        found
+            .filter(|id| self.state.workers.live(*id).is_some())
+            .ok_or(unknown)
+    }
+
+    /// A session that lives is taken up again; any other begins with an entry.
+    fn hello(
+        &mut self,
+        ask: AskId,
+        by: Caller,
+        join: Box<crate::command::Join>,
+        session: Option<(ClusterId, WorkerId)>,
+        out: &mut Output,
+    ) {
+        if let Err(rejected) = validate::join(&join) {
+            return self.answer(ask, Err(rejected.into()), out);
+        }
+        let alive = session
+            .filter(|(cluster, _)| *cluster == self.config.cluster)
+            .and_then(|(_, worker)| {
+                let live = self.state.workers.live(worker)?;
+                (live.join.name == join.name && live.join.nonce == join.nonce).then_some(worker)
+            });
+        match alive {
+            Some(worker) => self.welcome(ask, worker, out),
+            None => {
+                let command = Command::WorkerJoined(join);
+                self.propose_for(Origin::Hello(ask), by, TraceId::default(), command, out);
+            }
+        }
+    }
+
+    fn welcome(&mut self, ask: AskId, worker: WorkerId, out: &mut Output) {
+        let (elapsed, now) = (self.elapsed, self.state.now());
+        let Some(leader) = &mut self.leader else { return };
+        leader.hear(worker, elapsed, None);
+        let heard = leader.heard.get_mut(&worker).expect("just heard");
+        (heard.full, heard.leaving) = (false, false);
+        leader.plan_wanted = true;
+        let (cluster, term) = (self.config.cluster.clone(), leader.term);
+        self.asks.welcomed.insert(worker);
+        self.answer(
+            ask,
+            Ok(Answer::Welcome {
+                worker,
+                cluster,
+                term,
+                now,
+            }),
+            out,
+        );
+    }
+
+    /// Queues a command for somebody who waits; refused when too much is waiting.
+    pub(super) fn propose_for(
+        &mut self,
+        origin: Origin,
+        by: Caller,
+        trace: TraceId,
+        command: Command,
+        out: &mut Output,
+    ) {
+        if self.waiting_bytes > PROPOSE_BYTES_WAITING {
+            return self.answer_origin(origin, Err(overload("too many entries wait to be written")), out);
+        }
+        let bytes = crate::replica::command_bytes(&command);
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Proposal {
+            origin,
+            by,
+            trace,
+            command,
+            bytes,
+        });
+    }
+
+    /// An answer for whoever waits for an entry, if anybody does.
+    pub(super) fn answer_origin(&mut self, origin: Origin, reply: Result<Reply, Refused>, out: &mut Output) {
+        match (origin, reply) {
+            (Origin::Hello(ask), Ok(Reply::Joined { worker })) => self.welcome(ask, worker, out),
+            (Origin::Ask(ask) | Origin::Hello(ask), reply) => {
+                let answer = reply.map(|reply| Answer::Applied {
+                    placeable: self.placeable(&reply),
+                    reply,
+                });
+                self.answer(ask, answer, out);
+            }
+            (Origin::Report | Origin::Plan | Origin::Duty, _) => {}
+        }
+    }
+
+    /// Could any worker that is here run this new job?
+    fn placeable(&self, reply: &Reply) -> bool {
+        let Reply::Opened { job, .. } = reply else {
+            return true;
+        };
+        let spec = self
+            .state
+            .jobs
+            .get(*job)
+            .and_then(|(_, job)| self.state.specs.get(job.spec));
+        spec.is_some_and(|spec| {
+            self.state
+                .workers
+                .iter_live()
+                .any(|(_, worker)| could_run(&worker.join, spec))
+        })
+    }
+
+    /// Answers a question that is still open.
+    pub(super) fn answer(&mut self, ask: AskId, answer: Result<Answer, Refused>, out: &mut Output) {
+        if let Some(deadline) = self.asks.open.remove(&ask) {
+            self.asks.by_time.remove(&(deadline, ask));
+            out.replies.push((ask, answer));
+        }
+    }
+
+    fn overloaded(&mut self, ask: AskId, what: &'static str, out: &mut Output) {
+        self.answer(ask, Err(overload(what)), out);
+    }
+
+    /// Asks raft once for all reads that wait; again at each tick, since the question may be lost.
+    pub(super) fn ask_reads(&mut self, _out: &mut Output) {
+        let again = std::mem::take(&mut self.asks.asked_again);
+        let ready = self.leader.as_ref().is_some_and(|leader| leader.ready);
+        let wanted = self
+            .asks
+            .reads
+            .iter()
+            .any(|read| read.at.is_none() && (again || read.context == 0));
+        if !ready || !wanted {
+            return;
+        }
+        self.asks.next_context += 1;
+        let context = self.asks.next_context;
+        for read in self.asks.reads.iter_mut().filter(|read| read.context == 0) {
+            read.context = context;
+        }
+        self.raft.read_index(context.to_be_bytes().to_vec());
+    }
+
+    /// Answers reads that raft confirmed and state has caught up with.
+    pub(super) fn answer_reads(&mut self, out: &mut Output) {
+        let applied = self.state.applied();
+        let (due, rest) = std::mem::take(&mut self.asks.reads)
+            .into_iter()
+            .partition(|read| read.at.is_some_and(|index| index <= applied));
+        self.asks.reads = rest;
+        for reading in due {
+            self.answer_read(reading, out);
+        }
+    }
+
+    fn answer_read(&mut self, reading: Reading, out: &mut Output) {
+        let Reading {
+            ask,
+            environment,
+            read,
+            ..
+        } = reading;
+        if let Read::Job { job, seen } = read
+            && let Some(view) = self.job_view(&environment, job)
+            && view.job.changed <= seen
+            && view.job.phase.is_live()
+        {
+            self.asks.watches.entry(job).or_default().insert(ask, environment);
+            return;
+        }
+        let answer = self.look(&environment, &read).map_err(Refused::Rejected);
+        self.answer(ask, answer, out);
+    }
+
+    /// Questions whose job changed.
+    pub(super) fn watchers_of(&mut self, events: &[Event], out: &mut Output) {
+        if self.asks.watches.is_empty() {
+            return;
+        }
+        let jobs: BTreeSet<JobId> = events.iter().filter_map(|event| event.job).collect();
+        for job in jobs {
+            for (ask, environment) in self.asks.watches.remove(&job).into_iter().flatten() {
+                let answer = self
+                    .look(&environment, &Read::Job { job, seen: 0 })
+                    .map_err(Refused::Rejected);
+                self.answer(ask, answer, out);
+            }
+        }
+    }
+
+    /// Questions whose time is up. A watch is answered with what there is.
+    pub(super) fn expire_asks(&mut self, out: &mut Output) {
+        while let Some(&(deadline, ask)) = self.asks.by_time.first() {
+            if deadline > self.now.mono {
+                break;
+            }
+            let watched = self
+                .asks
+                .watches
+                .iter()
+                .find_map(|(job, asks)| Some((*job, asks.get(&ask)?.clone())));
+            let answer = match watched {
+                Some((job, environment)) => self
+                    .look(&environment, &Read::Job { job, seen: 0 })
+                    .map_err(Refused::Rejected),
+                None => Err(Refused::Timeout),
+            };
+            for asks in self.asks.watches.values_mut() {
+                asks.remove(&ask);
+            }
+            self.asks.watches.retain(|_, asks| !asks.is_empty());
+            self.asks.reads.retain(|read| read.ask != ask);
+            self.held.retain(|question| question.ask != ask);
+            self.answer(ask, answer, out);
+        }
+    }
+}
+
+fn overload(what: &'static str) -> Refused {
+    Refused::Overloaded {
+        what,
+        retry_after: 200 * MILLISECOND,
+    }
+}

@@ -1,0 +1,271 @@
+//! What a leader does of itself: proposes what waits, hears workers, ends leases, asks the policy.
+
+use raft::StateRole;
+
+use super::{Origin, Proposal, Replica, encode_entry};
+use crate::command::{Command, ENTRY_VERSION, Entry, Report};
+use crate::event::Cause;
+use crate::io::{Output, WorkerReport};
+use crate::limits::*;
+use crate::observe::observe;
+use crate::plan::Plan;
+use crate::reply::{Refused, Rejected};
+use crate::state::CLUSTER_VERSION;
+use crate::state::workers::Standing;
+use crate::types::*;
+use crate::validate;
+
+/// Bytes of results in one entry: half of what an entry may have.
+const REPORT_BYTES: usize = ENTRY_BYTES_MAX / 2;
+
+impl Replica {
+    /// Once a tick: leases, jobs open for too long, waits that are over.
+    pub(super) fn tick_duties(&mut self) {
+        self.asks.tick();
+        let (elapsed, lease, grace) = (self.elapsed, self.config.lease, self.config.grace);
+        let begun = self.state.meta().cluster != ClusterId::default();
+        let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
+            return;
+        };
+        let mut commands = Vec::new();
+        if !begun && !leader.beginning {
+            leader.beginning = true;
+            let cluster = self.config.cluster.clone();
+            commands.push(Command::Begin {
+                cluster,
+                cluster_version: CLUSTER_VERSION,
+            });
+        }
+        for worker in leader.silent(&self.state, elapsed, lease, grace) {
+            leader.losing.insert(worker);
+            commands.push(Command::WorkerLost { worker });
+        }
+        let live = &self.state.workers;
+        leader.heard.retain(|worker, _| live.live(*worker).is_some());
+        leader.losing.retain(|worker| live.live(*worker).is_some());
+        let now = leader.clock.stamp(self.now);
+        if let Some((at, job)) = self.state.jobs.next_closing()
+            && at <= now
+            && leader.closing.insert(job)
+        {
+            commands.push(Command::CloseExpired { job });
+        }
+        leader.plan_wanted |= self.state.mature(now);
+        for command in commands {
+            self.duty(command);
+        }
+    }
+
+    fn duty(&mut self, command: Command) {
+        let by = Caller {
+            environment: String::new(),
+            actor: format!("server {}", self.config.id),
+        };
+        let bytes = super::command_bytes(&command);
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Proposal {
+            origin: Origin::Duty,
+            by,
+            trace: TraceId::default(),
+            command,
+            bytes,
+        });
+    }
+
+    /// Proposes what waits, up to a bound for one call; the rest waits for the next.
+    pub(super) fn propose_waiting(&mut self, out: &mut Output) {
+        let mut bytes = 0;
+        while let Some(proposal) = self.waiting.pop_front() {
+            self.waiting_bytes -= proposal.bytes;
+            let leads = self.raft.raft.state == StateRole::Leader;
+            let Some(leader) = self.leader.as_mut().filter(|_| leads) else {
+                let leader = self.leader_id();
+                self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
+                continue;
+            };
+            let at = leader.clock.stamp(self.now);
+            let Proposal {
+                origin,
+                by,
+                trace,
+                command,
+                bytes: estimate,
+            } = proposal;
+            let entry = Entry {
+                version: ENTRY_VERSION,
+                at,
+                by,
+                trace,
+                command,
+            };
+            let data = encode_entry(&entry);
+            if data.len() > ENTRY_BYTES_MAX {
+                let limit = ENTRY_BYTES_MAX as u64;
+                let rejected = Rejected::TooMany {
+                    field: "request",
+                    limit,
+                    what: "bytes in one entry",
+                };
+                self.answer_origin(origin, Err(rejected.into()), out);
+                continue;
+            }
+            let size = data.len();
+            if self.raft.propose(Vec::new(), data).is_err() {
+                // raft has too much uncommitted: this one waits at its place.
+                let Entry {
+                    by, trace, command, ..
+                } = entry;
+                self.waiting_bytes += estimate;
+                self.waiting.push_front(Proposal {
+                    origin,
+                    by,
+                    trace,
+                    command,
+                    bytes: estimate,
+                });
+                break;
+            }
+            let (index, term) = (self.raft.raft.raft_log.last_index(), self.raft.raft.term);
+            self.pending.insert(index, (term, origin));
+            bytes += size;
+            if bytes > PROPOSE_BYTES_PER_HANDLE {
+                break;
+            }
+        }
+    }
+
+    /// A worker speaks.
+    pub(super) fn worker(&mut self, worker: WorkerId, report: WorkerReport, out: &mut Output) {
+        let elapsed = self.elapsed;
+        let live = self.state.workers.live(worker).map(|worker| worker.standing);
+        let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
+            return;
+        };
+        let Some(standing) = live else {
+            out.hang_up.push(worker);
+            return;
+        };
+        match report {
+            WorkerReport::Heartbeat {
+                running,
+                spooled,
+                spool_full,
+            } => {
+                leader.plan_wanted |= !leader.may_take(worker, elapsed);
+                leader.hear(worker, elapsed, Some((running, spooled)));
+                let heard = leader.heard.get_mut(&worker).expect("just heard");
+                heard.full = spool_full;
+            }
+            WorkerReport::Results {
+                results,
+                running,
+                spooled,
+            } => {
+                leader.hear(worker, elapsed, Some((running, spooled)));
+                self.propose_results(worker, results, out);
+            }
+            WorkerReport::Leaving { empty } => {
+                leader.hear(worker, elapsed, None);
+                leader.heard.get_mut(&worker).expect("just heard").leaving = true;
+                if standing == Standing::Active {
+                    self.duty(Command::WorkerDrain { worker });
+                }
+                if empty {
+                    self.duty(Command::WorkerLeft { worker });
+                }
+            }
+        }
+    }
+
+    /// Results become entries of bounded size. What is too large is proposed as the failure it is.
+    fn propose_results(&mut self, worker: WorkerId, results: Vec<Report>, out: &mut Output) {
+        if self.waiting_bytes > 2 * PROPOSE_BYTES_WAITING {
+            // The worker keeps them: it reports again on its next stream.
+            out.hang_up.push(worker);
+            return;
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for mut report in results {
+            if let Err(rejected) = validate::report(&report) {
+                report.cause = Some(Cause::ResultTooLarge);
+                report.output = rejected.to_string().into();
+            }
+            bytes += report.output.len() + 64;
+            batch.push(report);
+            if bytes > REPORT_BYTES || batch.len() == RESULTS_PER_REPORT_MAX {
+                self.propose_batch(worker, std::mem::take(&mut batch), std::mem::take(&mut bytes));
+            }
+        }
+        if !batch.is_empty() {
+            self.propose_batch(worker, batch, bytes);
+        }
+    }
+
+    fn propose_batch(&mut self, worker: WorkerId, results: Vec<Report>, bytes: usize) {
+        let actor = self
+            .state
+            .workers
+            .get(worker)
+            .map(|worker| worker.join.name.clone())
+            .unwrap_or_default();
+        let by = Caller {
+            environment: String::new(),
+            actor,
+        };
+        let command = Command::Ended { worker, results };
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Proposal {
+            origin: Origin::Report,
+            by,
+            trace: TraceId::default(),
+            command,
+            bytes,
+        });
+    }
+
+    /// The policy has answered.
+    pub(super) fn planned(&mut self, plan: Plan) {
+        let Some(leader) = &mut self.leader else { return };
+        if plan.assign.is_empty() {
+            leader.planning = false;
+            return;
+        }
+        let by = Caller {
+            environment: String::new(),
+            actor: format!("server {}", self.config.id),
+        };
+        let command = Command::Adopt(plan);
+        let bytes = super::command_bytes(&command);
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Proposal {
+            origin: Origin::Plan,
+            by,
+            trace: TraceId::default(),
+            command,
+            bytes,
+        });
+    }
+
+    /// Asks the policy when something changed, one question at a time.
+    pub(super) fn want_plan(&mut self, out: &mut Output) {
+        let (elapsed, state, policy) = (self.elapsed, &self.state, &self.config.policy);
+        let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
+            return;
+        };
+        if !leader.plan_wanted || leader.planning {
+            return;
+        }
+        leader.plan_wanted = false;
+        if state.jobs.nothing_queued() {
+            return;
+        }
+        let seen = observe(state, state.now(), policy.credit_per_slot, |worker| {
+            leader.may_take(worker, elapsed)
+        });
+        if !seen.demand.is_empty() && !seen.workers.is_empty() {
+            leader.planning = true;
+            out.plan = Some(seen);
+        }
+    }
+}

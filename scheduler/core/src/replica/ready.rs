@@ -1,0 +1,360 @@
+//! raft's `Ready`: what to send, what to write first, what to apply.
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry as RaftEntry, EntryType, Message, MessageType, Snapshot};
+use raft::{ReadState, StateRole, Storage as _};
+
+use super::{Origin, Replica, decode_entry, is_continuous};
+use crate::effects;
+use crate::io::{Output, Persist, SnapshotOrder};
+use crate::leader::Leader;
+use crate::limits::{DIGEST_EVERY, PERSISTS_IN_FLIGHT, RAFT_UNCOMMITTED_BYTES};
+use crate::reply::{Refused, Reply};
+use crate::state::Applied;
+use crate::types::{Index, PersistId, ReplicaId, Term};
+
+/// Bytes of entries the log cache keeps at most, beyond what a snapshot under way needs.
+const LOG_CACHE_BYTES: usize = 2 * RAFT_UNCOMMITTED_BYTES as usize;
+
+/// An order that is with the store.
+pub(super) struct InFlight {
+    id: PersistId,
+    /// raft's number of the last `Ready` that is durable once this order is.
+    number: u64,
+    /// It installs a snapshot: until it is durable raft must not be told that it is applied.
+    installs: bool,
+    /// Messages of later `Ready`s that had nothing to write but must not overtake this one.
+    sends: Vec<(ReplicaId, Bytes)>,
+}
+
+impl Replica {
+    /// An order is durable.
+    pub(super) fn persisted(&mut self, id: PersistId, out: &mut Output) {
+        let done = self.in_flight.pop_front().expect("an order that was given");
+        assert_eq!(done.id, id, "orders come back in order");
+        self.raft.on_persist_ready(done.number);
+        if done.installs {
+            self.raft.advance_apply();
+        }
+        out.send.extend(done.sends);
+    }
+
+    /// Takes one `Ready`, if there is one and the store has room for its order.
+    pub(super) fn ready(&mut self, out: &mut Output) {
+        let mut persist = Persist::default();
+        if self.may_take_ready() {
+            self.take_ready(&mut persist, out);
+        }
+        self.compact(&mut persist);
+        persist.state.extend(self.state.settle());
+        self.give_order(persist, out);
+        self.answer_reads(out);
+        self.desire(out);
+    }
+
+    /// True when raft has something to say and the store has room for its order.
+    pub(super) fn may_take_ready(&self) -> bool {
+        let room =
+            self.in_flight.len() < PERSISTS_IN_FLIGHT && !self.in_flight.iter().any(|order| order.installs);
+        room && self.raft.has_ready()
+    }
+
+    fn take_ready(&mut self, persist: &mut Persist, out: &mut Output) {
+        let mut ready = self.raft.ready();
+        if let Some(soft) = ready.ss() {
+            let leads = soft.raft_state == StateRole::Leader;
+            self.role_changed(leads, out);
+        }
+        self.send(ready.take_messages(), &mut out.send, &mut out.snapshots);
+        if !ready.snapshot().is_empty() {
+            self.install(ready.snapshot(), persist);
+        }
+        let committed = ready.take_committed_entries();
+        self.apply_entries(&committed, persist, out);
+        self.raft.mut_store().append(ready.entries());
+        let bytes = |entry: &RaftEntry| (entry.index, write(entry));
+        persist.entries = ready.entries().iter().map(bytes).collect();
+        if let Some(hard) = ready.hs() {
+            self.raft.mut_store().hard_state = hard.clone();
+            persist.hard_state = Some(write(hard));
+        }
+        persist.sync = ready.must_sync() || persist.install.is_some();
+        for read in ready.take_read_states() {
+            self.read_confirmed(&read);
+        }
+        let after = ready.take_persisted_messages();
+        self.send(after, &mut persist.sends_after, &mut out.snapshots);
+        let number = ready.number();
+        self.raft.advance_append_async(ready);
+        if persist.install.is_none() {
+            self.raft.advance_apply();
+        }
+        self.note_number(number, persist, out);
+    }
+
+    /// A `Ready` with nothing to make durable is durable with the order before it, or at once.
+    fn note_number(&mut self, number: u64, persist: &mut Persist, out: &mut Output) {
+        let nothing = persist.entries.is_empty() && persist.hard_state.is_none() && persist.install.is_none();
+        if !nothing {
+            self.in_flight.push_back(InFlight {
+                id: self.next_persist,
+                number,
+                installs: persist.install.is_some(),
+                sends: Vec::new(),
+            });
+            return;
+        }
+        let sends = std::mem::take(&mut persist.sends_after);
+        match self.in_flight.back_mut() {
+            Some(before) => {
+                before.number = number;
+                before.sends.extend(sends);
+            }
+            None => {
+                self.raft.on_persist_ready(number);
+                out.send.extend(sends);
+            }
+        }
+    }
+
+    /// Hands the order out. One without anything to make durable is not answered, so it takes no place in flight.
+    fn give_order(&mut self, mut persist: Persist, out: &mut Output) {
+        persist.id = self.next_persist;
+        if self.in_flight.back().is_some_and(|last| last.id == persist.id) {
+            self.next_persist.0 += 1;
+            out.persist = Some(persist);
+        } else if !persist.is_empty() {
+            persist.id = PersistId(0);
+            out.persist = Some(persist);
+        }
+    }
+
+    fn role_changed(&mut self, leads: bool, out: &mut Output) {
+        let term = self.raft.raft.term;
+        if leads && self.leader.as_ref().is_some_and(|leader| leader.term == term) {
+            return;
+        }
+        if self.leader.take().is_some() {
+            out.hang_up_all = true;
+            self.step_down(out);
+        }
+        if leads {
+            self.leader = Some(Leader::new(term, self.state.now(), self.now));
+        }
+    }
+
+    /// All that was asked of this leader is unknown, or not begun.
+    fn step_down(&mut self, out: &mut Output) {
+        for (_, (_, origin)) in std::mem::take(&mut self.pending) {
+            self.answer_origin(origin, Err(Refused::Unknown), out);
+        }
+        let leader = self.leader_id();
+        for proposal in std::mem::take(&mut self.waiting) {
+            self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
+        }
+        self.waiting_bytes = 0;
+        for ask in self.asks.stop_reads() {
+            self.answer(ask, Err(Refused::NotLeader { leader }), out);
+        }
+    }
+
+    fn send(
+        &mut self,
+        messages: Vec<Message>,
+        to: &mut Vec<(ReplicaId, Bytes)>,
+        orders: &mut Vec<SnapshotOrder>,
+    ) {
+        for mut message in messages {
+            if !is_continuous(&message) && !self.mend(&mut message) {
+                continue;
+            }
+            match message.get_msg_type() {
+                MessageType::MsgSnapshot => orders.push(self.snapshot_order(message)),
+                _ => to.push((ReplicaId(message.to), write(&message))),
+            }
+        }
+    }
+
+    /// Gives an append the index its entries follow; see [`is_continuous`]. False when that entry is no longer here:
+    /// then the message is dropped, as if lost, and raft goes back by itself.
+    fn mend(&self, message: &mut Message) -> bool {
+        let Some(before) = message
+            .get_entries()
+            .first()
+            .and_then(|first| first.index.checked_sub(1))
+        else {
+            return false;
+        };
+        let Ok(term) = self.raft.store().term(before) else {
+            return false;
+        };
+        message.index = before;
+        message.log_term = term;
+        true
+    }
+
+    /// raft described the state of the moment it asked; the order describes the one it will find on disk.
+    fn snapshot_order(&mut self, mut message: Message) -> SnapshotOrder {
+        let to = ReplicaId(message.to);
+        let index = self.state.applied();
+        let conf_state = self.raft.store().conf_state().clone();
+        let meta = message.mut_snapshot().mut_metadata();
+        meta.index = index;
+        meta.term = self.state.meta().applied_term;
+        *meta.mut_conf_state() = conf_state;
+        self.snapshots_out.insert(to, index);
+        SnapshotOrder {
+            to,
+            message: write(&message),
+            index,
+        }
+    }
+
+    fn install(&mut self, snapshot: &Snapshot, persist: &mut Persist) {
+        let meta = snapshot.get_metadata();
+        let state = self.incoming.take().expect("the state came with the message");
+        assert_eq!(state.applied(), meta.index);
+        assert!(meta.index > self.state.applied(), "a snapshot never goes back");
+        self.state = *state;
+        self.raft.mut_store().reset(meta.index, meta.term);
+        persist.install = Some((meta.index, meta.term));
+        self.pending.clear();
+    }
+
+    fn apply_entries(&mut self, entries: &[RaftEntry], persist: &mut Persist, out: &mut Output) {
+        for entry in entries {
+            assert_eq!(
+                entry.get_entry_type(),
+                EntryType::EntryNormal,
+                "membership is fixed in this version"
+            );
+            let decoded = match decode_entry(&entry.data) {
+                Ok(decoded) => decoded,
+                // Skipping an entry would make this replica another state machine: it must stop.
+                Err(why) => panic!("log entry {} cannot be applied: {why}", entry.index),
+            };
+            let applied = self.state.apply(entry.index, entry.term, decoded.as_ref());
+            self.applied(entry.index, entry.term, applied, persist, out);
+            if entry.index % DIGEST_EVERY == 0 {
+                persist.state.extend(self.state.settle());
+                persist.digests.push((entry.index, self.state.digest()));
+            }
+        }
+        if let Some(last) = entries.last() {
+            self.raft.mut_store().applied = (last.index, last.term);
+        }
+    }
+
+    fn applied(
+        &mut self,
+        index: Index,
+        term: Term,
+        applied: Applied,
+        persist: &mut Persist,
+        out: &mut Output,
+    ) {
+        let Applied { reply, events, kept } = applied;
+        persist.kept.extend(kept);
+        self.barrier(term);
+        if let Some(leader) = &mut self.leader {
+            leader.plan_wanted |= !events.is_empty();
+            leader.clock.follow(self.state.now());
+        }
+        if let Ok(Reply::Ended { worker, verdicts }) = &reply
+            && self.leader.is_some()
+        {
+            out.verdicts.push((*worker, verdicts.clone()));
+        }
+        self.watchers_of(&events, out);
+        out.events.extend(events);
+        if let Some((proposed, origin)) = self.pending.remove(&index) {
+            match proposed == term {
+                true => self.entry_applied(origin, reply, out),
+                // Another leader's entry took its place.
+                false => self.answer_origin(origin, Err(Refused::Unknown), out),
+            }
+        }
+    }
+
+    /// The first applied entry of its own term makes a leader ready.
+    fn barrier(&mut self, term: Term) {
+        let elapsed = self.elapsed;
+        let now = self.now;
+        let state_now = self.state.now();
+        if let Some(leader) = self
+            .leader
+            .as_mut()
+            .filter(|leader| !leader.ready && leader.term == term)
+        {
+            leader.ready = true;
+            leader.ready_at = elapsed;
+            leader.clock = crate::leader::Clock::new(state_now, now);
+        }
+    }
+
+    fn entry_applied(
+        &mut self,
+        origin: Origin,
+        reply: Result<Reply, crate::reply::Rejected>,
+        out: &mut Output,
+    ) {
+        if origin == Origin::Plan
+            && let Some(leader) = &mut self.leader
+        {
+            leader.planning = false;
+            leader.plan_wanted = true;
+        }
+        self.answer_origin(origin, reply.map_err(Refused::Rejected), out);
+    }
+
+    /// Cuts the log, never past what a snapshot under way needs after it.
+    fn compact(&mut self, persist: &mut Persist) {
+        let applied = self.state.applied();
+        let keep = self.config.log_keep;
+        let log = self.raft.store();
+        let full = log.bytes() > LOG_CACHE_BYTES;
+        if applied + 1 < log.first() + keep && !full {
+            return;
+        }
+        let kept_behind = if full { 0 } else { keep / 2 };
+        let needed = self.snapshots_out.values().copied().min().unwrap_or(Index::MAX);
+        let target = applied.saturating_sub(kept_behind).min(needed);
+        persist.compacted = self.raft.mut_store().compact(target);
+    }
+
+    /// Desired sets of workers whose runs changed and who have spoken to this leader.
+    fn desire(&mut self, out: &mut Output) {
+        let touched = self.state.runs.take_touched();
+        let Some(leader) = self.leader.as_ref().filter(|leader| leader.ready) else {
+            return;
+        };
+        let mut wanted = std::mem::take(&mut self.asks.welcomed);
+        wanted.extend(touched);
+        for worker in wanted
+            .into_iter()
+            .filter(|worker| leader.heard.contains_key(worker))
+        {
+            match self.state.workers.live(worker).is_some() {
+                true => out
+                    .desired
+                    .push((worker, effects::desired(&self.state, worker, leader.term))),
+                false => out.hang_up.push(worker),
+            }
+        }
+    }
+
+    pub(super) fn read_confirmed(&mut self, read: &ReadState) {
+        let Some(context) = read
+            .request_ctx
+            .first_chunk()
+            .map(|bytes| u64::from_be_bytes(*bytes))
+        else {
+            return;
+        };
+        self.asks.confirmed(context, read.index);
+    }
+}
+
+fn write(message: &impl protobuf::Message) -> Bytes {
+    Bytes::from(message.write_to_bytes().expect("a vector takes any message"))
+}

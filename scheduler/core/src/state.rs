@@ -1,0 +1,506 @@
+//! The replicated state. `apply` is deterministic: what it answers depends on the state and the entry alone. It
+//! cannot fail on input: what does not fit is answered with `Rejected`. Dispatch only; the work is in the nouns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, ENTRY_VERSION, Entry};
+use crate::event::{Event, Fact};
+use crate::reply::{Rejected, Reply};
+use crate::table::{Change, Corrupt, Digest, Table};
+use crate::types::{ClusterId, EnvId, Index, JobId, Time, TraceId};
+
+pub mod environments;
+mod giving;
+mod intake;
+pub mod jobs;
+pub mod keys;
+mod outcomes;
+pub mod retries;
+pub mod runs;
+pub mod settings;
+pub mod specs;
+mod staff;
+pub mod workers;
+
+use environments::Environments;
+use jobs::Jobs;
+use keys::Keys;
+use retries::Retries;
+use runs::Runs;
+use settings::Settings;
+use specs::Specs;
+use workers::Workers;
+
+/// The first byte of every key on disk. Numbers are never used again for something else.
+mod number {
+    pub const META: u8 = 1;
+    pub const ENVIRONMENTS: u8 = 2;
+    pub const SPECS: u8 = 3;
+    pub const KEYS: u8 = 4;
+    pub const JOBS: u8 = 5;
+    pub const PAGES: u8 = 6;
+    pub const APPENDS: u8 = 7;
+    pub const RUNS: u8 = 8;
+    pub const RETRIES: u8 = 9;
+    pub const WORKERS: u8 = 10;
+}
+
+/// The version of what `apply` answers that this build knows. A cluster runs at the version in its state.
+pub const CLUSTER_VERSION: u16 = 1;
+
+/// What there is one of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The cluster; empty before its first entry.
+    pub cluster: ClusterId,
+    /// What `apply` answers is that of this version.
+    pub version: u16,
+    /// Index of the last entry applied.
+    pub applied: Index,
+    /// Its term.
+    pub applied_term: u64,
+    /// The cluster's clock: the greatest stamp applied.
+    pub now: Time,
+    /// Limits that change outcomes.
+    pub settings: Settings,
+    /// Reported results that did not count.
+    pub stale_refused: u64,
+}
+
+/// What applying one entry gave.
+#[derive(Debug)]
+pub struct Applied {
+    /// The answer for whoever asked.
+    pub reply: Result<Reply, Rejected>,
+    /// What became true.
+    pub events: Vec<Event>,
+    /// Records for the disk that `apply` never reads.
+    pub kept: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Which bug is planted, if any. Always none in a build without the feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plant {
+    /// None.
+    #[default]
+    None,
+    /// Results count whatever their fence says.
+    #[cfg(feature = "planted")]
+    NoFenceCheck,
+}
+
+impl Plant {
+    /// The plant of a name; `None` when this build has none of that name.
+    pub fn named(name: &str) -> Option<Plant> {
+        match name {
+            "" => Some(Plant::None),
+            #[cfg(feature = "planted")]
+            "no-fence-check" => Some(Plant::NoFenceCheck),
+            _ => None,
+        }
+    }
+
+    /// True when results count whatever their fence says.
+    pub(crate) fn no_fence_check(self) -> bool {
+        #[cfg(feature = "planted")]
+        return self == Plant::NoFenceCheck;
+        #[cfg(not(feature = "planted"))]
+        false
+    }
+}
+
+/// All that is replicated.
+pub struct State {
+    meta: Table<(), Meta>,
+    /// Tenants.
+    pub environments: Environments,
+    /// What jobs share.
+    pub specs: Specs,
+    /// Idempotency keys.
+    pub keys: Keys,
+    /// Jobs and their tasks' outcomes.
+    pub jobs: Jobs,
+    /// Who holds what.
+    pub runs: Runs,
+    /// Tasks beyond their first attempt.
+    pub retries: Retries,
+    /// Sessions of agents.
+    pub workers: Workers,
+    plant: Plant,
+}
+
+/// Where an entry is applied: what handlers need besides their nouns.
+pub(crate) struct Context<'a> {
+    index: Index,
+    at: Time,
+    by: &'a crate::types::Caller,
+    trace: TraceId,
+    events: Vec<Event>,
+    kept: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Context<'_> {
+    fn tell(&mut self, env: EnvId, job: Option<JobId>, fact: Fact) {
+        self.events.push(Event {
+            index: self.index,
+            at: self.at,
+            env,
+            job,
+            trace: self.trace,
+            fact,
+        });
+    }
+}
+
+impl State {
+    /// The state of a cluster that has not begun.
+    pub fn new(plant: Plant) -> State {
+        let mut meta = Table::new(number::META);
+        meta.insert((), Meta::default());
+        State {
+            meta,
+            environments: Environments::new(number::ENVIRONMENTS),
+            specs: Specs::new(number::SPECS),
+            keys: Keys::new(number::KEYS),
+            jobs: Jobs::new(number::JOBS, number::PAGES, number::APPENDS),
+            runs: Runs::new(number::RUNS),
+            retries: Retries::new(number::RETRIES),
+            workers: Workers::new(number::WORKERS),
+            plant,
+        }
+    }
+
+    /// What there is one of.
+    pub fn meta(&self) -> &Meta {
+        self.meta.get(&()).expect("always there")
+    }
+
+    fn meta_mut(&mut self) -> &mut Meta {
+        self.meta.get_mut(&()).expect("always there")
+    }
+
+    /// Index of the last entry applied.
+    pub fn applied(&self) -> Index {
+        self.meta().applied
+    }
+
+    /// The cluster's clock.
+    pub fn now(&self) -> Time {
+        self.meta().now
+    }
+
+    /// Applies the entry at `index`, which must be the next one. `None` is raft's own empty entry.
+    pub fn apply(&mut self, index: Index, term: u64, entry: Option<&Entry>) -> Applied {
+        let meta = self.meta_mut();
+        assert_eq!(index, meta.applied + 1, "entries are applied in order");
+        assert!(term >= meta.applied_term);
+        meta.applied = index;
+        meta.applied_term = term;
+        let Some(entry) = entry else {
+            return Applied {
+                reply: Ok(Reply::Done),
+                events: Vec::new(),
+                kept: Vec::new(),
+            };
+        };
+        assert_eq!(
+            entry.version, ENTRY_VERSION,
+            "a version of entries this build does not know"
+        );
+        meta.now = meta.now.max(entry.at);
+        let at = meta.now;
+        self.mature(at);
+        let (by, trace) = (&entry.by, entry.trace);
+        let mut context = Context {
+            index,
+            at,
+            by,
+            trace,
+            events: Vec::new(),
+            kept: Vec::new(),
+        };
+        let reply = self.dispatch(&mut context, &entry.command);
+        Applied {
+            reply,
+            events: context.events,
+            kept: context.kept,
+        }
+    }
+
+    fn dispatch(&mut self, context: &mut Context, command: &Command) -> Result<Reply, Rejected> {
+        match command {
+            Command::Begin {
+                cluster,
+                cluster_version,
+            } => self.begin(context, cluster, *cluster_version),
+            Command::Open(open) => self.open(context, open),
+            Command::Append { job, offset, photos } => self.append(context, *job, *offset, photos),
+            Command::Close { job, total } => self.close(context, *job, *total),
+            Command::CloseExpired { job } => self.close_expired(context, *job),
+            Command::Cancel { job } => self.cancel(context, *job),
+            Command::WorkerJoined(join) => self.worker_joined(context, join),
+            Command::WorkerLost { worker } => self.worker_lost(context, *worker),
+            Command::WorkerDrain { worker } => self.worker_drain(context, *worker),
+            Command::WorkerLeft { worker } => self.worker_left(context, *worker),
+            Command::Adopt(plan) => self.adopt(context, plan),
+            Command::Ended { worker, results } => self.ended(context, *worker, results),
+            Command::Count => self.count(context),
+            Command::Settings(settings) => self.set_settings(settings),
+            Command::AcceptClock { wall } => self.accept_clock(context, *wall),
+        }
+    }
+
+    /// Moves tasks whose wait is over into the queue. Of indexes only: nothing replicated changes.
+    pub fn mature(&mut self, now: Time) -> bool {
+        let jobs = self.retries.mature(now);
+        for (env, job) in &jobs {
+            self.jobs.requeue(*env, *job, true);
+        }
+        !jobs.is_empty()
+    }
+
+    fn requeue(&mut self, env: EnvId, job: JobId) {
+        let any_due = self.retries.any_due(job);
+        self.jobs.requeue(env, job, any_due);
+    }
+
+    fn begin(&mut self, context: &mut Context, cluster: &ClusterId, version: u16) -> Result<Reply, Rejected> {
+        assert!(
+            version <= CLUSTER_VERSION,
+            "the cluster runs at version {version}: this build is too old for it"
+        );
+        let meta = self.meta_mut();
+        if meta.cluster != ClusterId::default() {
+            return Err(Rejected::AlreadyBegun);
+        }
+        meta.cluster = cluster.clone();
+        meta.version = version;
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::Began {
+                cluster: cluster.clone(),
+            },
+        );
+        Ok(Reply::Done)
+    }
+
+    fn count(&mut self, context: &mut Context) -> Result<Reply, Rejected> {
+        let env = self.environment(context)?;
+        let count = self.environments.count_probe(env);
+        Ok(Reply::Counted {
+            count,
+            index: context.index,
+        })
+    }
+
+    fn set_settings(&mut self, settings: &Settings) -> Result<Reply, Rejected> {
+        self.meta_mut().settings = settings.clone();
+        Ok(Reply::Done)
+    }
+
+    fn accept_clock(&mut self, context: &mut Context, wall: Time) -> Result<Reply, Rejected> {
+        let meta = self.meta_mut();
+        let by = wall.0.saturating_sub(meta.now.0);
+        meta.now = meta.now.max(wall);
+        context.tell(EnvId::default(), None, Fact::ClockAccepted { by });
+        Ok(Reply::Clock { now: self.now() })
+    }
+
+    /// The caller's environment, made when it is new.
+    fn environment(&mut self, context: &Context) -> Result<EnvId, Rejected> {
+        let limit = crate::limits::ENVIRONMENTS_MAX as u64;
+        let too_many = Rejected::TooMany {
+            field: "environment",
+            limit,
+            what: "environments",
+        };
+        self.environments.named(&context.by.environment).ok_or(too_many)
+    }
+
+    /// A job of the caller's environment. Another's is as unknown as none.
+    fn own_job(&self, context: &Context, job: JobId) -> Result<EnvId, Rejected> {
+        let env = self.environments.find(&context.by.environment);
+        env.filter(|env| self.jobs.get_in(*env, job).is_some())
+            .ok_or(Rejected::NotFound {
+                what: "job",
+                id: job.0,
+            })
+    }
+
+    /// Brings digests up to date and hands out what changed since the last call, for the disk.
+    pub fn settle(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.meta.settle(&mut changes);
+        self.environments.table.settle(&mut changes);
+        self.specs.table.settle(&mut changes);
+        self.keys.table.settle(&mut changes);
+        self.jobs.table.settle(&mut changes);
+        self.jobs.pages.settle(&mut changes);
+        self.jobs.appends.settle(&mut changes);
+        self.runs.table.settle(&mut changes);
+        self.retries.table.settle(&mut changes);
+        self.workers.table.settle(&mut changes);
+        changes
+    }
+
+    /// The digest of everything, kept records included. The state must be settled.
+    pub fn digest(&self) -> Digest {
+        let tables = [
+            self.meta.digest(),
+            self.environments.table.digest(),
+            self.specs.table.digest(),
+            self.keys.table.digest(),
+            self.jobs.table.digest(),
+            self.jobs.pages.digest(),
+            self.jobs.appends.digest(),
+            self.runs.table.digest(),
+            self.retries.table.digest(),
+            self.workers.table.digest(),
+        ];
+        let mut sum = Digest::default();
+        tables.iter().for_each(|digest| sum.add(digest.0));
+        sum
+    }
+
+    /// The state from its records on disk or in a snapshot, in any order.
+    pub fn load<'a>(
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        plant: Plant,
+    ) -> Result<State, Corrupt> {
+        let mut state = State::new(plant);
+        // The empty meta record of a new state must not stay in the digest beside the loaded one.
+        state.meta = Table::new(number::META);
+        for (key, value) in pairs {
+            state.load_record(key, value)?;
+        }
+        if state.meta.is_empty() {
+            state.meta.insert((), Meta::default());
+        }
+        state.environments.reindex();
+        state.specs.reindex();
+        state.jobs.reindex();
+        state.runs.reindex();
+        state.retries.reindex();
+        state.workers.reindex();
+        state.mature(state.now());
+        let jobs: Vec<(EnvId, JobId)> = state.jobs.table.iter().map(|(key, _)| *key).collect();
+        for (env, job) in jobs {
+            state.requeue(env, job);
+        }
+        Ok(state)
+    }
+
+    fn load_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Corrupt> {
+        let Some((&table, key)) = key.split_first() else {
+            return Err(Corrupt {
+                table: 0,
+                key: Vec::new(),
+                why: "empty key",
+            });
+        };
+        match table {
+            number::META => self.meta.load(key, value),
+            number::ENVIRONMENTS => self.environments.table.load(key, value),
+            number::SPECS => self.specs.table.load(key, value),
+            number::KEYS => self.keys.table.load(key, value),
+            number::JOBS => self.jobs.table.load(key, value),
+            number::PAGES => self.jobs.pages.load(key, value),
+            number::APPENDS => self.jobs.appends.load(key, value),
+            number::RUNS => self.runs.table.load(key, value),
+            number::RETRIES => self.retries.table.load(key, value),
+            number::WORKERS => self.workers.table.load(key, value),
+            _ => Err(Corrupt {
+                table,
+                key: key.to_vec(),
+                why: "unknown table",
+            }),
+        }
+    }
+
+    /// All records as they are on disk. The state must be settled.
+    pub fn dump(&self, mut each: impl FnMut(Vec<u8>, Vec<u8>)) {
+        self.meta.dump(&mut each);
+        self.environments.table.dump(&mut each);
+        self.specs.table.dump(&mut each);
+        self.keys.table.dump(&mut each);
+        self.jobs.table.dump(&mut each);
+        self.jobs.pages.dump(&mut each);
+        self.jobs.appends.dump(&mut each);
+        self.runs.table.dump(&mut each);
+        self.retries.table.dump(&mut each);
+        self.workers.table.dump(&mut each);
+    }
+
+    /// Asserts every cross-reference. The state must be settled.
+    pub fn check(&self) {
+        self.meta.check();
+        self.environments.check();
+        self.specs.check();
+        self.keys.check();
+        self.jobs.check();
+        self.runs.check();
+        self.retries.check();
+        self.workers.check();
+        self.jobs.check_queue(|job| self.retries.any_due(job));
+        self.check_jobs();
+        self.check_runs();
+    }
+
+    fn check_jobs(&self) {
+        let mut books = std::collections::BTreeMap::<EnvId, environments::Counts>::new();
+        for ((env, id), job) in self.jobs.table.iter() {
+            assert!(self.specs.get(job.spec).is_some(), "spec of job {id}");
+            let held: u64 = self
+                .runs
+                .of_job(*env, *id)
+                .iter()
+                .map(|(key, run)| key.last - run.first + 1)
+                .sum();
+            assert_eq!(held, job.given, "tasks of job {id} with workers");
+            let fresh = job.tasks - job.fresh;
+            if job.phase.is_live() {
+                assert_eq!(
+                    job.waiting(),
+                    fresh + self.retries.waiting_of(*env, *id),
+                    "waiting tasks of job {id}"
+                );
+            }
+            let book = books.entry(*env).or_default();
+            book.submitted += job.tasks;
+            book.waiting += job.waiting();
+            book.given += job.given;
+            book.succeeded += job.succeeded;
+            book.failed += job.failed;
+            book.cancelled += job.cancelled();
+        }
+        for (env, environment) in self.environments.iter() {
+            assert_eq!(
+                environment.counts,
+                books.remove(&env).unwrap_or_default(),
+                "books of {}",
+                environment.name
+            );
+        }
+        assert!(books.is_empty());
+    }
+
+    fn check_runs(&self) {
+        for ((env, job, last), run) in self.runs.table.iter() {
+            let record = self.jobs.get_in(*env, *job).expect("a run's job");
+            assert!(record.phase.is_live(), "job {job} holds a run");
+            assert!(*last < record.fresh);
+            assert_eq!(run.spec, record.spec);
+            assert!(
+                self.workers.live(run.worker).is_some(),
+                "worker {} holds a run",
+                run.worker
+            );
+            for task in run.first..=*last {
+                assert_eq!(self.jobs.task_end(*env, *job, task), jobs::TaskEnd::Unended);
+                let retry = self.retries.get(*env, *job, task);
+                assert!(retry.is_none_or(|retry| retry.waiting.is_none() && retry.given == run.given));
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Adopting a plan: each piece is checked against the freshest state; what no longer fits is dropped, with an event.
+
+use super::runs::{Run, RunKey};
+use super::{Context, State};
+use crate::event::Fact;
+use crate::observe::has_recogniser;
+use crate::plan::{Assign, Plan};
+use crate::reply::{Rejected, Reply};
+use crate::state::workers::Standing;
+use crate::types::{EnvId, Given, JobId};
+
+impl State {
+    pub(super) fn adopt(&mut self, context: &mut Context, plan: &Plan) -> Result<Reply, Rejected> {
+        let mut runs = 0;
+        for piece in &plan.assign {
+            match self.fits(piece) {
+                Ok(env) => {
+                    self.give(context, env, piece);
+                    runs += 1;
+                }
+                Err(why) => {
+                    let Assign {
+                        worker,
+                        job,
+                        first,
+                        count,
+                        ..
+                    } = *piece;
+                    let env = self.jobs.get(job).map(|(env, _)| env).unwrap_or_default();
+                    context.tell(
+                        env,
+                        Some(job),
+                        Fact::PieceDropped {
+                            worker,
+                            first,
+                            count,
+                            why,
+                        },
+                    );
+                }
+            }
+        }
+        Ok(Reply::Adopted {
+            runs,
+            dropped: plan.assign.len() - runs,
+        })
+    }
+
+    fn fits(&self, piece: &Assign) -> Result<EnvId, &'static str> {
+        let (env, job) = self.jobs.get(piece.job).ok_or("no such job")?;
+        if !job.phase.is_live() {
+            return Err("the job has ended");
+        }
+        let end = piece
+            .first
+            .checked_add(piece.count)
+            .filter(|end| *end <= job.tasks)
+            .ok_or("no such tasks")?;
+        if piece.count == 0 {
+            return Err("no tasks");
+        }
+        let worker = self.workers.get(piece.worker).ok_or("no such worker")?;
+        if worker.standing != Standing::Active {
+            return Err("the worker takes no work");
+        }
+        let spec = self.specs.get(job.spec).ok_or("no such spec")?;
+        if !has_recogniser(&worker.join.recognisers, &spec.recogniser) {
+            return Err("the worker has no such recogniser");
+        }
+        let waits = |task: u64| match task < job.fresh {
+            true => self
+                .retries
+                .get(env, piece.job, task)
+                .is_some_and(|retry| retry.waiting.is_some()),
+            false => true,
+        };
+        let in_order = piece.first <= job.fresh;
+        if !in_order || !(piece.first..end).all(waits) {
+            return Err("the tasks do not wait");
+        }
+        Ok(env)
+    }
+
+    fn give(&mut self, context: &mut Context, env: EnvId, piece: &Assign) {
+        let (id, given) = (piece.job, Given(context.index));
+        let end = piece.first + piece.count;
+        let job = self.jobs.get_mut(env, id).expect("it fits");
+        let fresh_before = job.fresh;
+        job.fresh = job.fresh.max(end);
+        job.given += piece.count;
+        job.changed = context.index;
+        let spec = job.spec;
+        for task in piece.first..end.min(fresh_before) {
+            self.retries.give(env, id, task, given);
+        }
+        let key = RunKey {
+            env,
+            job: id,
+            last: end - 1,
+        };
+        self.runs.insert(
+            key,
+            Run {
+                first: piece.first,
+                given,
+                worker: piece.worker,
+                spec,
+            },
+        );
+        self.workers.get_mut(piece.worker).expect("it fits").last_given = context.index;
+        let counts = self.environments.counts_mut(env);
+        counts.waiting -= piece.count;
+        counts.given += piece.count;
+        self.requeue(env, id);
+        self.tell_given(context, env, id, piece, given);
+    }
+
+    fn tell_given(&self, context: &mut Context, env: EnvId, id: JobId, piece: &Assign, given: Given) {
+        let Assign {
+            worker, first, count, ..
+        } = *piece;
+        context.tell(
+            env,
+            Some(id),
+            Fact::RunGiven {
+                worker,
+                first,
+                count,
+                given,
+            },
+        );
+    }
+}

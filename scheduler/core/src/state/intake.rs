@@ -1,0 +1,339 @@
+//! Jobs coming in: open, append, close, cancel.
+
+use super::jobs::{AppendNote, Job, Phase};
+use super::keys::{Known, hash};
+use super::{Context, State};
+use crate::command::{Open, Photo};
+use crate::event::Fact;
+use crate::kept::PhotoList;
+use crate::key::photos_key;
+use crate::limits::{APPENDS_PER_JOB_MAX, SPECS_MAX};
+use crate::reply::{Rejected, Reply};
+use crate::table::encode;
+use crate::types::{EnvId, JobId, Time};
+
+impl State {
+    pub(super) fn open(&mut self, context: &mut Context, open: &Open) -> Result<Reply, Rejected> {
+        let env = self.environment(context)?;
+        let digest = open_digest(open);
+        if let Some(known) = self.known_key(context, env, open) {
+            return self.opened_before(env, known, digest);
+        }
+        let settings = &self.meta().settings;
+        let (open_for, key_for, jobs_max) = (settings.open_for, settings.key_for, settings.jobs_max);
+        let tasks_max = settings.tasks_per_job_max;
+        if self.jobs.len() as u64 >= jobs_max {
+            return Err(Rejected::TooMany {
+                field: "jobs",
+                limit: jobs_max,
+                what: "jobs in a cluster",
+            });
+        }
+        if open.photos.len() as u64 > tasks_max {
+            return Err(Rejected::TooMany {
+                field: "photos",
+                limit: tasks_max,
+                what: "photos in a job",
+            });
+        }
+        if open.close && open.photos.is_empty() {
+            return Err(Rejected::Invalid {
+                field: "photos",
+                why: "a job has at least one photo".into(),
+            });
+        }
+        let too_many = Rejected::TooMany {
+            field: "spec",
+            limit: SPECS_MAX as u64,
+            what: "different specs",
+        };
+        let spec = self.specs.take(env, &open.spec, context.index).ok_or(too_many)?;
+        let id = JobId(context.index);
+        let job = Job {
+            spec,
+            name: open.name.clone(),
+            labels: open.labels.clone(),
+            actor: context.by.actor.clone(),
+            trace: context.trace,
+            priority: open.priority,
+            deadline: open.deadline.instant(context.at),
+            phase: Phase::Open,
+            tasks: 0,
+            fresh: 0,
+            given: 0,
+            succeeded: 0,
+            failed: 0,
+            appends: 0,
+            opened: context.at,
+            close_at: Time(context.at.0.saturating_add(open_for)),
+            ended: None,
+            changed: context.index,
+            kept: 0,
+        };
+        self.jobs.insert(env, id, job);
+        context.tell(
+            env,
+            Some(id),
+            Fact::JobOpened {
+                name: open.name.clone(),
+            },
+        );
+        if !open.key.is_empty() {
+            let until = Time(context.at.0.saturating_add(key_for));
+            self.keys.insert(
+                env,
+                &open.key,
+                Known {
+                    digest,
+                    job: id,
+                    until,
+                },
+            );
+        }
+        if !open.photos.is_empty() {
+            self.add_photos(context, env, id, &open.photos);
+        }
+        if open.close {
+            self.close_now(context, env, id, false);
+        }
+        self.requeue(env, id);
+        let job = self.jobs.get_in(env, id).expect("just made");
+        let (phase, next_offset) = (job.phase, job.tasks);
+        Ok(Reply::Opened {
+            job: id,
+            phase,
+            next_offset,
+            trace: context.trace,
+            repeated: false,
+        })
+    }
+
+    fn known_key(&self, context: &Context, env: EnvId, open: &Open) -> Option<Known> {
+        if open.key.is_empty() {
+            return None;
+        }
+        self.keys
+            .get(env, &open.key)
+            .filter(|known| context.at < known.until)
+    }
+
+    fn opened_before(&self, env: EnvId, known: Known, digest: u128) -> Result<Reply, Rejected> {
+        if known.digest != digest {
+            return Err(Rejected::Conflict {
+                what: "idempotency_key",
+            });
+        }
+        let job = self
+            .jobs
+            .get_in(env, known.job)
+            .expect("a key's job is kept as long as the key");
+        let (phase, next_offset, trace) = (job.phase, job.tasks, job.trace);
+        Ok(Reply::Opened {
+            job: known.job,
+            phase,
+            next_offset,
+            trace,
+            repeated: true,
+        })
+    }
+
+    pub(super) fn append(
+        &mut self,
+        context: &mut Context,
+        id: JobId,
+        offset: u64,
+        photos: &[Photo],
+    ) -> Result<Reply, Rejected> {
+        let env = self.own_job(context, id)?;
+        let tasks_max = self.meta().settings.tasks_per_job_max;
+        let job = self.jobs.get_in(env, id).expect("just found");
+        if offset < job.tasks {
+            return self.appended_before(env, id, offset, photos);
+        }
+        if job.phase != Phase::Open {
+            return Err(Rejected::NotOpen {
+                job: id,
+                phase: job.phase,
+            });
+        }
+        if offset > job.tasks {
+            return Err(Rejected::Gap { expected: job.tasks });
+        }
+        if photos.is_empty() {
+            return Ok(Reply::Appended {
+                next_offset: job.tasks,
+            });
+        }
+        if job.tasks + photos.len() as u64 > tasks_max {
+            return Err(Rejected::TooMany {
+                field: "photos",
+                limit: tasks_max,
+                what: "photos in a job",
+            });
+        }
+        if job.appends >= APPENDS_PER_JOB_MAX {
+            let limit = u64::from(APPENDS_PER_JOB_MAX);
+            return Err(Rejected::TooMany {
+                field: "photos",
+                limit,
+                what: "appends to a job; send larger ones",
+            });
+        }
+        self.add_photos(context, env, id, photos);
+        self.requeue(env, id);
+        Ok(Reply::Appended {
+            next_offset: offset + photos.len() as u64,
+        })
+    }
+
+    fn appended_before(
+        &self,
+        env: EnvId,
+        id: JobId,
+        offset: u64,
+        photos: &[Photo],
+    ) -> Result<Reply, Rejected> {
+        let note = self.jobs.appends.get(&(env, id, offset));
+        match note {
+            Some(note) if note.count == photos.len() as u64 && note.digest == photos_digest(photos) => {
+                Ok(Reply::Appended {
+                    next_offset: offset + note.count,
+                })
+            }
+            _ => Err(Rejected::Conflict { what: "offset" }),
+        }
+    }
+
+    fn add_photos(&mut self, context: &mut Context, env: EnvId, id: JobId, photos: &[Photo]) {
+        let count = photos.len() as u64;
+        let job = self.jobs.get_mut(env, id).expect("just found");
+        let first = job.tasks;
+        let list = PhotoList {
+            uris: photos.iter().map(|photo| photo.uri.clone()).collect(),
+        };
+        let (key, value) = (photos_key(env, id, first), encode(&list));
+        job.keep(&key, &value);
+        job.tasks += count;
+        job.appends += 1;
+        job.changed = context.index;
+        context.kept.push((key, value));
+        let note = AppendNote {
+            count,
+            digest: photos_digest(photos),
+        };
+        self.jobs.appends.insert((env, id, first), note);
+        let counts = self.environments.counts_mut(env);
+        counts.submitted += count;
+        counts.waiting += count;
+        context.tell(env, Some(id), Fact::TasksQueued { first, count });
+    }
+
+    pub(super) fn close(&mut self, context: &mut Context, id: JobId, total: u64) -> Result<Reply, Rejected> {
+        let env = self.own_job(context, id)?;
+        let job = self.jobs.get_in(env, id).expect("just found");
+        if job.tasks != total {
+            return Err(Rejected::WrongTotal {
+                have: job.tasks,
+                said: total,
+            });
+        }
+        match job.phase {
+            Phase::Open => self.close_now(context, env, id, false),
+            Phase::Closed | Phase::Done => {}
+            Phase::Cancelled => {
+                return Err(Rejected::NotOpen {
+                    job: id,
+                    phase: job.phase,
+                });
+            }
+        }
+        Ok(Reply::Job { job: id })
+    }
+
+    pub(super) fn close_expired(&mut self, context: &mut Context, id: JobId) -> Result<Reply, Rejected> {
+        let Some((env, job)) = self.jobs.get(id) else {
+            return Err(Rejected::NotFound {
+                what: "job",
+                id: id.0,
+            });
+        };
+        if job.phase == Phase::Open && job.close_at <= context.at {
+            self.close_now(context, env, id, true);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn close_now(&mut self, context: &mut Context, env: EnvId, id: JobId, by_itself: bool) {
+        let job = self.jobs.get_mut(env, id).expect("just found");
+        job.phase = Phase::Closed;
+        job.changed = context.index;
+        context.tell(env, Some(id), Fact::JobClosed { by_itself });
+        self.finish_if_ended(context, env, id);
+        self.requeue(env, id);
+    }
+
+    /// A closed job whose tasks have all ended is done.
+    pub(super) fn finish_if_ended(&mut self, context: &mut Context, env: EnvId, id: JobId) {
+        let job = self.jobs.get_mut(env, id).expect("just found");
+        if job.phase == Phase::Closed && job.succeeded + job.failed == job.tasks {
+            job.phase = Phase::Done;
+            job.ended = Some(context.at);
+            let (succeeded, failed) = (job.succeeded, job.failed);
+            context.tell(env, Some(id), Fact::JobDone { succeeded, failed });
+        }
+    }
+
+    pub(super) fn cancel(&mut self, context: &mut Context, id: JobId) -> Result<Reply, Rejected> {
+        let env = self.own_job(context, id)?;
+        let job = self.jobs.get_in(env, id).expect("just found");
+        if !job.phase.is_live() {
+            return Ok(Reply::Job { job: id });
+        }
+        for (key, _) in self.runs.of_job(env, id) {
+            self.runs.remove(key);
+        }
+        self.retries.cancel(env, id);
+        let job = self.jobs.get_mut(env, id).expect("just found");
+        let (waiting, given) = (job.waiting(), job.given);
+        job.phase = Phase::Cancelled;
+        job.given = 0;
+        job.ended = Some(context.at);
+        job.changed = context.index;
+        let counts = self.environments.counts_mut(env);
+        counts.waiting -= waiting;
+        counts.given -= given;
+        counts.cancelled += waiting + given;
+        self.requeue(env, id);
+        context.tell(
+            env,
+            Some(id),
+            Fact::JobCancelled {
+                unended: waiting + given,
+            },
+        );
+        Ok(Reply::Job { job: id })
+    }
+}
+
+/// Of a photo list: what a repeated append is compared with.
+fn photos_digest(photos: &[Photo]) -> u128 {
+    let uris: Vec<&[u8]> = photos.iter().map(|photo| photo.uri.as_bytes()).collect();
+    hash(&uris)
+}
+
+/// Of an open request: its canonical form without the key, and its photos when all of them are in it.
+fn open_digest(open: &Open) -> u128 {
+    let Open {
+        key: _,
+        name,
+        labels,
+        priority,
+        deadline,
+        spec,
+        photos,
+        close,
+    } = open;
+    let head = encode(&(name, labels, priority, deadline, spec, close));
+    let body = if *close { encode(photos) } else { Vec::new() };
+    hash(&[&head, &body])
+}

@@ -1,0 +1,143 @@
+//! Tasks that were given more than once, or will be: how often, by which fence last, and until when they wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::table::Table;
+use crate::types::{EnvId, Given, JobId, Time};
+
+/// What is known of a task beyond its first attempt. Kept until the job is deleted: `given` tells late results of
+/// earlier attempts from repeated ones of the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Attempts that failed through the photo or the recogniser.
+    pub attempts: u32,
+    /// Attempts lost through machines.
+    pub losses: u32,
+    /// Fence of the last attempt.
+    pub given: Given,
+    /// Waits to be given again, not before this.
+    pub waiting: Option<Time>,
+}
+
+/// All of them.
+pub struct Retries {
+    pub(crate) table: Table<(EnvId, JobId, u64), Retry>,
+    /// Waiting, and due as far as the state has seen time pass.
+    due: BTreeMap<JobId, BTreeSet<u64>>,
+    /// Waiting for their time.
+    later: BTreeSet<(Time, EnvId, JobId, u64)>,
+}
+
+impl Retries {
+    pub(crate) fn new(number: u8) -> Self {
+        Retries {
+            table: Table::new(number),
+            due: BTreeMap::new(),
+            later: BTreeSet::new(),
+        }
+    }
+
+    /// What is known of a task.
+    pub fn get(&self, env: EnvId, job: JobId, task: u64) -> Option<Retry> {
+        self.table.get(&(env, job, task)).copied()
+    }
+
+    /// Tasks of a job that may be given again now, in order.
+    pub fn due(&self, job: JobId) -> impl Iterator<Item = u64> + '_ {
+        self.due.get(&job).into_iter().flatten().copied()
+    }
+
+    /// True when some task of the job may be given again now.
+    pub fn any_due(&self, job: JobId) -> bool {
+        self.due.contains_key(&job)
+    }
+
+    /// When the next waiting task is due.
+    pub fn next_due(&self) -> Option<Time> {
+        self.later.first().map(|(time, ..)| *time)
+    }
+
+    /// Moves what is due at `now` to the queue; returns the jobs concerned.
+    pub(crate) fn mature(&mut self, now: Time) -> Vec<(EnvId, JobId)> {
+        let mut jobs = Vec::new();
+        while let Some(&(time, env, job, task)) = self.later.first() {
+            if time > now {
+                break;
+            }
+            self.later.pop_first();
+            self.due.entry(job).or_default().insert(task);
+            jobs.push((env, job));
+        }
+        jobs
+    }
+
+    /// Puts a task back, to be given again not before `waiting`.
+    pub(crate) fn wait(&mut self, env: EnvId, job: JobId, task: u64, retry: Retry) {
+        let until = retry.waiting.expect("a waiting task");
+        self.table.insert((env, job, task), retry);
+        self.later.insert((until, env, job, task));
+    }
+
+    /// The task was given again.
+    pub(crate) fn give(&mut self, env: EnvId, job: JobId, task: u64, given: Given) {
+        let retry = self.table.get_mut(&(env, job, task)).expect("a waiting task");
+        let until = retry.waiting.take().expect("a waiting task");
+        retry.given = given;
+        self.forget_waiting(until, env, job, task);
+    }
+
+    /// The job was cancelled: nothing of it waits any more.
+    pub(crate) fn cancel(&mut self, env: EnvId, job: JobId) {
+        let waiting: Vec<(u64, Time)> = self
+            .table
+            .range((env, job, 0)..=(env, job, u64::MAX))
+            .filter_map(|(key, retry)| retry.waiting.map(|until| (key.2, until)))
+            .collect();
+        for (task, until) in waiting {
+            self.table.get_mut(&(env, job, task)).expect("just found").waiting = None;
+            self.forget_waiting(until, env, job, task);
+        }
+    }
+
+    fn forget_waiting(&mut self, until: Time, env: EnvId, job: JobId, task: u64) {
+        if self.later.remove(&(until, env, job, task)) {
+            return;
+        }
+        let due = self.due.get_mut(&job).expect("it waits in one of the two");
+        assert!(due.remove(&task));
+        if due.is_empty() {
+            self.due.remove(&job);
+        }
+    }
+
+    pub(crate) fn reindex(&mut self) {
+        self.due.clear();
+        self.later = self
+            .table
+            .iter()
+            .filter_map(|((env, job, task), retry)| retry.waiting.map(|until| (until, *env, *job, *task)))
+            .collect();
+    }
+
+    /// How many tasks of a job wait here.
+    pub(crate) fn waiting_of(&self, env: EnvId, job: JobId) -> u64 {
+        let rows = self.table.range((env, job, 0)..=(env, job, u64::MAX));
+        rows.filter(|(_, retry)| retry.waiting.is_some()).count() as u64
+    }
+
+    pub(crate) fn check(&self) {
+        self.table.check();
+        let waiting = self
+            .table
+            .iter()
+            .filter(|(_, retry)| retry.waiting.is_some())
+            .count();
+        assert_eq!(
+            waiting,
+            self.later.len() + self.due.values().map(BTreeSet::len).sum::<usize>()
+        );
+        assert!(self.due.values().all(|tasks| !tasks.is_empty()));
+    }
+}

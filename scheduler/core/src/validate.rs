@@ -1,0 +1,196 @@
+//! User content is checked here before it is proposed, so that `apply` need not.
+
+use crate::command::{Deadline, Join, Open, Photo, Report};
+use crate::limits::*;
+use crate::reply::Rejected;
+use crate::types::{Caller, Time};
+
+/// Checks a whole open request at the leader's clock.
+pub fn open(open: &Open, now: Time) -> Result<(), Rejected> {
+    name("spec.name", &open.name, true)?;
+    name("spec.recogniser", &open.spec.recogniser, false)?;
+    if open.key.len() > KEY_BYTES_MAX {
+        return Err(too_many("idempotency_key", KEY_BYTES_MAX, "bytes"));
+    }
+    if u32::from(open.priority) > PRIORITY_MAX {
+        return Err(too_many(
+            "spec.priority",
+            PRIORITY_MAX as usize,
+            "(0 is the lowest)",
+        ));
+    }
+    if open.spec.photo_timeout > PHOTO_TIMEOUT_MAX {
+        return Err(invalid(
+            "spec.photo_timeout",
+            format!("at most {} s", PHOTO_TIMEOUT_MAX / 1_000_000),
+        ));
+    }
+    if open.spec.max_attempts > ATTEMPTS_MAX {
+        return Err(too_many("spec.max_attempts", ATTEMPTS_MAX as usize, "attempts"));
+    }
+    deadline(open.deadline, now)?;
+    labels(&open.labels)?;
+    photos(&open.photos)
+}
+
+fn deadline(deadline: Deadline, now: Time) -> Result<(), Rejected> {
+    let ahead = match deadline {
+        Deadline::None => return Ok(()),
+        Deadline::In(us) => us,
+        Deadline::At(at) if at <= now => {
+            return Err(invalid(
+                "spec.deadline",
+                "the instant has passed; name a later one or leave it out",
+            ));
+        }
+        Deadline::At(at) => at.0 - now.0,
+    };
+    if ahead == 0 {
+        return Err(invalid(
+            "spec.deadline",
+            "must be longer than 0; leave it out for none",
+        ));
+    }
+    if ahead > DEADLINE_MAX {
+        return Err(invalid("spec.deadline", "is more than 366 days away"));
+    }
+    Ok(())
+}
+
+fn labels(labels: &[(String, String)]) -> Result<(), Rejected> {
+    if labels.len() > LABELS_MAX {
+        return Err(too_many("spec.labels", LABELS_MAX, "labels"));
+    }
+    for (key, value) in labels {
+        name("spec.labels", key, false)?;
+        name("spec.labels", value, true)?;
+    }
+    match labels.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        true => Err(invalid("spec.labels", "each key may be there once")),
+        false => Ok(()),
+    }
+}
+
+/// Checks the photos of one append.
+pub fn photos(photos: &[Photo]) -> Result<(), Rejected> {
+    if photos.len() > APPEND_PHOTOS_MAX {
+        return Err(too_many(
+            "photos",
+            APPEND_PHOTOS_MAX,
+            "photos in one append; send the rest in further appends",
+        ));
+    }
+    let mut bytes = 0;
+    for (at, photo) in photos.iter().enumerate() {
+        if photo.uri.is_empty() {
+            return Err(invalid("photos.uri", format!("photo {at} has none")));
+        }
+        if photo.uri.len() > URI_BYTES_MAX {
+            return Err(invalid(
+                "photos.uri",
+                format!("that of photo {at} is longer than {URI_BYTES_MAX} bytes"),
+            ));
+        }
+        if photo.uri.chars().any(char::is_control) {
+            return Err(invalid(
+                "photos.uri",
+                format!("that of photo {at} has control characters"),
+            ));
+        }
+        bytes += photo.uri.len();
+    }
+    match bytes > APPEND_BYTES_MAX {
+        true => Err(too_many(
+            "photos",
+            APPEND_BYTES_MAX,
+            "bytes of URIs in one append; send further appends",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Checks who asks.
+pub fn caller(by: &Caller) -> Result<(), Rejected> {
+    name("environment", &by.environment, false)?;
+    name("actor", &by.actor, true)
+}
+
+/// Checks a worker that wants to join.
+pub fn join(join: &Join) -> Result<(), Rejected> {
+    name("name", &join.name, false)?;
+    name("version", &join.version, true)?;
+    name("pool.region", &join.pool.region, true)?;
+    name("pool.zone_id", &join.pool.zone_id, true)?;
+    name("pool.instance_type", &join.pool.instance_type, true)?;
+    if join.slots == 0 || join.slots > SLOTS_MAX {
+        return Err(invalid("slots", format!("must be 1 to {SLOTS_MAX}")));
+    }
+    if join.recognisers.len() > RECOGNISERS_PER_WORKER_MAX {
+        return Err(too_many(
+            "recognisers",
+            RECOGNISERS_PER_WORKER_MAX,
+            "recognisers on a worker",
+        ));
+    }
+    for recogniser in &join.recognisers {
+        name("recognisers.name", &recogniser.name, false)?;
+        if !matches!(recogniser.digest.len(), 0 | 32) {
+            return Err(invalid(
+                "recognisers.digest",
+                "must be sha256 (32 bytes) or empty",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks one reported result.
+pub fn report(report: &Report) -> Result<(), Rejected> {
+    let limit = if report.cause.is_none() {
+        RESULT_BYTES_MAX
+    } else {
+        MESSAGE_BYTES_MAX
+    };
+    match report.output.len() > limit {
+        true => Err(Rejected::ResultTooLarge {
+            task: report.task,
+            bytes: report.output.len(),
+            limit,
+        }),
+        false => Ok(()),
+    }
+}
+
+fn name(field: &'static str, value: &str, may_be_empty: bool) -> Result<(), Rejected> {
+    if value.is_empty() && !may_be_empty {
+        return Err(invalid(field, "must not be empty"));
+    }
+    // A recogniser's name may carry its digest.
+    let limit = if field == "spec.recogniser" {
+        NAME_BYTES_MAX * 2 + 1
+    } else {
+        NAME_BYTES_MAX
+    };
+    if value.len() > limit {
+        return Err(too_many(field, limit, "bytes"));
+    }
+    match value.chars().any(char::is_control) {
+        true => Err(invalid(field, "must not have control characters")),
+        false => Ok(()),
+    }
+}
+
+fn invalid(field: &'static str, why: impl Into<String>) -> Rejected {
+    Rejected::Invalid {
+        field,
+        why: why.into(),
+    }
+}
+
+fn too_many(field: &'static str, limit: usize, what: &'static str) -> Rejected {
+    Rejected::TooMany {
+        field,
+        limit: limit as u64,
+        what,
+    }
+}

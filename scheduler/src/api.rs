@@ -1,0 +1,225 @@
+//! gRPC for clients, operators and agents: the wire on one side, the replica's questions on the other.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use rebound_core::codec::client;
+use rebound_core::io::{Answer, Request as Asked};
+use rebound_core::limits::{ASK_TIMEOUT, NAME_BYTES_MAX};
+use rebound_core::reply::{Refused, Rejected, Reply};
+use rebound_core::types::{Caller, TraceId};
+use rebound_proto::v1;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+use crate::config::Config;
+use crate::node::{Answered, Handle};
+use crate::telemetry;
+
+pub mod agents;
+pub mod jobs;
+pub mod operator;
+
+/// Longest request of a client, in bytes: an entry's content and its frame.
+pub const CLIENT_REQUEST_BYTES_MAX: usize = rebound_core::limits::ENTRY_BYTES_MAX + 64 * 1024;
+/// Longest message of an agent, in bytes.
+pub const AGENT_MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest answer or message to anybody, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Who asks, as the caller says. Until there are credentials this is for people to read, and opens nothing.
+pub const ACTOR_KEY: &str = "rebound-actor";
+/// The environment of every caller, until there are credentials.
+const ENVIRONMENT: &str = "default";
+/// The environment that probes count in.
+const PROBE_ENVIRONMENT: &str = "_probe";
+
+/// What the services share.
+#[derive(Clone)]
+pub struct Api {
+    handle: Handle,
+    config: Arc<Config>,
+}
+
+impl Api {
+    /// For this server.
+    pub fn new(handle: Handle, config: Arc<Config>) -> Api {
+        Api { handle, config }
+    }
+
+    async fn ask(
+        &self,
+        from: &From,
+        trace: TraceId,
+        timeout: u64,
+        request: Asked,
+    ) -> Result<Answered, Status> {
+        let answered = self
+            .handle
+            .ask(from.caller.clone(), trace, from.limit(timeout), request)
+            .await;
+        answered.map_err(|refused| self.status(&refused))
+    }
+
+    /// Asks for a command to be applied.
+    async fn apply(
+        &self,
+        from: &From,
+        trace: TraceId,
+        timeout: u64,
+        request: Asked,
+    ) -> Result<(Reply, bool), Status> {
+        match self.ask(from, trace, timeout, request).await? {
+            Answered::Core(Answer::Applied { reply, placeable }) => Ok((reply, placeable)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A refusal as gRPC says it: the code for everybody, the details for our own clients.
+    fn status(&self, refused: &Refused) -> Status {
+        let leader = match refused {
+            Refused::NotLeader { leader: Some(id) } => self.config.client_address(*id),
+            _ => String::new(),
+        };
+        let (code, kind) = match refused {
+            Refused::NotLeader { .. } => (Code::FailedPrecondition, "not_leader"),
+            Refused::Overloaded { .. } => (Code::ResourceExhausted, "overloaded"),
+            Refused::Unknown => (Code::Unavailable, "unknown"),
+            Refused::Timeout => (Code::DeadlineExceeded, "timeout"),
+            Refused::Rejected(Rejected::NotFound { .. }) => (Code::NotFound, "not_found"),
+            Refused::Rejected(Rejected::Conflict { .. }) => (Code::Aborted, "conflict"),
+            Refused::Rejected(_) => (Code::InvalidArgument, "rejected"),
+        };
+        telemetry::refused(kind);
+        let details = client::refusal(refused, leader).encode_to_vec();
+        Status::with_details(code, refused.to_string(), details.into())
+    }
+
+    fn rejected(&self, rejected: Rejected) -> Status {
+        self.status(&Refused::Rejected(rejected))
+    }
+}
+
+/// Who asks, and how long the transport lets the call take.
+struct From {
+    caller: Caller,
+    transport_limit: Option<u64>,
+}
+
+impl From {
+    fn read(metadata: &MetadataMap) -> From {
+        let actor = metadata
+            .get(ACTOR_KEY)
+            .and_then(|value| value.to_str().ok())
+            .filter(|name| is_name(name));
+        let caller = Caller {
+            environment: ENVIRONMENT.to_owned(),
+            actor: actor.unwrap_or("unknown").to_owned(),
+        };
+        let limit = metadata
+            .get("grpc-timeout")
+            .and_then(|value| value.to_str().ok())
+            .and_then(grpc_timeout);
+        From {
+            caller,
+            transport_limit: limit,
+        }
+    }
+
+    fn into_probe(mut self) -> From {
+        self.caller.environment = PROBE_ENVIRONMENT.to_owned();
+        self
+    }
+
+    /// The call's time limit in µs: the body's, never longer than the transport's.
+    fn limit(&self, asked: u64) -> u64 {
+        let asked = if asked == 0 { ASK_TIMEOUT } else { asked };
+        self.transport_limit
+            .map_or(asked, |limit| asked.min(limit).max(1))
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
+/// gRPC's own header: up to 8 digits and a unit, here as µs.
+fn grpc_timeout(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(number * 3_600_000_000),
+        "M" => Some(number * 60_000_000),
+        "S" => Some(number * 1_000_000),
+        "m" => Some(number * 1_000),
+        "u" => Some(number),
+        "n" => Some(number / 1_000),
+        _ => None,
+    }
+}
+
+fn draw_trace() -> TraceId {
+    TraceId(rand::random())
+}
+
+/// A broken promise between this module and the core.
+fn unexpected(answered: &Answered) -> Status {
+    match answered {
+        Answered::Unreadable(why) => {
+            tracing::error!(%why, "a record on disk cannot be read");
+            Status::data_loss(why.clone())
+        }
+        other => {
+            tracing::error!(?other, "an answer of another kind than the question's");
+            Status::internal("the answer is of another kind than the question")
+        }
+    }
+}
+
+/// The services as tonic takes them, with their limits.
+pub fn services(api: Api) -> tonic::service::Routes {
+    let jobs = v1::jobs_server::JobsServer::new(api.clone())
+        .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let operator = v1::operator_server::OperatorServer::new(api.clone())
+        .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let agents = v1::agents_server::AgentsServer::new(api)
+        .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    tonic::service::Routes::new(jobs)
+        .add_service(operator)
+        .add_service(agents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_limit_counts() {
+        let from = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            From::read(&metadata)
+        };
+        assert_eq!(from("200m").limit(0), 200_000);
+        assert_eq!(from("200m").limit(100), 100);
+        assert_eq!(from("1H").limit(0), ASK_TIMEOUT);
+        assert_eq!(from("0n").limit(50), 1, "0 would mean the default");
+        for bad in ["", "m", "999999999S", "1x", "-1S", "é"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn actors_are_bounded() {
+        let from = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(ACTOR_KEY, text.parse().unwrap());
+            From::read(&metadata).caller.actor
+        };
+        assert_eq!(from("ada"), "ada");
+        assert_eq!(from(&"x".repeat(NAME_BYTES_MAX + 1)), "unknown");
+        assert_eq!(From::read(&MetadataMap::new()).caller.actor, "unknown");
+    }
+}

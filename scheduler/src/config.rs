@@ -1,0 +1,295 @@
+//! A server's own settings, from one TOML file. What changes outcomes is not here: it is replicated.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rebound_core::limits::{FAILOVER_GRACE, LOG_KEEP_ENTRIES, WORKER_LEASE};
+use rebound_core::state::Plant;
+use rebound_core::types::{ClusterId, ReplicaId, SECOND};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+mod check;
+mod locate;
+
+pub use check::{LOG_KEEP_MIN, MEMBERS_MAX};
+use locate::Locate;
+
+/// What is wrong with a configuration: where, which field, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: {field}: {message}", file.display())]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// The field, with those it is in.
+    pub field: String,
+    /// What is wrong, and the fix.
+    pub message: String,
+}
+
+/// One server of the member list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    /// Not 0.
+    pub id: u64,
+    /// `host:port` where other servers reach it.
+    pub peer: String,
+    /// `host:port` where clients and agents reach it.
+    pub client: String,
+}
+
+/// Where a server listens, each `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// For clients and agents.
+    pub client: String,
+    /// For other servers.
+    pub peer: String,
+    /// For `/metrics` and `/healthz`.
+    pub http: String,
+}
+
+/// The replicated log on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Entries kept behind the applied one, for followers that lag.
+    pub keep: u64,
+    /// Entries that are cut from the log stay on disk, for audits.
+    pub archive: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            keep: LOG_KEEP_ENTRIES,
+            archive: false,
+        }
+    }
+}
+
+/// RocksDB's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Cache of blocks read, in MiB.
+    pub cache_mib: u64,
+    /// Records not yet in files, of all families together, in MiB.
+    pub write_buffer_mib: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            cache_mib: 64,
+            write_buffer_mib: 64,
+        }
+    }
+}
+
+/// Times, as text: `"10s"`, `"500ms"`, `"2m"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimingConfig {
+    /// Silence after which a worker is lost.
+    pub lease: String,
+    /// Added to the lease while a worker has not yet spoken to this leader.
+    pub grace: String,
+}
+
+impl Default for TimingConfig {
+    fn default() -> Self {
+        TimingConfig {
+            lease: text_of(WORKER_LEASE),
+            grace: text_of(FAILOVER_GRACE),
+        }
+    }
+}
+
+/// Bounds of this server alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes waiting to be sent to one peer; more are dropped.
+    pub peer_queue_bytes: u64,
+    /// Bytes of a snapshot received into memory.
+    pub snapshot_bytes: u64,
+    /// Messages waiting to be sent to one agent; more close its stream.
+    pub agent_queue_messages: u32,
+    /// Photo lists kept in memory.
+    pub photo_lists: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig {
+            peer_queue_bytes: 64 * 1024 * 1024,
+            snapshot_bytes: 1024 * 1024 * 1024,
+            agent_queue_messages: 256,
+            photo_lists: 256,
+        }
+    }
+}
+
+/// Log lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoggingConfig {
+    /// As `tracing`'s filters: `info`, `rebound_scheduler=debug`.
+    pub filter: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        LoggingConfig {
+            filter: "info".to_owned(),
+            json: false,
+        }
+    }
+}
+
+/// A server's settings. Made by [`Config::parse`], which checks them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The cluster's name, the same on all its servers.
+    pub cluster: String,
+    /// This server's id in the member list.
+    pub server: u64,
+    /// Where it keeps its data. Its own alone.
+    pub data_dir: PathBuf,
+    /// A planted bug, for tests of the tests; only builds with the feature `planted` know any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub plant: String,
+    /// Where it listens.
+    pub listen: ListenConfig,
+    /// The log.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// RocksDB.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// Times.
+    #[serde(default)]
+    pub timing: TimingConfig,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Log lines.
+    #[serde(default)]
+    pub logging: LoggingConfig,
+    /// All servers, this one included, the same list on each.
+    pub members: Vec<MemberConfig>,
+}
+
+impl Config {
+    /// Reads and checks a configuration; `path` is only for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let locate = Locate::new(text, path)?;
+        let config: Config = toml::from_str(text).map_err(|error| locate.serde(&error))?;
+        config
+            .check()
+            .map_err(|(field, message)| locate.error(&field, message))?;
+        Ok(config)
+    }
+
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: path.to_owned(),
+            line: 1,
+            field: "file".to_owned(),
+            message: format!("cannot be read: {error}"),
+        })?;
+        Config::parse(&text, path)
+    }
+
+    /// The configuration as TOML, which [`Config::parse`] reads again.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("plain data is always TOML")
+    }
+
+    /// The cluster's id: the same on all servers that were given the same name and member list.
+    pub fn cluster_id(&self) -> ClusterId {
+        let mut members: Vec<(u64, &str)> = self.members.iter().map(|m| (m.id, m.peer.as_str())).collect();
+        members.sort_unstable();
+        let mut hash = Sha256::new();
+        hash.update(self.cluster.as_bytes());
+        for (id, peer) in members {
+            hash.update([0]);
+            hash.update(id.to_be_bytes());
+            hash.update(peer.as_bytes());
+        }
+        let hex: String = hash
+            .finalize()
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        ClusterId(format!("{}-{hex}", self.cluster))
+    }
+
+    /// This server's id.
+    pub fn id(&self) -> ReplicaId {
+        ReplicaId(self.server)
+    }
+
+    /// All members' ids, in order.
+    pub fn member_ids(&self) -> Vec<ReplicaId> {
+        let ids: BTreeSet<u64> = self.members.iter().map(|member| member.id).collect();
+        ids.into_iter().map(ReplicaId).collect()
+    }
+
+    /// The address where clients reach a member; empty for none such.
+    pub fn client_address(&self, id: ReplicaId) -> String {
+        self.members
+            .iter()
+            .find(|member| member.id == id.0)
+            .map(|m| m.client.clone())
+            .unwrap_or_default()
+    }
+
+    /// A worker's lease, in µs.
+    pub fn lease(&self) -> u64 {
+        duration(&self.timing.lease).map_or(WORKER_LEASE, |time| time.as_micros() as u64)
+    }
+
+    /// The failover grace, in µs.
+    pub fn grace(&self) -> u64 {
+        duration(&self.timing.grace).map_or(FAILOVER_GRACE, |time| time.as_micros() as u64)
+    }
+
+    /// The planted bug.
+    pub fn plant(&self) -> Plant {
+        Plant::named(&self.plant).unwrap_or_default()
+    }
+}
+
+/// `"10s"` and the like.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(millis)?))
+}
+
+fn text_of(us: u64) -> String {
+    format!("{}s", us / SECOND)
+}
+
+#[cfg(test)]
+mod tests;

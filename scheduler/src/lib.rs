@@ -1,0 +1,15 @@
+//! A server of Rebound: the drivers round the core. The replica is owned by one task, the disk by its own thread;
+//! peers, clients and agents come in over gRPC.
+
+pub mod api;
+pub mod config;
+pub mod http;
+pub mod node;
+pub mod offline;
+pub mod peers;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+
+pub use config::{Config, ConfigError};
+pub use server::{RunningServer, Server, StartError};

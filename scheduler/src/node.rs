@@ -1,0 +1,313 @@
+//! The one task that owns the replica: gathers what waits, calls it, and does what it wants done, in its order.
+//!
+//! Nothing waits inside the replica's call; what waits outside of it waits in a bounded queue. While the store
+//! syncs, inputs gather: one call takes them all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rebound_core::io::{Answer, Input, Output, Question, WorkerReport};
+use rebound_core::limits::PERSISTS_IN_FLIGHT;
+use rebound_core::plan::{Policy, plan};
+use rebound_core::replica::Replica;
+use rebound_core::reply::Refused;
+use rebound_core::types::*;
+use rebound_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::peers::Peers;
+use crate::peers::service::Received;
+use crate::store::thread::{Job, Lane, Queued};
+use crate::telemetry;
+
+pub mod doors;
+pub mod link;
+
+mod dispatch;
+
+pub use doors::{Answered, Control, Doors, Handle, Inbox, Standing, doors};
+use doors::{Answering, Ask, Waiter};
+use link::Link;
+
+/// Most inputs of one call, so that none takes long.
+pub const INPUTS_MAX: usize = 1_024;
+/// Standing is told at most so often while there is more to do.
+const STANDING_EVERY: Duration = Duration::from_millis(1);
+/// Figures of queues are told so often.
+const FIGURES_EVERY: Duration = Duration::from_millis(500);
+
+/// The clocks, read in this place alone.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// Begins now.
+    pub fn start() -> Clock {
+        Clock {
+            origin: Instant::now(),
+        }
+    }
+
+    /// What the clocks say.
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_micros() as u64);
+        Now {
+            mono: Mono(self.origin.elapsed().as_micros() as u64),
+            wall: Time(wall),
+        }
+    }
+
+    fn instant(&self, mono: Mono) -> tokio::time::Instant {
+        (self.origin + Duration::from_micros(mono.0)).into()
+    }
+}
+
+/// See the module.
+pub struct Node {
+    replica: Replica,
+    policy: Policy,
+    clock: Clock,
+    jobs: mpsc::Sender<Queued>,
+    peers: Arc<Peers>,
+    inbox: Inbox,
+    control: mpsc::UnboundedSender<Control>,
+    standing: watch::Sender<Standing>,
+    standing_at: Instant,
+    figures_at: Instant,
+    next_ask: u64,
+    waiters: BTreeMap<AskId, Waiter>,
+    links: BTreeMap<WorkerId, Arc<Link>>,
+    persists_in_flight: usize,
+    /// A received snapshot that the replica has not yet been shown.
+    staged: Option<Received>,
+    stopping: bool,
+}
+
+impl Node {
+    /// A task to be, for this replica.
+    pub fn new(
+        replica: Replica,
+        policy: Policy,
+        clock: Clock,
+        jobs: mpsc::Sender<Queued>,
+        peers: Arc<Peers>,
+        doors: Doors,
+        inbox: Inbox,
+    ) -> Node {
+        let Doors {
+            control, standing, ..
+        } = doors;
+        Node {
+            replica,
+            policy,
+            clock,
+            jobs,
+            peers,
+            inbox,
+            control,
+            standing,
+            standing_at: Instant::now(),
+            figures_at: Instant::now(),
+            next_ask: 0,
+            waiters: BTreeMap::new(),
+            links: BTreeMap::new(),
+            persists_in_flight: 0,
+            staged: None,
+            stopping: false,
+        }
+    }
+
+    /// Runs until it is told to stop, then until the store has everything.
+    pub async fn run(mut self) {
+        while !self.stopping {
+            let first = self.wait().await;
+            let mut inputs = Vec::new();
+            if let Some(first) = first {
+                self.take(first, &mut inputs);
+            }
+            self.drain(&mut inputs);
+            self.call(inputs).await;
+            self.tell();
+        }
+        self.stop().await;
+    }
+
+    /// Waits for the next input, or until the replica wants to be called.
+    async fn wait(&mut self) -> Option<Heard> {
+        let until = self.replica.wake_at();
+        if until <= self.clock.now().mono {
+            tokio::task::yield_now().await;
+            return None;
+        }
+        let room_for_snapshot = self.staged.is_none();
+        let inbox = &mut self.inbox;
+        tokio::select! {
+            biased;
+            control = inbox.control.recv() => Some(control.map_or(Heard::Control(Control::Stop), Heard::Control)),
+            Some(message) = inbox.peers.recv() => Some(Heard::Peer(message)),
+            Some((worker, link, report)) = inbox.reports.recv() => Some(Heard::Report(worker, link, report)),
+            Some(ask) = inbox.asks.recv() => Some(Heard::Ask(Box::new(ask))),
+            Some(received) = inbox.snapshots.recv(), if room_for_snapshot => Some(Heard::Snapshot(received)),
+            () = tokio::time::sleep_until(self.clock.instant(until)) => None,
+        }
+    }
+
+    /// Takes what else waits, what is in flight first: it makes room.
+    fn drain(&mut self, inputs: &mut Vec<Input>) {
+        for id in self.peers.take_unreachable() {
+            inputs.push(Input::Unreachable(id));
+        }
+        while let Ok(control) = self.inbox.control.try_recv() {
+            self.take(Heard::Control(control), inputs);
+        }
+        if self.staged.is_none()
+            && let Ok(received) = self.inbox.snapshots.try_recv()
+        {
+            self.staged = Some(received);
+        }
+        while inputs.len() < INPUTS_MAX
+            && let Ok(message) = self.inbox.peers.try_recv()
+        {
+            inputs.push(Input::Peer(message));
+        }
+        while inputs.len() < INPUTS_MAX
+            && let Ok((worker, link, report)) = self.inbox.reports.try_recv()
+        {
+            self.take(Heard::Report(worker, link, report), inputs);
+        }
+        while inputs.len() < INPUTS_MAX
+            && let Ok(ask) = self.inbox.asks.try_recv()
+        {
+            self.take(Heard::Ask(Box::new(ask)), inputs);
+        }
+    }
+
+    fn take(&mut self, heard: Heard, inputs: &mut Vec<Input>) {
+        match heard {
+            Heard::Control(Control::Persisted(id)) => {
+                self.persists_in_flight -= 1;
+                inputs.push(Input::Persisted(id));
+            }
+            Heard::Control(Control::Planned(plan)) => inputs.push(Input::Planned(plan)),
+            Heard::Control(Control::SnapshotSent { to, ok }) => inputs.push(Input::SnapshotSent { to, ok }),
+            Heard::Control(Control::Stop) => self.stopping = true,
+            Heard::Peer(message) => inputs.push(Input::Peer(message)),
+            Heard::Report(worker, link, report) => {
+                // A stream that was replaced has nothing more to say.
+                if self.links.get(&worker).is_some_and(|own| Arc::ptr_eq(own, &link)) {
+                    inputs.push(Input::Worker { worker, report });
+                }
+            }
+            Heard::Ask(ask) => {
+                let Ask {
+                    by,
+                    trace,
+                    timeout,
+                    request,
+                    waiter,
+                    since,
+                } = *ask;
+                telemetry::waited("asks", since.elapsed());
+                self.next_ask += 1;
+                let ask = AskId(self.next_ask);
+                self.waiters.insert(ask, waiter);
+                inputs.push(Input::Client(Box::new(Question {
+                    ask,
+                    by,
+                    trace,
+                    timeout,
+                    request,
+                })));
+            }
+            Heard::Snapshot(received) => self.staged = Some(received),
+        }
+    }
+
+    async fn call(&mut self, mut inputs: Vec<Input>) {
+        // Only with room in flight is it sure that this call answers whether the snapshot is installed.
+        let mut received = None;
+        if self.persists_in_flight < PERSISTS_IN_FLIGHT
+            && let Some(Received {
+                message,
+                state,
+                pairs,
+                installed,
+            }) = self.staged.take()
+        {
+            inputs.push(Input::SnapshotReceived { message, state });
+            received = Some((pairs, installed));
+        }
+        let (begun, count) = (Instant::now(), inputs.len());
+        let out = self.replica.handle(self.clock.now(), &mut inputs.into_iter());
+        telemetry::handled(begun.elapsed(), count);
+        self.dispatch(out, received).await;
+    }
+
+    /// Says where this server stands.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        let busy = self.replica.wake_at() <= self.clock.now().mono;
+        if busy && now.duration_since(self.standing_at) < STANDING_EVERY {
+            return;
+        }
+        self.standing_at = now;
+        let state = self.replica.state();
+        let mut standing = Standing {
+            status: self.replica.status(),
+            workers: state.workers.live_count() as u64,
+            jobs_open: state.jobs.open_count() as u64,
+            stale_refused: state.meta().stale_refused,
+            ..Standing::default()
+        };
+        for (_, environment) in state.environments.iter() {
+            standing.tasks_waiting += environment.counts.waiting;
+            standing.tasks_given += environment.counts.given;
+        }
+        if now.duration_since(self.figures_at) >= FIGURES_EVERY {
+            self.figures_at = now;
+            self.links.retain(|_, link| !link.is_closed());
+            let queues = telemetry::Queues {
+                peers: self.inbox.peers.len(),
+                asks: self.inbox.asks.len(),
+                reports: self.inbox.reports.len(),
+                open_asks: self.waiters.len(),
+                streams: self.links.len(),
+                peer_bytes: self.peers.queued_bytes(),
+            };
+            telemetry::standing(&standing, &queues);
+        }
+        self.standing.send_replace(standing);
+    }
+
+    /// Ends streams and questions, then the store.
+    async fn stop(self) {
+        for link in self.links.values() {
+            link.close(None);
+        }
+        for waiter in self.waiters.into_values() {
+            match waiter {
+                Waiter::Call(answering) => drop(answering.send(Err(Refused::Unknown))),
+                Waiter::Agent(_, answering) => drop(answering.send(Err(Refused::Unknown))),
+            }
+        }
+        let (done, durable) = oneshot::channel();
+        if self.jobs.send((Instant::now(), Job::Stop(done))).await.is_ok() {
+            let _ = durable.await;
+        }
+    }
+}
+
+/// One input from outside.
+enum Heard {
+    Control(Control),
+    Peer(Bytes),
+    Report(WorkerId, Arc<Link>, WorkerReport),
+    Ask(Box<Ask>),
+    Snapshot(Received),
+}

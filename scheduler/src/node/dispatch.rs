@@ -1,0 +1,192 @@
+//! Does what the replica wants done, in the order that its output demands.
+
+use rebound_core::codec::client;
+use rebound_core::effects::{Desired, DesiredRun};
+use rebound_core::io::{Heard, SnapshotOrder};
+use rebound_core::observe::Observation;
+use rebound_core::state::workers::Worker;
+
+use super::*;
+use crate::store::pairs::Pairs;
+
+/// Chunks of a snapshot read ahead of what the follower takes.
+const CHUNKS_AHEAD: usize = 4;
+
+/// The pairs of the snapshot just shown to the replica, and who waits to know what became of it.
+pub(super) type Shown = (Box<Pairs>, oneshot::Sender<bool>);
+
+impl Node {
+    pub(super) async fn dispatch(&mut self, out: Output, shown: Option<Shown>) {
+        let Output {
+            send,
+            persist,
+            replies,
+            desired,
+            verdicts,
+            hang_up,
+            hang_up_all,
+            plan,
+            snapshots,
+            events,
+        } = out;
+        self.peers.send(send);
+        self.persist(persist, shown).await;
+        let leads = self.standing.borrow().status.role == "leader";
+        for (ask, answer) in replies {
+            self.reply(ask, answer).await;
+        }
+        for (worker, desired) in desired {
+            self.desire(worker, desired).await;
+        }
+        for (worker, judged) in verdicts {
+            if let Some(link) = self.links.get(&worker) {
+                link.answers(&judged);
+            }
+        }
+        for worker in hang_up {
+            if let Some(link) = self.links.remove(&worker) {
+                link.close(None);
+            }
+        }
+        if hang_up_all {
+            for link in std::mem::take(&mut self.links).into_values() {
+                link.close(None);
+            }
+        }
+        if let Some(seen) = plan {
+            self.plan(seen);
+        }
+        for order in snapshots {
+            self.send_snapshot(order).await;
+        }
+        telemetry::events(&events, leads);
+    }
+
+    async fn persist(&mut self, persist: Option<rebound_core::io::Persist>, shown: Option<Shown>) {
+        let installs = persist.as_ref().is_some_and(|order| order.install.is_some());
+        let mut pairs = None;
+        if let Some((received, installed)) = shown {
+            // Nobody may be waiting any more.
+            let _ = installed.send(installs);
+            pairs = installs.then_some(received);
+        }
+        let Some(order) = persist else { return };
+        if order.id != PersistId(0) {
+            self.persists_in_flight += 1;
+        }
+        self.store(Job::Persist(Box::new(order), pairs)).await;
+    }
+
+    async fn store(&self, job: Job) {
+        // The writer ends only when it is told to, or with the disk: then this server must not go on.
+        assert!(
+            self.jobs.send((Instant::now(), job)).await.is_ok(),
+            "the store has ended"
+        );
+    }
+
+    async fn reply(&mut self, ask: AskId, answer: Result<Answer, Refused>) {
+        let Some(waiter) = self.waiters.remove(&ask) else {
+            return;
+        };
+        match waiter {
+            Waiter::Call(answering) => self.answer_call(answering, answer).await,
+            Waiter::Agent(link, answering) => {
+                // An agent that has gone meanwhile is no matter: its lease runs.
+                let _ = answering.send(answer.map(|answer| self.welcome(link, answer)));
+            }
+        }
+    }
+
+    async fn answer_call(&mut self, answering: Answering, answer: Result<Answer, Refused>) {
+        let answered = match answer {
+            Ok(Answer::Fetch(fetch)) => {
+                let read = Box::new(move |reader: &crate::store::photos::Reader| {
+                    let answered = match reader.fetch(fetch) {
+                        Ok(fetched) => Answered::Fetched(fetched),
+                        Err(error) => Answered::Unreadable(error.to_string()),
+                    };
+                    let _ = answering.send(Ok(answered));
+                });
+                return self.store(Job::Read(Lane::Answers, read)).await;
+            }
+            Ok(Answer::Workers(workers)) => Ok(Answered::Workers(self.workers(&workers))),
+            Ok(answer) => Ok(Answered::Core(answer)),
+            Err(refused) => Err(refused),
+        };
+        let _ = answering.send(answered);
+    }
+
+    fn workers(&self, workers: &[(WorkerId, Worker, Option<Heard>)]) -> Vec<v1::Worker> {
+        let view = |(id, worker, heard): &(WorkerId, Worker, Option<Heard>)| {
+            let runs = self.replica.state().runs.of_worker(*id);
+            let held = runs.iter().map(|(key, run)| key.last - run.first + 1).sum();
+            client::worker(*id, worker, heard.as_ref(), held)
+        };
+        workers.iter().map(view).collect()
+    }
+
+    /// The session goes over this link from now on; an older one ends.
+    fn welcome(&mut self, link: Arc<Link>, answer: Answer) {
+        let Answer::Welcome {
+            worker,
+            cluster,
+            term,
+            now,
+        } = answer
+        else {
+            link.close(Some(tonic::Status::internal(
+                "an agent was answered with something else than a welcome",
+            )));
+            return;
+        };
+        link.welcome(&cluster, worker, term, now);
+        if let Some(older) = self.links.insert(worker, link) {
+            older.close(None);
+        }
+    }
+
+    async fn desire(&self, worker: WorkerId, desired: Desired) {
+        let Some(link) = self.links.get(&worker).cloned() else {
+            return;
+        };
+        let read = Box::new(move |reader: &crate::store::photos::Reader| {
+            let mut unreadable = None;
+            let uris = |run: &DesiredRun| {
+                reader.uris(run).unwrap_or_else(|error| {
+                    unreadable = Some(error.to_string());
+                    Vec::new()
+                })
+            };
+            let wire = link.desired(&desired, uris);
+            match unreadable {
+                None => link.send(v1::server_message::Body::Desired(wire)),
+                Some(why) => {
+                    tracing::error!(%worker, %why, "a desired set cannot be told");
+                    link.close(Some(tonic::Status::data_loss(why)));
+                }
+            }
+        });
+        self.store(Job::Read(Lane::Desired, read)).await;
+    }
+
+    /// Beside the replica: it may take a while.
+    fn plan(&self, seen: Observation) {
+        let (policy, control) = (self.policy, self.control.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = control.send(Control::Planned(plan(&policy, &seen)));
+        });
+    }
+
+    async fn send_snapshot(&self, order: SnapshotOrder) {
+        let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
+        self.store(Job::Snapshot(chunks)).await;
+        let (to, control) = (order.to, self.control.clone());
+        tracing::info!(%to, index = order.index, "sending a snapshot");
+        let sent = self.peers.send_snapshot(&order, waiting);
+        tokio::spawn(async move {
+            let ok = sent.await;
+            let _ = control.send(Control::SnapshotSent { to, ok });
+        });
+    }
+}

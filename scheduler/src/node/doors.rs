@@ -1,0 +1,240 @@
+//! The queues in front of the replica's task, and how listeners use them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rebound_core::io::{Answer, Request, Status, WorkerReport};
+use rebound_core::limits::{ASK_TIMEOUT, ASK_TIMEOUT_MAX};
+use rebound_core::plan::Plan;
+use rebound_core::reply::Refused;
+use rebound_core::types::{Caller, MILLISECOND, PersistId, ReplicaId, TraceId, WorkerId};
+use rebound_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::link::Link;
+use crate::peers::service::Received;
+use crate::store::photos::Fetched;
+use crate::telemetry;
+
+/// Messages of peers that wait; a full queue holds their streams up.
+pub const PEER_INPUTS_MAX: usize = 64;
+/// Questions that wait; beyond, callers are told to come back.
+pub const ASKS_WAITING_MAX: usize = 512;
+/// Reports of workers that wait; a full queue holds their streams up.
+pub const REPORTS_MAX: usize = 64;
+/// A question that is not answered so long after its time limit never will be.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+
+/// What a question was answered.
+#[derive(Debug)]
+pub enum Answered {
+    /// From the state alone.
+    Core(Answer),
+    /// From the disk.
+    Fetched(Fetched),
+    /// All workers.
+    Workers(Vec<v1::Worker>),
+    /// A record on disk could not be read.
+    Unreadable(String),
+}
+
+/// The end of a question.
+pub type Answering = oneshot::Sender<Result<Answered, Refused>>;
+
+/// Who waits for an answer.
+pub enum Waiter {
+    /// A call.
+    Call(Answering),
+    /// An agent, whose stream begins with the answer.
+    Agent(Arc<Link>, oneshot::Sender<Result<(), Refused>>),
+}
+
+/// A question on its way to the replica.
+pub struct Ask {
+    pub(super) by: Caller,
+    pub(super) trace: TraceId,
+    pub(super) timeout: u64,
+    pub(super) request: Request,
+    pub(super) waiter: Waiter,
+    pub(super) since: Instant,
+}
+
+/// Where a server stands, as of its last call.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The replica.
+    pub status: Status,
+    /// Tasks in queues.
+    pub tasks_waiting: u64,
+    /// Tasks with workers.
+    pub tasks_given: u64,
+    /// Live sessions.
+    pub workers: u64,
+    /// Jobs that take photos.
+    pub jobs_open: u64,
+    /// Reported results that did not count.
+    pub stale_refused: u64,
+}
+
+/// How listeners reach the replica.
+#[derive(Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+    reports: mpsc::Sender<(WorkerId, Arc<Link>, WorkerReport)>,
+    standing: watch::Receiver<Standing>,
+}
+
+impl Handle {
+    /// Asks, and waits for the answer. `timeout` in µs, 0 for the default.
+    pub async fn ask(
+        &self,
+        by: Caller,
+        trace: TraceId,
+        timeout: u64,
+        request: Request,
+    ) -> Result<Answered, Refused> {
+        let (answering, answer) = oneshot::channel();
+        let waiter = Waiter::Call(answering);
+        self.put(
+            Ask {
+                by,
+                trace,
+                timeout,
+                request,
+                waiter,
+                since: Instant::now(),
+            },
+            answer,
+        )
+        .await?
+    }
+
+    /// Greets an agent; once answered, its session goes over the link.
+    pub async fn greet(
+        &self,
+        by: Caller,
+        timeout: u64,
+        request: Request,
+        link: Arc<Link>,
+    ) -> Result<(), Refused> {
+        let (answering, answer) = oneshot::channel();
+        let waiter = Waiter::Agent(link, answering);
+        self.put(
+            Ask {
+                by,
+                trace: TraceId::default(),
+                timeout,
+                request,
+                waiter,
+                since: Instant::now(),
+            },
+            answer,
+        )
+        .await?
+    }
+
+    async fn put<A>(&self, ask: Ask, answer: oneshot::Receiver<A>) -> Result<A, Refused> {
+        let asked = if ask.timeout == 0 {
+            ASK_TIMEOUT
+        } else {
+            ask.timeout
+        };
+        let begun = Instant::now();
+        self.asks.try_send(ask).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refused::Overloaded {
+                what: "too many requests wait",
+                retry_after: 100 * MILLISECOND,
+            },
+            // Never handed over: another server may do it.
+            mpsc::error::TrySendError::Closed(_) => Refused::NotLeader { leader: None },
+        })?;
+        let limit = Duration::from_micros(asked.min(ASK_TIMEOUT_MAX)) + ANSWER_GRACE;
+        let answer = tokio::time::timeout(limit, answer)
+            .await
+            .map_err(|_| Refused::Timeout)?;
+        telemetry::answered(begun.elapsed());
+        answer.map_err(|_| Refused::Unknown)
+    }
+
+    /// A worker speaks on its link. Waits for room. False when this server stops.
+    pub async fn report(&self, worker: WorkerId, link: &Arc<Link>, report: WorkerReport) -> bool {
+        self.reports.send((worker, link.clone(), report)).await.is_ok()
+    }
+
+    /// Where this server stands.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// To wait for a change of where this server stands.
+    pub fn watch(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+}
+
+/// What the server's own parts tell the replica's task. There is at most one of each kind for each thing under way.
+pub enum Control {
+    /// An order to the store is durable.
+    Persisted(PersistId),
+    /// The policy has answered.
+    Planned(Plan),
+    /// A snapshot was taken by a follower, or not.
+    SnapshotSent { to: ReplicaId, ok: bool },
+    /// The server stops.
+    Stop,
+}
+
+/// The queues in front of the replica.
+pub struct Inbox {
+    pub(super) control: mpsc::UnboundedReceiver<Control>,
+    pub(super) peers: mpsc::Receiver<Bytes>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) reports: mpsc::Receiver<(WorkerId, Arc<Link>, WorkerReport)>,
+    pub(super) snapshots: mpsc::Receiver<Received>,
+}
+
+/// The other ends of [`Inbox`].
+pub struct Doors {
+    /// The server's own parts.
+    pub control: mpsc::UnboundedSender<Control>,
+    /// raft's messages.
+    pub peers: mpsc::Sender<Bytes>,
+    /// Whole snapshots.
+    pub snapshots: mpsc::Sender<Received>,
+    /// Listeners.
+    pub handle: Handle,
+    pub(super) standing: watch::Sender<Standing>,
+}
+
+/// Makes the queues.
+pub fn doors() -> (Doors, Inbox) {
+    let (control, control_in) = mpsc::unbounded_channel();
+    let (peers, peers_in) = mpsc::channel(PEER_INPUTS_MAX);
+    let (asks, asks_in) = mpsc::channel(ASKS_WAITING_MAX);
+    let (reports, reports_in) = mpsc::channel(REPORTS_MAX);
+    let (snapshots, snapshots_in) = mpsc::channel(1);
+    let (standing, standing_in) = watch::channel(Standing::default());
+    let handle = Handle {
+        asks,
+        reports,
+        standing: standing_in,
+    };
+    let inbox = Inbox {
+        control: control_in,
+        peers: peers_in,
+        asks: asks_in,
+        reports: reports_in,
+        snapshots: snapshots_in,
+    };
+    (
+        Doors {
+            control,
+            peers,
+            snapshots,
+            handle,
+            standing,
+        },
+        inbox,
+    )
+}

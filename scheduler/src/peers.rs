@@ -1,0 +1,335 @@
+//! Connections between servers. What raft says goes over two streams to each peer, so that a heartbeat never waits
+//! behind a megabyte of entries; snapshots have a connection of their own. Every queue is bounded in bytes, and a
+//! full one drops: raft sends again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng as _;
+use rebound_core::io::SnapshotOrder;
+use rebound_core::limits::PEER_MESSAGE_BYTES_MAX;
+use rebound_core::replica::is_append;
+use rebound_core::types::ReplicaId;
+use rebound_proto::v1;
+use rebound_proto::v1::peers_client::PeersClient;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::telemetry;
+
+pub mod service;
+
+/// Version of the servers' protocol that this build speaks; the only one so far.
+pub const PEER_PROTOCOL: u32 = 1;
+/// Messages longer than this, and all that bring entries, go over the bulk stream. Entries keep one stream whatever
+/// their length: out of order, raft would refuse and send them again.
+pub const BULK_BYTES: usize = 64 * 1024;
+/// Bytes after which a frame is full. One message more may be in it.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// A frame is at most so long.
+pub const FRAME_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MAX + FRAME_BYTES + 64 * 1024;
+/// Frames handed to a stream that has no room yet.
+const FRAMES_AHEAD: usize = 2;
+/// Longest time for a connection to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after a connection failed, doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A connection without a sign of life is given up after this and as long again.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// What one stream may have in flight.
+const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// All peers of this server.
+pub struct Peers {
+    hello: v1::PeerHello,
+    peers: BTreeMap<ReplicaId, Peer>,
+}
+
+struct Peer {
+    address: String,
+    small: Queue,
+    bulk: Queue,
+    unreachable: Arc<AtomicBool>,
+}
+
+/// A queue bounded in bytes.
+#[derive(Clone)]
+struct Queue {
+    messages: mpsc::UnboundedSender<Bytes>,
+    bytes: Arc<AtomicU64>,
+    most: u64,
+}
+
+impl Queue {
+    /// False when it is full.
+    fn put(&self, message: Bytes) -> bool {
+        let length = message.len() as u64;
+        if self.bytes.load(Ordering::Relaxed) + length > self.most {
+            return false;
+        }
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        self.messages.send(message).is_ok()
+    }
+}
+
+/// The other end of a queue.
+struct Outbox {
+    messages: mpsc::UnboundedReceiver<Bytes>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    fn taken(&self, message: &Bytes) {
+        self.bytes.fetch_sub(message.len() as u64, Ordering::Relaxed);
+    }
+
+    async fn frame(&mut self) -> Option<v1::PeerFrame> {
+        let first = self.messages.recv().await?;
+        self.taken(&first);
+        let mut bytes = first.len();
+        let mut messages = vec![first];
+        while bytes < FRAME_BYTES
+            && let Ok(message) = self.messages.try_recv()
+        {
+            self.taken(&message);
+            bytes += message.len();
+            messages.push(message);
+        }
+        Some(v1::PeerFrame {
+            body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame { messages })),
+        })
+    }
+
+    /// Drops what waits. True when there was anything.
+    fn clear(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(message) = self.messages.try_recv() {
+            self.taken(&message);
+            any = true;
+        }
+        any
+    }
+}
+
+impl Peers {
+    /// Starts the connections. `hello` is this server's, `to` is filled in for each; `queue_bytes` bounds each queue.
+    /// They end when this is dropped.
+    pub fn start(hello: v1::PeerHello, addresses: Vec<(ReplicaId, String)>, queue_bytes: u64) -> Peers {
+        let peers = addresses.into_iter().map(|(id, address)| {
+            let unreachable = Arc::new(AtomicBool::new(false));
+            let hello = v1::PeerHello {
+                to: id.0,
+                ..hello.clone()
+            };
+            let connect = |name| connect(name, id, &address, &hello, queue_bytes, &unreachable);
+            let (small, bulk) = (connect("small"), connect("bulk"));
+            (
+                id,
+                Peer {
+                    address,
+                    small,
+                    bulk,
+                    unreachable,
+                },
+            )
+        });
+        let peers = peers.collect();
+        Peers { hello, peers }
+    }
+
+    /// Queues messages. What does not fit is dropped and told by [`Peers::take_unreachable`].
+    pub fn send(&self, messages: Vec<(ReplicaId, Bytes)>) {
+        for (to, message) in messages {
+            let Some(peer) = self.peers.get(&to) else { continue };
+            let bulk = message.len() > BULK_BYTES || is_append(&message);
+            let queue = if bulk { &peer.bulk } else { &peer.small };
+            if !queue.put(message) {
+                telemetry::peer_dropped(to);
+                peer.unreachable.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Peers that something did not reach since the last call.
+    pub fn take_unreachable(&self) -> Vec<ReplicaId> {
+        let taken = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.unreachable.swap(false, Ordering::Relaxed));
+        taken.map(|(id, _)| *id).collect()
+    }
+
+    /// Bytes waiting for all peers together.
+    pub fn queued_bytes(&self) -> u64 {
+        let bytes = |queue: &Queue| queue.bytes.load(Ordering::Relaxed);
+        self.peers
+            .values()
+            .map(|peer| bytes(&peer.small) + bytes(&peer.bulk))
+            .sum()
+    }
+
+    /// Sends a snapshot on a connection of its own; the answer is whether the follower has taken it.
+    pub fn send_snapshot(
+        &self,
+        order: &SnapshotOrder,
+        chunks: mpsc::Receiver<v1::SnapshotChunk>,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let address = self.peers.get(&order.to).map(|peer| peer.address.clone());
+        let hello = v1::PeerHello {
+            to: order.to.0,
+            ..self.hello.clone()
+        };
+        let (to, index, message) = (order.to, order.index, order.message.clone());
+        async move {
+            let Some(address) = address else { return false };
+            match snapshot(&address, hello, message, chunks).await {
+                Ok(()) => {
+                    tracing::info!(%to, index, "snapshot taken by the follower");
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(%to, index, %error, "snapshot not taken by the follower");
+                    false
+                }
+            }
+        }
+    }
+}
+
+async fn snapshot(
+    address: &str,
+    hello: v1::PeerHello,
+    message: Bytes,
+    chunks: mpsc::Receiver<v1::SnapshotChunk>,
+) -> Result<(), String> {
+    use v1::snapshot_frame::Body;
+    let frame = |body| v1::SnapshotFrame { body: Some(body) };
+    let head = [
+        frame(Body::Hello(hello)),
+        frame(Body::Head(v1::SnapshotHead { message })),
+    ];
+    let chunks = ReceiverStream::new(chunks).map(move |chunk| frame(Body::Chunk(chunk)));
+    let mut client = client(address).await?;
+    let done = client.snapshot(tokio_stream::iter(head).chain(chunks)).await;
+    done.map(|_| ())
+        .map_err(|status| format!("{address}: {}", status.message()))
+}
+
+async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW);
+    // tonic's error hides its reason behind "transport error".
+    let channel = endpoint.connect().await.map_err(|error| {
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{address}: {reason}")
+    })?;
+    Ok(PeersClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX))
+}
+
+fn connect(
+    name: &'static str,
+    id: ReplicaId,
+    address: &str,
+    hello: &v1::PeerHello,
+    most: u64,
+    unreachable: &Arc<AtomicBool>,
+) -> Queue {
+    let (messages, waiting) = mpsc::unbounded_channel();
+    let bytes = Arc::new(AtomicU64::new(0));
+    let outbox = Outbox {
+        messages: waiting,
+        bytes: bytes.clone(),
+    };
+    let line = Line {
+        name,
+        id,
+        address: address.to_owned(),
+        hello: hello.clone(),
+        unreachable: unreachable.clone(),
+    };
+    tokio::spawn(line.run(outbox));
+    Queue {
+        messages,
+        bytes,
+        most,
+    }
+}
+
+/// One stream to one peer, made again whenever it ends.
+struct Line {
+    name: &'static str,
+    id: ReplicaId,
+    address: String,
+    hello: v1::PeerHello,
+    unreachable: Arc<AtomicBool>,
+}
+
+impl Line {
+    async fn run(self, mut outbox: Outbox) {
+        let mut pause = PAUSE_MIN;
+        let mut said = String::new();
+        loop {
+            let begun = tokio::time::Instant::now();
+            let Err(why) = self.stream(&mut outbox).await else {
+                return;
+            };
+            if begun.elapsed() > PAUSE_MAX {
+                pause = PAUSE_MIN;
+            }
+            if why != said {
+                tracing::info!(peer = %self.id, stream = self.name, %why, "peer stream ended");
+                said = why;
+            }
+            let jitter = rand::rng().random_range(0.5..1.0);
+            tokio::time::sleep(pause.mul_f64(jitter)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            // What waited meanwhile is old: raft is told, and says what is true now.
+            if outbox.clear() {
+                self.unreachable.store(true, Ordering::Relaxed);
+            }
+            if outbox.messages.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Runs one stream to its end. `Ok` when this server stops.
+    async fn stream(&self, outbox: &mut Outbox) -> Result<(), String> {
+        let mut client = client(&self.address).await?;
+        let (frames, waiting) = mpsc::channel(FRAMES_AHEAD);
+        let hello = v1::PeerFrame {
+            body: Some(v1::peer_frame::Body::Hello(self.hello.clone())),
+        };
+        frames.send(hello).await.map_err(|error| error.to_string())?;
+        let call = client.raft(ReceiverStream::new(waiting));
+        tokio::pin!(call);
+        let ended = |done: Result<_, tonic::Status>| match done {
+            Ok(_) => "the peer closed it".to_owned(),
+            Err(status) => format!("{:?}: {}", status.code(), status.message()),
+        };
+        loop {
+            let frame = tokio::select! {
+                done = &mut call => return Err(ended(done)),
+                frame = outbox.frame() => frame,
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            tokio::select! {
+                done = &mut call => return Err(ended(done)),
+                sent = frames.send(frame) => sent.map_err(|_| "the stream has gone".to_owned())?,
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! A whole server: opens the data directory, starts its parts, and stops them in order.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
+use rebound_core::types::{Index, ReplicaId};
+use rebound_proto::v1;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tonic::transport::Server as Grpc;
+use tonic::transport::server::TcpIncoming;
+
+use crate::api::{Api, services};
+use crate::config::Config;
+use crate::node::{Clock, Control, Handle, Node, doors};
+use crate::peers::service::PeerService;
+use crate::peers::{FRAME_BYTES_MAX, PEER_PROTOCOL, Peers};
+use crate::store::identity::Identity;
+use crate::store::photos::Reader;
+use crate::store::thread::{Durable, start};
+use crate::store::{Disk, Store, StoreError};
+use crate::{http, telemetry};
+
+/// Streams on one connection of a client.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Headers of one request, in bytes.
+const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// What one stream may have in flight, in bytes.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// A connection without a sign of life is given up after this and as long again.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Listeners get so long to end what is under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The store gets so long to make its last writes durable.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the data directory holds.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// An address.
+    #[error("{field}: cannot listen on {address}: {why}")]
+    Listen {
+        field: &'static str,
+        address: String,
+        why: std::io::Error,
+    },
+    /// The machine.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Starts servers.
+pub struct Server;
+
+/// A server that runs.
+pub struct RunningServer {
+    handle: Handle,
+    control: mpsc::UnboundedSender<Control>,
+    stop: watch::Sender<bool>,
+    node: JoinHandle<()>,
+    listeners: Vec<JoinHandle<()>>,
+    writer: std::thread::JoinHandle<()>,
+    disk: Weak<Disk>,
+}
+
+/// Sockets, bound before anything else starts.
+struct Sockets {
+    client: TcpListener,
+    peer: TcpListener,
+    http: TcpListener,
+}
+
+impl Server {
+    /// Makes the data directory of a new cluster's server.
+    pub fn init(config: &Config) -> Result<(), StartError> {
+        let identity = Identity::draw(config.cluster_id().0, config.server);
+        Ok(Store::init(&config.data_dir, &identity, &config.store)?)
+    }
+
+    /// Starts a server on its data directory. Must be called within a tokio runtime.
+    pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+        let config = Arc::new(config);
+        let sockets = bind(&config).await?;
+        let clock = Clock::start();
+        let (store, replica) = recover(&config, &clock)?;
+        let (cluster, incarnation) = (config.cluster_id(), store.identity().incarnation);
+        let disk = store.disk().clone();
+        let reader = Arc::new(Reader::new(disk.clone(), config.limits.photo_lists as usize));
+
+        let (doors, inbox) = doors();
+        let peers = Arc::new(start_peers(&config, cluster.0.clone(), incarnation));
+        let durable = durable(peers.clone(), doors.control.clone());
+        let (jobs, writer) = start(store, reader, durable).map_err(StartError::Thread)?;
+        let service = PeerService::new(&config, doors.peers.clone(), doors.snapshots.clone());
+        let (handle, control) = (doors.handle.clone(), doors.control.clone());
+        let policy = rebound_core::plan::Policy::default();
+        let node = Node::new(replica, policy, clock, jobs, peers, doors, inbox);
+        let node = tokio::spawn(node.run());
+
+        let (stop, stopped) = watch::channel(false);
+        let api = Api::new(handle.clone(), config.clone());
+        let listeners = vec![
+            tokio::spawn(serve_clients(sockets.client, api, stopped.clone())),
+            tokio::spawn(serve_peers(sockets.peer, service, stopped.clone())),
+            tokio::spawn(http::serve(sockets.http, handle.clone(), stopped)),
+        ];
+        tracing::info!(
+            %cluster, server = config.server, client = %config.listen.client, peer = %config.listen.peer,
+            http = %config.listen.http, data_dir = %config.data_dir.display(), "server started"
+        );
+        Ok(RunningServer {
+            handle,
+            control,
+            stop,
+            node,
+            listeners,
+            writer,
+            disk: Arc::downgrade(&disk),
+        })
+    }
+}
+
+impl RunningServer {
+    /// To ask it from within the process.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Resolves when the server's own task has ended, which it does only when told to or by a panic.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.node).await;
+    }
+
+    /// Stops it: no new calls, streams of agents end, what is with the store becomes durable, the directory is free.
+    pub async fn stop(self) {
+        let RunningServer {
+            handle,
+            control,
+            stop,
+            node,
+            mut listeners,
+            writer,
+            disk,
+        } = self;
+        drop(handle);
+        stop.send_replace(true);
+        let _ = control.send(Control::Stop);
+        if !node.is_finished() {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, node).await;
+        }
+        let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
+        for listener in &mut listeners {
+            if tokio::time::timeout_at(deadline, &mut *listener).await.is_err() {
+                listener.abort();
+            }
+        }
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
+        while disk.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tracing::info!("server stopped");
+    }
+}
+
+/// Runs a server until it is told to stop by SIGTERM or SIGINT. With `init`, its data directory is made first.
+/// Any panic ends the process at once: what it would do next is not known to be right.
+pub fn main(config: Config, init: bool) -> ExitCode {
+    telemetry::logging(&config.logging);
+    abort_on_panic();
+    telemetry::install();
+    if init && let Err(error) = Server::init(&config) {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&StartError::Thread(error)),
+    };
+    let code = runtime.block_on(async {
+        match Server::start(config).await {
+            Ok(server) => run(server).await,
+            Err(error) => fail(&error),
+        }
+    });
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    code
+}
+
+async fn run(mut server: RunningServer) -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        server.stop().await;
+        return fail(&StartError::Thread(std::io::Error::other(
+            "signals cannot be heard",
+        )));
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = server.ended() => return ExitCode::FAILURE,
+    }
+    server.stop().await;
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    tracing::error!(%error, "server did not start");
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+fn abort_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        tracing::error!(%info, "panic: this server ends");
+        std::process::abort();
+    }));
+}
+
+async fn bind(config: &Config) -> Result<Sockets, StartError> {
+    let bind = async |field, address: &String| {
+        let bound = TcpListener::bind(address).await;
+        bound.map_err(|why| StartError::Listen {
+            field,
+            address: address.clone(),
+            why,
+        })
+    };
+    Ok(Sockets {
+        client: bind("listen.client", &config.listen.client).await?,
+        peer: bind("listen.peer", &config.listen.peer).await?,
+        http: bind("listen.http", &config.listen.http).await?,
+    })
+}
+
+fn recover(config: &Config, clock: &Clock) -> Result<(Store, Replica), StartError> {
+    let cluster = config.cluster_id();
+    let mut store = Store::open(
+        &config.data_dir,
+        &cluster.0,
+        config.server,
+        &config.store,
+        config.log.archive,
+    )?;
+    let found = store.recover(config.plant())?;
+    let (applied, entries): (Index, usize) = (found.state.applied(), found.entries.len());
+    let own = ReplicaConfig {
+        log_keep: config.log.keep,
+        lease: config.lease(),
+        grace: config.grace(),
+        plant: config.plant(),
+        ..ReplicaConfig::new(config.id(), config.member_ids(), cluster)
+    };
+    let replica = Replica::recover(own, found, clock.now())?;
+    tracing::info!(applied, entries, "data directory read");
+    Ok((store, replica))
+}
+
+fn start_peers(config: &Config, cluster: String, incarnation: u64) -> Peers {
+    let hello = v1::PeerHello {
+        cluster,
+        from: config.server,
+        to: 0,
+        incarnation,
+        protocol_min: PEER_PROTOCOL,
+        protocol_max: PEER_PROTOCOL,
+    };
+    let others = config.members.iter().filter(|member| member.id != config.server);
+    let addresses = others
+        .map(|member| (ReplicaId(member.id), member.peer.clone()))
+        .collect();
+    Peers::start(hello, addresses, config.limits.peer_queue_bytes)
+}
+
+/// What waits for an order's durability goes first to the peers, then the replica is told.
+fn durable(peers: Arc<Peers>, control: mpsc::UnboundedSender<Control>) -> Durable {
+    Box::new(move |id, sends| {
+        peers.send(sends);
+        let _ = control.send(Control::Persisted(id));
+    })
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn serve_clients(listener: TcpListener, api: Api, stop: watch::Receiver<bool>) {
+    let served = grpc()
+        .add_routes(services(api))
+        .serve_with_incoming_shutdown(incoming(listener), stopped(stop));
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the clients' listener failed");
+    }
+}
+
+async fn serve_peers(listener: TcpListener, service: PeerService, stop: watch::Receiver<bool>) {
+    let service = v1::peers_server::PeersServer::new(service).max_decoding_message_size(FRAME_BYTES_MAX);
+    let served = grpc()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming(listener), stopped(stop));
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the peers' listener failed");
+    }
+}
+
+/// Without Nagle's delay: it would hold a small message back until the other side's delayed acknowledgement, 40 ms.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
+fn grpc() -> Grpc {
+    Grpc::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * 4)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+}

@@ -1,0 +1,87 @@
+//! Whom a data directory belongs to.
+
+use std::path::Path;
+
+use rocksdb::{ColumnFamily, DB, WriteBatch};
+
+use super::{META, StoreError, get};
+
+/// Format of the data directory. Another one is refused.
+pub const FORMAT: u64 = 1;
+
+const CLUSTER: &[u8] = b"cluster";
+const SERVER: &[u8] = b"server";
+const INCARNATION: &[u8] = b"incarnation";
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Whom a data directory belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The server's id.
+    pub server: u64,
+    /// Drawn when the directory was made: a server that lost its disk has another one.
+    pub incarnation: u64,
+}
+
+impl Identity {
+    /// That of a new directory.
+    pub fn draw(cluster: String, server: u64) -> Identity {
+        Identity {
+            cluster,
+            server,
+            incarnation: rand::random::<u64>().max(1),
+        }
+    }
+
+    pub(super) fn put(&self, batch: &mut WriteBatch, meta: &ColumnFamily) {
+        batch.put_cf(meta, FORMAT_KEY, FORMAT.to_be_bytes());
+        batch.put_cf(meta, CLUSTER, &self.cluster);
+        batch.put_cf(meta, SERVER, self.server.to_be_bytes());
+        batch.put_cf(meta, INCARNATION, self.incarnation.to_be_bytes());
+    }
+
+    pub(crate) fn read(db: &DB, dir: &Path) -> Result<Identity, StoreError> {
+        let number = |key: &[u8], what: &'static str| {
+            let bytes = get(db, dir, META, key)?.unwrap_or_default();
+            let why = format!("{} bytes where 8 should be", bytes.len());
+            let corrupt = |_| StoreError::Corrupt {
+                dir: dir.to_owned(),
+                what,
+                why,
+            };
+            <[u8; 8]>::try_from(bytes)
+                .map(u64::from_be_bytes)
+                .map_err(corrupt)
+        };
+        if get(db, dir, META, FORMAT_KEY)?.is_none() {
+            let why = "its making was not finished; remove the directory and start with --init".to_owned();
+            return Err(StoreError::Corrupt {
+                dir: dir.to_owned(),
+                what: "its format",
+                why,
+            });
+        }
+        let format = number(FORMAT_KEY, "its format")?;
+        if format != FORMAT {
+            return Err(StoreError::OtherFormat {
+                dir: dir.to_owned(),
+                found: format,
+                expected: FORMAT,
+            });
+        }
+        let cluster = get(db, dir, META, CLUSTER)?.unwrap_or_default();
+        let why = "it is not UTF-8".to_owned();
+        let corrupt = |_| StoreError::Corrupt {
+            dir: dir.to_owned(),
+            what: "its cluster id",
+            why,
+        };
+        Ok(Identity {
+            cluster: String::from_utf8(cluster).map_err(corrupt)?,
+            server: number(SERVER, "its server id")?,
+            incarnation: number(INCARNATION, "its incarnation")?,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! Reads of what only the disk has: photo lists, results, attempts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rebound_core::effects::DesiredRun;
+use rebound_core::io::{Fetch, TaskView};
+use rebound_core::kept::{AttemptRecord, PhotoList, ResultRecord};
+use rebound_core::key::{Kept, kept_prefix, kept_task, photos_key, result_key};
+use rebound_core::table::decode;
+use rebound_core::types::{EnvId, JobId};
+use rocksdb::{Direction, IteratorMode};
+use serde::de::DeserializeOwned;
+
+use super::{Disk, KEPT, family};
+
+/// Bytes of outputs after which a page of results is full, so that an answer fits into one message.
+pub const RESULTS_PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Attempts shown of one task.
+pub const ATTEMPTS_SHOWN_MAX: usize = 64;
+
+/// What a fetch found.
+#[derive(Debug)]
+pub enum Fetched {
+    /// Results with their tasks and URIs, and the first task of the next page.
+    Results {
+        results: Vec<(u64, String, ResultRecord)>,
+        next: Option<u64>,
+    },
+    /// All there is about a task.
+    Task {
+        view: TaskView,
+        uri: String,
+        record: Option<ResultRecord>,
+        attempts: Vec<AttemptRecord>,
+    },
+}
+
+/// A record that is not on disk, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("kept record of job {job}, task {task}: {why}")]
+pub struct ReadError {
+    job: JobId,
+    task: u64,
+    why: String,
+}
+
+/// Reads of kept records, with a small cache of photo lists.
+pub struct Reader {
+    disk: Arc<Disk>,
+    lists: Mutex<Lists>,
+}
+
+impl Reader {
+    /// `lists_max` photo lists are kept in memory.
+    pub fn new(disk: Arc<Disk>, lists_max: usize) -> Reader {
+        Reader {
+            disk,
+            lists: Mutex::new(Lists {
+                lists: BTreeMap::new(),
+                uses: 0,
+                most: lists_max,
+            }),
+        }
+    }
+
+    /// The photos of a run, in order.
+    pub fn uris(&self, run: &DesiredRun) -> Result<Vec<String>, ReadError> {
+        (run.first..=run.last)
+            .map(|task| self.uri(run.env, run.job, task))
+            .collect()
+    }
+
+    /// Reads what a question is about.
+    pub fn fetch(&self, fetch: Fetch) -> Result<Fetched, ReadError> {
+        match fetch {
+            Fetch::Results {
+                env,
+                job,
+                first,
+                limit,
+                tasks,
+            } => self.results(env, job, first, limit, tasks),
+            Fetch::Task(view) => self.task(view),
+        }
+    }
+
+    fn uri(&self, env: EnvId, job: JobId, task: u64) -> Result<String, ReadError> {
+        let absent = |why: &str| ReadError {
+            job,
+            task,
+            why: why.to_owned(),
+        };
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(uri) = lists.uri(env, job, task) {
+            return Ok(uri);
+        }
+        let (first, list) = self.list(env, job, task)?;
+        lists.put((env, job, first), list);
+        lists
+            .uri(env, job, task)
+            .ok_or_else(|| absent("no photo list has it"))
+    }
+
+    /// The list with a task: the last one that begins at or before it.
+    fn list(&self, env: EnvId, job: JobId, task: u64) -> Result<(u64, PhotoList), ReadError> {
+        let error = |why: String| ReadError { job, task, why };
+        let seek = photos_key(env, job, task);
+        let mode = IteratorMode::From(&seek, Direction::Reverse);
+        let found = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
+        let (key, value) = match found {
+            Some(Ok(pair)) => pair,
+            Some(Err(why)) => return Err(error(why.to_string())),
+            None => return Err(error("no photo list has it".to_owned())),
+        };
+        let first = kept_task(&key).filter(|_| key.starts_with(&kept_prefix(Kept::Photos, env, job)));
+        let first = first.ok_or_else(|| error("no photo list has it".to_owned()))?;
+        let list = decode(&value).map_err(|why| error(why.to_owned()))?;
+        Ok((first, list))
+    }
+
+    fn results(
+        &self,
+        env: EnvId,
+        job: JobId,
+        first: u64,
+        limit: u32,
+        tasks: u64,
+    ) -> Result<Fetched, ReadError> {
+        let prefix = kept_prefix(Kept::Results, env, job);
+        let (mut results, mut bytes) = (Vec::new(), 0);
+        let seek = result_key(env, job, first);
+        let mode = IteratorMode::From(&seek, Direction::Forward);
+        for item in self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode) {
+            let error = |why: String| ReadError {
+                job,
+                task: first,
+                why,
+            };
+            let (key, value) = item.map_err(|why| error(why.to_string()))?;
+            let Some(task) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
+                break;
+            };
+            if results.len() >= limit as usize || bytes >= RESULTS_PAGE_BYTES {
+                return Ok(Fetched::Results {
+                    results,
+                    next: Some(task),
+                });
+            }
+            let record: ResultRecord = decode(&value).map_err(|why| error(why.to_owned()))?;
+            let uri = self.uri(env, job, task)?;
+            bytes += record.output.len() + uri.len();
+            results.push((task, uri, record));
+        }
+        debug_assert!(results.iter().all(|(task, ..)| *task < tasks));
+        Ok(Fetched::Results { results, next: None })
+    }
+
+    fn task(&self, view: TaskView) -> Result<Fetched, ReadError> {
+        let TaskView { env, job, task, .. } = view;
+        let uri = self.uri(env, job, task)?;
+        let record = self.record(&result_key(env, job, task), job, task)?;
+        let mut prefix = kept_prefix(Kept::Attempts, env, job);
+        prefix.extend_from_slice(&task.to_be_bytes());
+        let mut attempts = Vec::new();
+        let mode = IteratorMode::From(&prefix, Direction::Forward);
+        for item in self
+            .disk
+            .db
+            .iterator_cf(family(&self.disk.db, KEPT), mode)
+            .take(ATTEMPTS_SHOWN_MAX)
+        {
+            let (key, value) = item.map_err(|why| ReadError {
+                job,
+                task,
+                why: why.to_string(),
+            })?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            attempts.push(decode(&value).map_err(|why| ReadError {
+                job,
+                task,
+                why: why.to_owned(),
+            })?);
+        }
+        Ok(Fetched::Task {
+            view,
+            uri,
+            record,
+            attempts,
+        })
+    }
+
+    fn record<V: DeserializeOwned>(&self, key: &[u8], job: JobId, task: u64) -> Result<Option<V>, ReadError> {
+        let error = |why: String| ReadError { job, task, why };
+        let found = self
+            .disk
+            .db
+            .get_cf(family(&self.disk.db, KEPT), key)
+            .map_err(|why| error(why.to_string()))?;
+        found
+            .map(|value| decode(&value).map_err(|why| error(why.to_owned())))
+            .transpose()
+    }
+}
+
+/// A few photo lists, the least used of which makes room.
+struct Lists {
+    lists: BTreeMap<(EnvId, JobId, u64), (PhotoList, u64)>,
+    uses: u64,
+    most: usize,
+}
+
+impl Lists {
+    fn uri(&mut self, env: EnvId, job: JobId, task: u64) -> Option<String> {
+        let (key, (list, used)) = self
+            .lists
+            .range_mut((env, job, 0)..=(env, job, task))
+            .next_back()?;
+        let uri = list.uris.get(usize::try_from(task - key.2).ok()?)?.clone();
+        self.uses += 1;
+        *used = self.uses;
+        Some(uri)
+    }
+
+    fn put(&mut self, key: (EnvId, JobId, u64), list: PhotoList) {
+        if self.lists.len() >= self.most
+            && let Some(oldest) = self
+                .lists
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(key, _)| *key)
+        {
+            self.lists.remove(&oldest);
+        }
+        self.uses += 1;
+        self.lists.insert(key, (list, self.uses));
+    }
+}

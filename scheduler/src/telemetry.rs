@@ -1,0 +1,247 @@
+//! Figures for `/metrics` and log lines. The only module that names the crate `metrics`.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rebound_core::event::{Cause, Event, Fact, Verdict};
+use rebound_core::types::ReplicaId;
+
+use crate::config::LoggingConfig;
+use crate::node::Standing;
+
+/// Bounds of the buckets of times, in seconds.
+const SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+static PROMETHEUS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Sets the recorder of this process up, once. Figures said before are lost.
+pub fn install() {
+    PROMETHEUS.get_or_init(|| {
+        let builder = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?;
+        let handle = builder.install_recorder().ok()?;
+        describe();
+        Some(handle)
+    });
+}
+
+/// All figures, as Prometheus reads them; `None` when another recorder was there first.
+pub fn render() -> Option<String> {
+    let handle = PROMETHEUS.get()?.as_ref()?;
+    handle.run_upkeep();
+    Some(handle.render())
+}
+
+/// Sets log lines up, once for the process.
+pub fn logging(config: &LoggingConfig) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Somebody else's may be there already, as in tests.
+    let _ = match config.json {
+        true => builder.json().try_init(),
+        false => builder.with_ansi(false).try_init(),
+    };
+}
+
+fn describe() {
+    describe_counter!("rebound_tasks_queued_total", "Photos queued");
+    describe_counter!("rebound_jobs_opened_total", "Jobs opened");
+    describe_counter!("rebound_jobs_ended_total", "Jobs ended, by how");
+    describe_counter!("rebound_tasks_given_total", "Photos given to workers");
+    describe_counter!(
+        "rebound_tasks_requeued_total",
+        "Attempts that gave no result, by cause"
+    );
+    describe_counter!("rebound_results_recorded_total", "Results recorded, by outcome");
+    describe_counter!(
+        "rebound_results_refused_total",
+        "Reported results that did not count, by verdict"
+    );
+    describe_counter!("rebound_workers_joined_total", "Sessions of workers begun");
+    describe_counter!("rebound_workers_ended_total", "Sessions of workers ended, by how");
+    describe_counter!(
+        "rebound_pieces_dropped_total",
+        "Pieces of plans that no longer fitted"
+    );
+    describe_counter!(
+        "rebound_peer_messages_dropped_total",
+        "Messages to a peer dropped because its queue was full"
+    );
+    describe_counter!("rebound_calls_refused_total", "Calls refused, by kind");
+    describe_gauge!("rebound_raft_term", "raft's term");
+    describe_gauge!("rebound_raft_index", "Last, committed and applied entry");
+    describe_gauge!("rebound_leader", "1 while this server leads and is ready");
+    describe_gauge!("rebound_tasks", "Photos waiting and given");
+    describe_gauge!("rebound_workers", "Live sessions of workers");
+    describe_gauge!("rebound_streams", "Streams of agents open here");
+    describe_gauge!("rebound_queue_depth", "What waits in a queue");
+    describe_gauge!("rebound_queue_bytes", "Bytes that wait in a queue");
+    describe_histogram!("rebound_queue_wait_seconds", "How long things waited in a queue");
+    describe_histogram!("rebound_store_write_seconds", "Time of one order to the store");
+    describe_histogram!("rebound_handle_seconds", "Time of one call of the replica");
+    describe_histogram!("rebound_ask_seconds", "Time from a question to its answer");
+}
+
+/// One order was written.
+pub(crate) fn store_wrote(time: Duration, synced: bool, entries: usize) {
+    let synced = if synced { "true" } else { "false" };
+    histogram!("rebound_store_write_seconds", "synced" => synced).record(time.as_secs_f64());
+    counter!("rebound_entries_written_total").increment(entries as u64);
+}
+
+/// Something waited so long in a queue.
+pub(crate) fn waited(queue: &'static str, time: Duration) {
+    histogram!("rebound_queue_wait_seconds", "queue" => queue).record(time.as_secs_f64());
+}
+
+/// Jobs that wait for the store.
+pub(crate) fn store_queue(depth: usize) {
+    gauge!("rebound_queue_depth", "queue" => "store").set(depth as f64);
+}
+
+/// The replica was called with so many inputs.
+pub(crate) fn handled(time: Duration, inputs: usize) {
+    histogram!("rebound_handle_seconds").record(time.as_secs_f64());
+    counter!("rebound_inputs_total").increment(inputs as u64);
+}
+
+/// A question was answered.
+pub(crate) fn answered(time: Duration) {
+    histogram!("rebound_ask_seconds").record(time.as_secs_f64());
+}
+
+/// A call was refused.
+pub(crate) fn refused(kind: &'static str) {
+    counter!("rebound_calls_refused_total", "kind" => kind).increment(1);
+}
+
+/// A message to a peer was dropped.
+pub(crate) fn peer_dropped(to: ReplicaId) {
+    counter!("rebound_peer_messages_dropped_total", "peer" => to.to_string()).increment(1);
+}
+
+/// Depths of the queues in front of the replica.
+pub(crate) struct Queues {
+    pub peers: usize,
+    pub asks: usize,
+    pub reports: usize,
+    pub open_asks: usize,
+    pub streams: usize,
+    pub peer_bytes: u64,
+}
+
+/// Where this server stands.
+pub(crate) fn standing(standing: &Standing, queues: &Queues) {
+    let status = &standing.status;
+    gauge!("rebound_raft_term").set(status.term as f64);
+    for (of, index) in [
+        ("last", status.last),
+        ("committed", status.committed),
+        ("applied", status.applied),
+    ] {
+        gauge!("rebound_raft_index", "of" => of).set(index as f64);
+    }
+    gauge!("rebound_leader").set(if status.ready { 1.0 } else { 0.0 });
+    gauge!("rebound_tasks", "state" => "waiting").set(standing.tasks_waiting as f64);
+    gauge!("rebound_tasks", "state" => "given").set(standing.tasks_given as f64);
+    gauge!("rebound_workers").set(standing.workers as f64);
+    gauge!("rebound_streams").set(queues.streams as f64);
+    let depths = [
+        ("peers", queues.peers),
+        ("asks", queues.asks),
+        ("reports", queues.reports),
+        ("open_asks", queues.open_asks),
+    ];
+    for (queue, depth) in depths {
+        gauge!("rebound_queue_depth", "queue" => queue).set(depth as f64);
+    }
+    gauge!("rebound_queue_bytes", "queue" => "peers").set(queues.peer_bytes as f64);
+}
+
+/// What became true. Every replica applies every entry: sums over servers count each fact once for each.
+pub(crate) fn events(events: &[Event], leads: bool) {
+    for event in events {
+        count(&event.fact);
+        if leads {
+            log(event);
+        }
+    }
+}
+
+fn count(fact: &Fact) {
+    match fact {
+        Fact::JobOpened { .. } => counter!("rebound_jobs_opened_total").increment(1),
+        Fact::TasksQueued { count, .. } => counter!("rebound_tasks_queued_total").increment(*count),
+        Fact::JobDone { .. } => counter!("rebound_jobs_ended_total", "how" => "done").increment(1),
+        Fact::JobCancelled { .. } => counter!("rebound_jobs_ended_total", "how" => "cancelled").increment(1),
+        Fact::RunGiven { count, .. } => counter!("rebound_tasks_given_total").increment(*count),
+        Fact::PieceDropped { .. } => counter!("rebound_pieces_dropped_total").increment(1),
+        Fact::Recorded { cause, .. } => {
+            let outcome = if cause.is_none() { "succeeded" } else { "failed" };
+            counter!("rebound_results_recorded_total", "outcome" => outcome).increment(1);
+        }
+        Fact::Refused { verdict, .. } => {
+            counter!("rebound_results_refused_total", "verdict" => verdict_name(*verdict)).increment(1);
+        }
+        Fact::Requeued { cause, .. } => {
+            counter!("rebound_tasks_requeued_total", "cause" => cause_name(*cause)).increment(1);
+        }
+        Fact::WorkerJoined { .. } => counter!("rebound_workers_joined_total").increment(1),
+        Fact::WorkerLost { .. } => counter!("rebound_workers_ended_total", "how" => "lost").increment(1),
+        Fact::WorkerLeft { .. } => counter!("rebound_workers_ended_total", "how" => "left").increment(1),
+        Fact::Began { .. }
+        | Fact::JobClosed { .. }
+        | Fact::WorkerDraining { .. }
+        | Fact::ClockAccepted { .. } => {}
+    }
+}
+
+/// The leader's log lines: one for each step of a job, none for each photo unless asked for.
+fn log(event: &Event) {
+    let (index, trace) = (event.index, event.trace);
+    let job = event.job.map_or(0, |job| job.0);
+    match &event.fact {
+        Fact::JobOpened { name } => tracing::info!(index, job, %trace, %name, "job opened"),
+        Fact::JobDone { succeeded, failed } => {
+            tracing::info!(index, job, %trace, succeeded, failed, "job done")
+        }
+        Fact::JobCancelled { unended } => tracing::info!(index, job, %trace, unended, "job cancelled"),
+        Fact::JobClosed { by_itself: true } => {
+            tracing::warn!(index, job, %trace, "job was open too long: closed")
+        }
+        Fact::WorkerJoined { worker, name } => tracing::info!(index, %worker, %name, "worker joined"),
+        Fact::WorkerLost { worker, tasks, why } => tracing::warn!(index, %worker, tasks, %why, "worker lost"),
+        Fact::WorkerLeft { worker } => tracing::info!(index, %worker, "worker left"),
+        Fact::WorkerDraining { worker } => tracing::info!(index, %worker, "worker draining"),
+        Fact::Began { cluster } => tracing::info!(index, %cluster, "cluster began"),
+        Fact::ClockAccepted { by } => tracing::warn!(index, by_us = by, "clock set forward"),
+        fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
+    }
+}
+
+fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Recorded => "recorded",
+        Verdict::AlreadyRecorded => "already_recorded",
+        Verdict::Stale => "stale",
+    }
+}
+
+fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Input => "input",
+        Cause::Fetch => "fetch",
+        Cause::Crashed => "crashed",
+        Cause::Timeout => "timeout",
+        Cause::Recogniser => "recogniser",
+        Cause::ResultTooLarge => "result_too_large",
+        Cause::Released => "released",
+        Cause::WorkerLost => "worker_lost",
+    }
+}

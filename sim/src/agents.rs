@@ -1,0 +1,115 @@
+//! Agents as the world runs them: the real machine, a recogniser that takes time and sometimes dies, and a spool.
+
+use std::collections::BTreeMap;
+
+use rebound_agent::machine::{Config, Failure, Machine, Now, Spooled, TaskKey};
+use rebound_core::types::{MILLISECOND, Resources};
+use rebound_proto::v1;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::rng::Rng;
+
+/// A stream between an agent and a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stream {
+    /// Never the same twice.
+    pub number: u64,
+    /// The server.
+    pub server: u64,
+    /// The server's life it belongs to.
+    pub life: u64,
+}
+
+/// One agent.
+pub struct Agent {
+    /// Its number among all nodes.
+    pub node: u64,
+    /// None while it is down.
+    pub machine: Option<Machine>,
+    /// Rises with each start.
+    pub life: u64,
+    /// Results on its disk: they survive the process.
+    pub spool: BTreeMap<TaskKey, Spooled>,
+    /// Its stream, if it has one.
+    pub stream: Option<Stream>,
+    /// The server it tries next.
+    pub next_server: u64,
+    /// The wake that is in the heap.
+    pub wake_at: u64,
+    rng: Rng,
+    slots: u32,
+}
+
+impl Agent {
+    /// An agent that is down.
+    pub fn new(node: u64, slots: u32, rng: Rng) -> Agent {
+        Agent {
+            node,
+            machine: None,
+            life: 0,
+            spool: BTreeMap::new(),
+            stream: None,
+            next_server: 1,
+            wake_at: u64::MAX,
+            rng,
+            slots,
+        }
+    }
+
+    /// What its clocks say.
+    pub fn now(at: u64) -> Now {
+        Now {
+            mono_us: at,
+            wall_us: at,
+        }
+    }
+
+    /// Starts its process with what the spool kept.
+    pub fn start(&mut self) {
+        assert!(self.machine.is_none());
+        self.life += 1;
+        let resources = Resources {
+            milli_cpu: 1_000 * self.slots,
+            memory_mib: 1_024 * self.slots,
+            gpus: 0,
+        };
+        let config = Config {
+            name: format!("agent-{}", self.node),
+            boot_nonce: self.rng.any(),
+            slots: self.slots,
+            resources: rebound_core::codec::resources_out(&resources),
+            pool: None,
+            recognisers: vec![v1::RecogniserRef {
+                name: "noop".into(),
+                digest: Default::default(),
+            }],
+            version: "sim".into(),
+            spool_max_results: 256,
+            spool_max_bytes: 16 << 20,
+        };
+        let spooled = self.spool.values().cloned().collect();
+        self.machine = Some(Machine::new(config, spooled));
+        self.stream = None;
+        self.wake_at = u64::MAX;
+    }
+
+    /// How long one photo takes, in µs, and what comes of it. The same attempt may end another way elsewhere; the
+    /// same photo always gives the same answer.
+    pub fn recognise(&mut self, uri: &str, poison_ppm: u64) -> (u64, Result<Vec<u8>, Failure>) {
+        let took = self.rng.within(5 * MILLISECOND, 120 * MILLISECOND);
+        if self.rng.chance(poison_ppm) {
+            return (took, Err(Failure::new(v1::Cause::Crashed, "the recogniser died")));
+        }
+        (took, Ok(answer(uri)))
+    }
+
+    /// How long a fetch takes, in µs.
+    pub fn fetch(&mut self) -> u64 {
+        self.rng.within(MILLISECOND, 20 * MILLISECOND)
+    }
+}
+
+/// What the recogniser of this world says of a photo.
+pub fn answer(uri: &str) -> Vec<u8> {
+    format!("{:016x}", xxh3_64(uri.as_bytes())).into_bytes()
+}

@@ -1,0 +1,185 @@
+//! The auditor's model: who holds each task by which fence, from the decoded log alone. It knows nothing of `State`
+//! and is compiled without plants; what it allows to be recorded is compared with what the servers recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rebound_core::command::{Command, Entry, Join, Open, Report};
+use rebound_core::event::Cause;
+use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
+
+/// What the model allows of one log.
+#[derive(Default)]
+pub struct Model {
+    /// Jobs and how many photos they have; none once ended.
+    tasks: BTreeMap<JobId, u64>,
+    cancelled: BTreeSet<JobId>,
+    closed: BTreeSet<JobId>,
+    keys: BTreeMap<(String, Vec<u8>), (JobId, Time)>,
+    /// Tasks from here on were never given: first attempts go in order.
+    fresh: BTreeMap<JobId, u64>,
+    /// Who holds a task.
+    held: BTreeMap<(JobId, u64), (Given, WorkerId)>,
+    /// Tasks with their one outcome, and the fence of it.
+    ended: BTreeMap<(JobId, u64), Given>,
+    failures: BTreeMap<(JobId, u64), (u32, u32)>,
+    attempts_allowed: BTreeMap<JobId, u32>,
+    workers: BTreeMap<WorkerId, Join>,
+    draining: BTreeSet<WorkerId>,
+    now: Time,
+    /// Results that may be recorded: (job, task, fence, index of the entry).
+    pub allowed: Vec<(JobId, u64, Given, Index)>,
+    /// Reports that must not count.
+    pub refused: u64,
+}
+
+/// Failures allowed by default, and losses through machines.
+const ATTEMPTS: u32 = 3;
+const LOSSES: u32 = 10;
+
+impl Model {
+    /// Takes the next entry.
+    pub fn apply(&mut self, index: Index, entry: &Entry) {
+        self.now = self.now.max(entry.at);
+        match &entry.command {
+            Command::Open(open) => self.open(index, entry, open),
+            Command::Append { job, offset, photos } if self.takes_photos(*job) => {
+                let tasks = self.tasks.get_mut(job).expect("known");
+                if *offset == *tasks {
+                    *tasks += photos.len() as u64;
+                }
+            }
+            Command::Close { job, total } if self.tasks.get(job) == Some(total) => {
+                self.closed.insert(*job);
+            }
+            Command::CloseExpired { job } => {
+                self.closed.insert(*job);
+            }
+            Command::Cancel { job } if !self.is_over(*job) => {
+                self.cancelled.insert(*job);
+                self.held.retain(|(held, _), _| held != job);
+            }
+            Command::WorkerJoined(join) => self.join(index, join),
+            Command::WorkerLost { worker } | Command::WorkerLeft { worker } => self.lose(index, *worker),
+            Command::WorkerDrain { worker } => {
+                self.draining.insert(*worker);
+            }
+            Command::Adopt(plan) => {
+                for piece in &plan.assign {
+                    self.give(index, piece.worker, piece.job, piece.first, piece.count);
+                }
+            }
+            Command::Ended { worker, results } => {
+                for report in results {
+                    self.ended(index, *worker, report);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, index: Index, entry: &Entry, open: &Open) {
+        let key = (entry.by.environment.clone(), open.key.clone());
+        if !open.key.is_empty() && self.keys.get(&key).is_some_and(|(_, until)| self.now < *until) {
+            return;
+        }
+        let job = JobId(index);
+        let until = Time(self.now.0 + rebound_core::limits::KEY_FOR);
+        self.keys.insert(key, (job, until));
+        self.tasks.insert(job, open.photos.len() as u64);
+        if open.spec.max_attempts != 0 {
+            self.attempts_allowed.insert(job, open.spec.max_attempts);
+        }
+        if open.close {
+            self.closed.insert(job);
+        }
+    }
+
+    fn takes_photos(&self, job: JobId) -> bool {
+        self.tasks.contains_key(&job) && !self.closed.contains(&job) && !self.cancelled.contains(&job)
+    }
+
+    fn is_over(&self, job: JobId) -> bool {
+        let tasks = self.tasks.get(&job).copied().unwrap_or(0);
+        let all = self.closed.contains(&job) && (0..tasks).all(|task| self.ended.contains_key(&(job, task)));
+        all || self.cancelled.contains(&job) || !self.tasks.contains_key(&job)
+    }
+
+    fn join(&mut self, index: Index, join: &Join) {
+        let earlier = self.workers.iter().find(|(_, one)| one.name == join.name);
+        match earlier.map(|(id, one)| (*id, one == join)) {
+            // The same process asked twice: its first session stands.
+            Some((_, true)) => return,
+            Some((id, false)) => self.lose(index, id),
+            None => {}
+        }
+        self.workers.insert(WorkerId(index), join.clone());
+    }
+
+    fn lose(&mut self, index: Index, worker: WorkerId) {
+        self.workers.remove(&worker);
+        let lost: Vec<(JobId, u64)> = self
+            .held
+            .iter()
+            .filter(|(_, (_, holder))| *holder == worker)
+            .map(|(task, _)| *task)
+            .collect();
+        for task in lost {
+            self.failed(index, task, Cause::WorkerLost);
+        }
+    }
+
+    fn give(&mut self, index: Index, worker: WorkerId, job: JobId, first: u64, count: u64) {
+        let tasks = self.tasks.get(&job).copied().unwrap_or(0);
+        let free = |task| !self.held.contains_key(&(job, task)) && !self.ended.contains_key(&(job, task));
+        let fits = self.workers.contains_key(&worker)
+            && !self.draining.contains(&worker)
+            && !self.cancelled.contains(&job)
+            && first + count <= tasks
+            && first <= self.fresh.get(&job).copied().unwrap_or(0)
+            && (first..first + count).all(free);
+        if fits {
+            let fresh = self.fresh.entry(job).or_default();
+            *fresh = (*fresh).max(first + count);
+            for task in first..first + count {
+                self.held.insert((job, task), (Given(index), worker));
+            }
+        }
+    }
+
+    fn ended(&mut self, index: Index, worker: WorkerId, report: &Report) {
+        let task = (report.job, report.task);
+        if self.held.get(&task) != Some(&(report.given, worker)) {
+            self.refused += 1;
+            return;
+        }
+        match report.cause {
+            None => self.end(index, task),
+            Some(cause) => self.failed(index, task, cause),
+        }
+    }
+
+    fn failed(&mut self, index: Index, task: (JobId, u64), cause: Cause) {
+        let (attempts, losses) = self.failures.entry(task).or_default();
+        let allowed = self.attempts_allowed.get(&task.0).copied().unwrap_or(ATTEMPTS);
+        let over = match cause.is_loss() {
+            true => {
+                *losses += 1;
+                *losses > LOSSES
+            }
+            false => {
+                *attempts += 1;
+                cause.is_final() || *attempts >= allowed
+            }
+        };
+        match over {
+            true => self.end(index, task),
+            false => drop(self.held.remove(&task)),
+        }
+    }
+
+    fn end(&mut self, index: Index, task: (JobId, u64)) {
+        let (given, _) = self.held.remove(&task).expect("only a held task ends");
+        self.ended.insert(task, given);
+        self.allowed.push((task.0, task.1, given, index));
+    }
+}

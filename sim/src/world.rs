@@ -1,0 +1,360 @@
+//! The world: hosts, network, disks and people on one virtual clock. One thread, one heap of happenings; ties are
+//! ordered by number.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use rebound_agent::machine::Input as AgentInput;
+use rebound_core::io::{Answer, Input};
+use rebound_core::plan::Plan;
+use rebound_core::replica::{Config, Election};
+use rebound_core::reply::Refused;
+use rebound_core::state::Plant;
+use rebound_core::types::*;
+use rebound_proto::v1;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::agents::{Agent, Stream};
+use crate::check::Checks;
+use crate::clients::Client;
+use crate::disk::Image;
+use crate::faults::Faults;
+use crate::hosts::Server;
+use crate::net::{FIRST_AGENT, Net};
+use crate::rng::Rng;
+
+mod finish;
+mod people;
+mod serve;
+mod staff;
+mod storm;
+
+pub use finish::Outcome;
+
+/// Servers of every world.
+pub const SERVERS: u64 = 3;
+/// After the faults have stopped, everything must have converged within so much virtual time, in µs: a failover's
+/// grace, a lease, the longest wait between attempts, and the work itself.
+pub const CONVERGE_WITHIN: u64 = 300 * SECOND;
+
+/// What can happen at a moment.
+pub(crate) enum Happening {
+    /// A raft message arrives.
+    Peer { from: u64, to: u64, bytes: Bytes },
+    /// A replica asked to be called.
+    Wake { server: u64, life: u64 },
+    /// An order is durable.
+    Synced {
+        server: u64,
+        life: u64,
+        order: u64,
+        id: PersistId,
+        sends: Vec<(ReplicaId, Bytes)>,
+    },
+    /// The policy has answered.
+    Planned { server: u64, life: u64, plan: Plan },
+    /// A snapshot arrives whole.
+    Snapshot {
+        from: u64,
+        from_life: u64,
+        to: u64,
+        message: Bytes,
+        image: Box<Image>,
+    },
+    /// The sender learns what became of it.
+    SnapshotDone {
+        server: u64,
+        life: u64,
+        to: ReplicaId,
+        ok: bool,
+    },
+    /// An agent's timer.
+    AgentWake { agent: usize, life: u64 },
+    /// An agent looks for the leader.
+    Connect { agent: usize, life: u64 },
+    /// A message arrives on a stream.
+    ToAgent {
+        agent: usize,
+        stream: Stream,
+        message: Box<v1::ServerMessage>,
+    },
+    /// The other way.
+    ToServer {
+        agent: usize,
+        stream: Stream,
+        message: Box<v1::AgentMessage>,
+    },
+    /// The leader's sign of life on a stream.
+    KeepAlive {
+        agent: usize,
+        stream: Stream,
+        worker: WorkerId,
+    },
+    /// The agent learns that its stream is gone.
+    Broken { agent: usize, stream: Stream },
+    /// A fetch or an execution ended.
+    Worked {
+        agent: usize,
+        life: u64,
+        input: Box<AgentInput>,
+    },
+    /// A client asks.
+    Ask { client: usize, tries: u64 },
+    /// A client is answered.
+    Answered {
+        client: usize,
+        tries: u64,
+        answer: Box<Result<Answer, Refused>>,
+    },
+    /// Something breaks.
+    Fault(storm::Kind),
+    /// A server starts again.
+    Start { server: u64 },
+    /// An agent starts again.
+    StartAgent { agent: usize },
+    /// The cut links work again.
+    Heal,
+    /// The faults stop.
+    Calm,
+    /// Has everything converged?
+    Look,
+}
+
+/// Who waits for an answer of a server.
+#[derive(Clone, Copy)]
+pub(crate) enum Asker {
+    Client { client: usize, tries: u64 },
+    Agent { agent: usize, stream: Stream },
+}
+
+/// How often rare things happened.
+pub type Counters = BTreeMap<&'static str, u64>;
+
+/// See the module.
+pub struct World {
+    /// The seed.
+    pub seed: u64,
+    /// What the seed brings.
+    pub faults: Faults,
+    /// How often rare things happened.
+    pub counters: Counters,
+    /// The invariants.
+    pub checks: Checks,
+    now: u64,
+    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    next_number: u64,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) clients: Vec<Client>,
+    net: Net,
+    asks: BTreeMap<(u64, AskId), Asker>,
+    next_ask: u64,
+    next_stream: u64,
+    /// Streams of welcomed workers.
+    streams: BTreeMap<(u64, WorkerId), (usize, Stream)>,
+    /// Specs said on a stream, and until when it is in use each way, so that its messages keep their order.
+    /// Streams that lost a message.
+    torn: BTreeSet<u64>,
+    said: BTreeMap<u64, BTreeSet<SpecId>>,
+    busy: BTreeMap<(u64, bool), u64>,
+    given_in: BTreeMap<Given, Term>,
+    last_term: Term,
+    calm: bool,
+    ended: bool,
+    hash: u64,
+    sync_rng: Rng,
+    fault_rng: Rng,
+    people_rng: Rng,
+    checked: u64,
+}
+
+impl World {
+    /// The world of a seed, at its beginning.
+    pub fn new(seed: u64, plant: Plant) -> World {
+        let root = Rng::new(seed);
+        let faults = Faults::draw(&mut root.branch("faults"));
+        let members: Vec<ReplicaId> = (1..=SERVERS).map(ReplicaId).collect();
+        let mut skews = root.branch("skew");
+        let servers = members.iter().map(|id| {
+            let mut config = Config::new(*id, members.clone(), ClusterId("sim".into()));
+            config.election = Election::Seeded(seed);
+            config.log_keep = faults.log_keep;
+            config.plant = plant;
+            Server::new(config, skews.within(0, faults.skew_max))
+        });
+        let servers = servers.collect();
+        let agent = |n: u64| Agent::new(FIRST_AGENT + n, faults.slots, root.branch(&format!("agent {n}")));
+        let agents = (0..faults.agents).map(agent).collect();
+        let mut people = root.branch("clients");
+        let clients = (0..faults.jobs)
+            .map(|n| Client::draw(n, faults.storm, &mut people))
+            .collect();
+        let mut world = World {
+            seed,
+            counters: Counters::new(),
+            checks: Checks::default(),
+            now: 0,
+            heap: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            next_number: 0,
+            servers,
+            agents,
+            clients,
+            net: Net::new(faults.weather, root.branch("net")),
+            asks: BTreeMap::new(),
+            next_ask: 1,
+            next_stream: 1,
+            streams: BTreeMap::new(),
+            torn: BTreeSet::new(),
+            said: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            given_in: BTreeMap::new(),
+            last_term: 0,
+            calm: false,
+            ended: false,
+            hash: seed,
+            sync_rng: root.branch("sync"),
+            fault_rng: root.branch("storm"),
+            people_rng: root.branch("people"),
+            checked: 0,
+            faults,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for server in 1..=SERVERS {
+            self.start_server(server);
+        }
+        for agent in 0..self.agents.len() {
+            self.start_agent(agent);
+        }
+        for client in 0..self.clients.len() {
+            let (at, tries) = (self.clients[client].begins, self.clients[client].tries);
+            self.at(at, Happening::Ask { client, tries });
+        }
+        self.at(self.faults.storm, Happening::Calm);
+        self.begin_storm();
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Outcome {
+        while !self.ended && self.checks.violations.is_empty() {
+            let Some(Reverse((at, number))) = self.heap.pop() else {
+                break;
+            };
+            self.now = at;
+            let happening = self.happenings.remove(&number).expect("each number once");
+            if let Some(until) = self.held_until(&happening) {
+                // With its own number, so that what waits keeps its order.
+                self.heap.push(Reverse((until, number)));
+                self.happenings.insert(number, happening);
+                continue;
+            }
+            self.mix(&[at, number]);
+            self.happen(happening);
+        }
+        self.finish()
+    }
+
+    /// What is for a server that stands still happens when it goes on.
+    fn held_until(&self, happening: &Happening) -> Option<u64> {
+        let server = match happening {
+            Happening::Peer { to, .. } | Happening::Snapshot { to, .. } => *to,
+            Happening::Wake { server, .. }
+            | Happening::Synced { server, .. }
+            | Happening::Planned { server, .. }
+            | Happening::SnapshotDone { server, .. } => *server,
+            Happening::ToServer { stream, .. } | Happening::KeepAlive { stream, .. } => stream.server,
+            _ => return None,
+        };
+        let until = self.servers[server as usize - 1].paused_until;
+        (until > self.now).then_some(until)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Peer { from, to, bytes } => self.peer(from, to, bytes),
+            Happening::Wake { server, life } => self.wake(server, life),
+            Happening::Synced {
+                server,
+                life,
+                order,
+                id,
+                sends,
+            } => self.synced(server, life, order, id, sends),
+            Happening::Planned { server, life, plan } => self.input(server, life, Input::Planned(plan)),
+            Happening::Snapshot {
+                from,
+                from_life,
+                to,
+                message,
+                image,
+            } => {
+                self.snapshot_comes(from, from_life, to, message, *image);
+            }
+            Happening::SnapshotDone { server, life, to, ok } => {
+                self.input(server, life, Input::SnapshotSent { to, ok });
+            }
+            Happening::AgentWake { agent, life } => self.agent_wake(agent, life),
+            Happening::Connect { agent, life } => self.connect(agent, life),
+            Happening::ToAgent {
+                agent,
+                stream,
+                message,
+            } => self.arrives_at_agent(agent, stream, *message),
+            Happening::ToServer {
+                agent,
+                stream,
+                message,
+            } => self.arrives_at_server(agent, stream, *message),
+            Happening::KeepAlive {
+                agent,
+                stream,
+                worker,
+            } => self.keep_alive(agent, stream, worker),
+            Happening::Broken { agent, stream } => self.broken(agent, stream),
+            Happening::Worked { agent, life, input } => self.worked(agent, life, *input),
+            Happening::Ask { client, tries } => self.client_asks(client, tries),
+            Happening::Answered {
+                client,
+                tries,
+                answer,
+            } => self.client_hears(client, tries, *answer),
+            Happening::Fault(kind) => self.fault(kind),
+            Happening::Start { server } => self.start_server(server),
+            Happening::StartAgent { agent } => self.start_agent(agent),
+            Happening::Heal => self.net.heal(),
+            Happening::Calm => self.calm_down(),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// Lets something happen at a moment, not before now.
+    pub(crate) fn at(&mut self, at: u64, happening: Happening) {
+        self.heap.push(Reverse((at.max(self.now), self.next_number)));
+        self.happenings.insert(self.next_number, happening);
+        self.next_number += 1;
+    }
+
+    fn after(&mut self, us: u64, happening: Happening) {
+        self.at(self.now + us, happening);
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    fn mix(&mut self, words: &[u64]) {
+        for word in words {
+            self.hash = xxh3_64_with_seed(&word.to_be_bytes(), self.hash);
+        }
+    }
+
+    fn server(&mut self, id: u64) -> &mut Server {
+        &mut self.servers[id as usize - 1]
+    }
+}
