@@ -50,7 +50,7 @@ pub struct Global {
     /// No colours [env: NO_COLOR]
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_color: bool,
-    /// Only the essential [env: REBOUND_QUIET]
+    /// Only the essential [env: REBOUND_TERSE]
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
     /// Say on stderr what is tried; twice for more [env: REBOUND_VERBOSE]
@@ -63,6 +63,8 @@ pub struct Global {
 pub enum Command {
     /// Run one server of a cluster
     Server(cmd::server::ServerArgs),
+    /// A whole cluster on this machine, a burst of photos through it, and its figures
+    Dev(crate::dev::DevArgs),
     /// The cluster in a simulated world
     #[command(subcommand)]
     Sim(cmd::sim::SimCommand),

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod cmd;
+mod dev;
 mod exit;
 mod limits;
 mod output;
@@ -51,6 +52,7 @@ fn run(ctx: &mut Context, command: Command) -> Result<Exit, Failure> {
         Command::Operator(command) => ctx.block_on(cmd::operator::run, command),
         Command::Server(args) => cmd::server::run(&args),
         Command::Sim(command) => cmd::sim::run(ctx, &command),
+        Command::Dev(args) => ctx.block_on(dev::run, args),
         Command::Agent(args) => cmd::agent::run(&args),
         Command::Photos(command) => cmd::photos::run(ctx, &command),
         Command::Config(command) => cmd::config::run(ctx, &command),

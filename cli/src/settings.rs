@@ -116,7 +116,7 @@ pub fn settle(flags: &Global, env: &dyn Fn(&str) -> Option<String>) -> Result<Se
         )?,
         quiet: layers.settle(
             ("--quiet", flags.quiet.then_some(true)),
-            ("REBOUND_QUIET", &truth),
+            ("REBOUND_TERSE", &truth),
             |file| file.quiet,
             false,
         )?,

@@ -105,9 +105,9 @@ fn bad_settings_are_named() {
             "output (from $REBOUND_OUTPUT): wants table, json or jsonl, not \"yaml\"",
         ),
         (
-            "REBOUND_QUIET",
+            "REBOUND_TERSE",
             "maybe",
-            "$REBOUND_QUIET: wants 1 or 0, not \"maybe\"",
+            "$REBOUND_TERSE: wants 1 or 0, not \"maybe\"",
         ),
     ];
     for (name, value, message) in table {

@@ -217,7 +217,7 @@ fn uri(base: &Path, text: &str) -> Result<String, Mistake> {
 }
 
 /// `file://` and the path, percent-encoded; `.` parts are taken out, links are not followed.
-fn file_uri(path: &Path) -> String {
+pub fn file_uri(path: &Path) -> String {
     let plain: PathBuf = path.components().collect();
     format!("file://{}", percent_encode(plain.as_os_str().as_bytes(), PATH))
 }
