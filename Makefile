@@ -11,6 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 SEEDS ?= 100
 DEMO_FLAGS ?= --recogniser shelf-text --burst 240 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
+PHOTOS ?= ../shared/data/photos/grocery-store
 
 # One package selection, one profile, everywhere: another selection unifies features differently and compiles
 # dependencies a second time.
@@ -67,6 +68,7 @@ demo: build ## Photos through three servers and their workers, the leader killed
 .PHONY: test
 test: build ## All tests, documentation's examples too; about 5 minutes after the first build
 	@echo "test: unit, script, simulation and process tests. About 5 minutes after the first build."
+	@bash deploy/setup.sh python
 	@$(ENV) if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run $(CARGO_FLAGS) && cargo test $(CARGO_FLAGS) --doc; \
 	else \
@@ -88,6 +90,17 @@ lint: setup ## Format, clippy (warnings are errors), shell syntax; about 3 minut
 fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; about a second a seed
 	@echo "fuzz: $(SEEDS) seeds of the simulated cluster. About a second each."
 	@$(ENV) $(REBOUND) sim fuzz --seeds $(SEEDS)
+
+.PHONY: planted
+planted: setup ## A build with a bug on purpose, which the simulator and the auditor must find; about 5 minutes
+	@echo "planted: builds with the planted bug no-fence-check, apart from the good binaries, and hunts it. 5 minutes."
+	@$(ENV) bash tests/planted.sh
+
+.PHONY: bench
+bench: build ## One agent beside plain Python on the photos of PHOTOS=DIR, 5 interleaved runs; about 2 minutes
+	@echo "bench: one agent with grocery81 beside plain Python onnxruntime, same photos and threads. About 2 minutes."
+	@bash deploy/setup.sh python
+	@$(ENV) python3 tests/reference/bench_agent.py --rebound $(REBOUND) --photos $(PHOTOS)
 
 .PHONY: clean-data
 clean-data: ## Remove what setup fetched (ONNX Runtime, models, Python); builds stay; a second

@@ -154,10 +154,11 @@ pub struct World {
     next_stream: u64,
     /// Streams of welcomed workers.
     streams: BTreeMap<(u64, WorkerId), (usize, Stream)>,
-    /// Specs said on a stream, and until when it is in use each way, so that its messages keep their order.
     /// Streams that lost a message.
     torn: BTreeSet<u64>,
+    /// Specs said on each stream.
     said: BTreeMap<u64, BTreeSet<SpecId>>,
+    /// Until when each stream is in use, each way, so that its messages keep their order.
     busy: BTreeMap<(u64, bool), u64>,
     given_in: BTreeMap<Given, Term>,
     last_term: Term,

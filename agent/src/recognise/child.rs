@@ -39,6 +39,7 @@ pub fn child_main(args: &ChildArgs) -> ExitCode {
         eprintln!("rebound-agent recognise: {message}");
         return ExitCode::FAILURE;
     }
+    give_way();
     let mut output = match keep_stdout_for_frames() {
         Ok(output) => output,
         Err(error) => {
@@ -165,6 +166,15 @@ impl Worker {
         }
         Ok(value)
     }
+}
+
+/// Steps down in the processor's queue: a recogniser takes all it can get, and what speaks for the machine (the agent,
+/// and a server beside it) must never wait for it.
+fn give_way() {
+    /// Of 19, which would be the last of all.
+    const NICENESS: libc::c_int = 10;
+    // SAFETY: changes nothing but this process's priority; going down is always allowed.
+    unsafe { libc::nice(NICENESS) };
 }
 
 /// Asks the kernel to end this process with the one that started it.

@@ -134,8 +134,12 @@ fn decode_jpeg(bytes: &[u8], limits: PhotoLimits) -> Result<RgbImage, Failure> {
 fn decode_other(bytes: &[u8], format: ImageFormat, limits: PhotoLimits) -> Result<RgbImage, Failure> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = Limits::default();
-    // A side over MAX_SIDE is told from the header below, with figures.
-    allowed.max_alloc = Some(max_memory(limits));
+    // A side over MAX_SIDE is told from the header below, with figures. A PNG's decoder asks only for what is not
+    // pixels: a profile or a text of a few KB that unpacks to more than that is left packed or refused.
+    allowed.max_alloc = Some(match format {
+        ImageFormat::Png => DECODER_SPARE_BYTES,
+        _ => max_memory(limits),
+    });
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(|error| refused(format, &error))?;
     check_dimensions(decoder.dimensions(), decoder.total_bytes(), limits)?;

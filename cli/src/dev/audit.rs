@@ -127,9 +127,8 @@ fn replay(
         terms.insert(*term);
         let applied = state.apply(*index, *term, entry.as_ref());
         for event in applied.events {
-            match (event.fact, event.job) {
-                (Fact::Recorded { task, given, .. }, Some(job)) => recorded.push((job, task, given, *index)),
-                _ => {}
+            if let (Fact::Recorded { task, given, .. }, Some(job)) = (event.fact, event.job) {
+                recorded.push((job, task, given, *index));
             }
         }
         if let Some(entry) = entry {

@@ -109,7 +109,9 @@ pub async fn run(
         .map(|at| uris[at % uris.len()].clone())
         .collect::<Vec<_>>();
     let (stop, stopped) = watch::channel(false);
-    let probe = tokio::spawn(probe::run(client.clone(), stopped));
+    // Without a leader to kill there is no gap to measure, and the probe would only take processor time.
+    let probing = args.kill_leader.is_some();
+    let probe = probing.then(|| tokio::spawn(probe::run(client.clone(), stopped)));
     let (progress, recorded) = watch::channel(0);
     let (notes, mut lines) = mpsc::unbounded_channel();
     let jobs = tokio::spawn(all_jobs(client, args.recogniser.clone(), wanted, progress));
@@ -138,9 +140,12 @@ pub async fn run(
         .expect("just set")
         .map_err(|error| Failure::failed(format!("the client ended early: {error}")))??;
     stop.send_replace(true);
-    let probe = probe
-        .await
-        .map_err(|error| Failure::failed(format!("the probe ended early: {error}")))?;
+    let probe = match probe {
+        Some(probe) => probe
+            .await
+            .map_err(|error| Failure::failed(format!("the probe ended early: {error}")))?,
+        None => probe::Answers::default(),
+    };
     Ok(Seen { burst, probe, kills })
 }
 

@@ -238,8 +238,8 @@ impl House {
         }
     }
 
-    /// Waits until all servers have applied the same, all spools are empty and no task is open. Returns the leader's
-    /// last word.
+    /// Waits until all servers have applied the same, all agents have joined and say that their spools are empty, and
+    /// no task is open. Returns the leader's last word.
     pub async fn quiet(&mut self, within: Duration) -> Result<StatusReply, Failure> {
         let until = Instant::now() + within;
         loop {
@@ -254,7 +254,9 @@ impl House {
                         .iter()
                         .all(|(_, status)| status.applied == leader.applied);
                 let done = leader.tasks_waiting + leader.tasks_given + leader.jobs_open == 0;
-                if same && done && leader.results_spooled == 0 && leader.proposed == 0 {
+                let agents = self.agents.iter().filter(|agent| agent.process.is_some()).count() as u64;
+                let heard = leader.workers == agents && leader.results_spooled == 0;
+                if same && done && heard && leader.proposed == 0 {
                     return Ok(leader);
                 }
             }

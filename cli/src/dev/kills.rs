@@ -20,8 +20,8 @@ const MOMENT_WITHIN: Duration = Duration::from_secs(60);
 const HOLD_WITHIN: Duration = Duration::from_secs(5);
 /// A killed server stays away so long.
 const AWAY: Duration = Duration::from_secs(2);
-/// A lease, a grace and some more: until then a killed worker must have been missed.
-const MISSED_WITHIN: Duration = Duration::from_secs(90);
+/// Two leases with their graces, in case the leader changes once: until then a killed worker must have been missed.
+const MISSED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

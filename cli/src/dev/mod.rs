@@ -107,7 +107,7 @@ pub async fn run(ctx: &mut Context, args: DevArgs) -> Result<Exit, Failure> {
         Ok(seen) => finish(ctx, &mut house, &args, seen).await,
         Err(failure) => Err(failure),
     };
-    if outcome.is_err() {
+    if !matches!(outcome, Ok(Exit::Ok)) {
         ctx.out
             .note(&format!("The processes' logs are in {}", kept.keep().display()));
     }
@@ -189,6 +189,11 @@ fn check(args: &DevArgs) -> Result<(), Failure> {
         if percent.is_some_and(|percent| percent == 0 || percent > 90) {
             return Err(Failure::usage("must be 1 to 90: there must be work before and after").at(flag));
         }
+    }
+    let kills = args.kill_leader.or(args.kill_worker).or(args.kill_follower);
+    if kills.is_some() && args.recogniser == "noop" {
+        let why = "noop holds no photo for long enough to be killed with it; name another recogniser";
+        return Err(Failure::usage(why).at("--recogniser"));
     }
     if args.servers == 1 && (args.kill_leader.is_some() || args.kill_follower.is_some()) {
         return Err(Failure::usage("needs at least 3, so that one can be missed").at("--servers"));

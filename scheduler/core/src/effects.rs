@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::command::Spec;
 use crate::state::State;
+use crate::state::jobs::queue_key;
+use crate::state::runs::RunKey;
 use crate::state::workers::Standing;
 use crate::types::{EnvId, Given, Index, JobId, SpecId, Term, TraceId, WorkerId};
 
@@ -15,7 +17,7 @@ pub struct Desired {
     pub term: Term,
     /// Applied index at which it was computed.
     pub generation: Index,
-    /// In the order they were given.
+    /// In the order they shall be done: as they were given, and those given together as the queue has them.
     pub runs: Vec<DesiredRun>,
     /// What the runs name.
     pub specs: BTreeMap<SpecId, Spec>,
@@ -46,7 +48,14 @@ pub struct DesiredRun {
 pub fn desired(state: &State, worker: WorkerId, term: Term) -> Desired {
     let mut specs = BTreeMap::new();
     let mut runs = Vec::new();
-    for (key, run) in state.runs.of_worker(worker) {
+    let mut held = state.runs.of_worker(worker);
+    // What one plan gave together is done in the queue's order, not in the order of the jobs' ages.
+    let place = |key: &RunKey| {
+        let job = state.jobs.get_in(key.env, key.job);
+        job.map(|job| queue_key(key.job, job))
+    };
+    held.sort_by_key(|(key, run)| (run.given, place(key), run.first));
+    for (key, run) in held {
         let trace = state
             .jobs
             .get_in(key.env, key.job)

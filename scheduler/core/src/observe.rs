@@ -48,7 +48,7 @@ pub struct WorkerView {
     pub slots: u32,
     /// What it has.
     pub resources: Resources,
-    /// Tasks it holds, by spec, of those specs that are seen.
+    /// Tasks it holds in all.
     pub held: u32,
     /// What those tasks need together.
     pub in_use: Resources,
@@ -135,10 +135,7 @@ fn in_use(state: &State, worker: WorkerId) -> Resources {
             continue;
         };
         let count = u32::try_from(key.last - run.first + 1).unwrap_or(u32::MAX);
-        let need = spec.resources.times(count);
-        sum.milli_cpu = sum.milli_cpu.saturating_add(need.milli_cpu);
-        sum.memory_mib = sum.memory_mib.saturating_add(need.memory_mib);
-        sum.gpus = sum.gpus.saturating_add(need.gpus);
+        sum = sum.plus(&spec.resources.times(count));
     }
     sum
 }

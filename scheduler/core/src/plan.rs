@@ -70,7 +70,7 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
         ..Plan::default()
     };
     place::place(policy, seen, &mut plan);
-    debug_assert!(no_task_twice(&plan));
+    assert!(no_task_twice(&plan));
     plan
 }
 
@@ -80,3 +80,6 @@ fn no_task_twice(plan: &Plan) -> bool {
         .iter()
         .all(|a| (a.first..a.first + a.count).all(|task| tasks.insert((a.job, task))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,9 +65,6 @@ pub enum Rejected {
     /// A field breaks a rule.
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: String },
-    /// The session has ended.
-    #[error("the session of worker {worker} has ended; join again")]
-    WorkerGone { worker: WorkerId },
     /// The output of a result is too large.
     #[error("output: the result of task {task} has {bytes} bytes, at most {limit} are taken")]
     ResultTooLarge { task: u64, bytes: usize, limit: usize },

@@ -141,6 +141,15 @@ impl Resources {
         }
     }
 
+    /// `self` and `other` together.
+    pub fn plus(&self, other: &Resources) -> Resources {
+        Resources {
+            milli_cpu: self.milli_cpu.saturating_add(other.milli_cpu),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            gpus: self.gpus.saturating_add(other.gpus),
+        }
+    }
+
     /// `self` × `times`.
     pub fn times(&self, times: u32) -> Resources {
         Resources {

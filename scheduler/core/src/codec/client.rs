@@ -184,6 +184,12 @@ pub fn task(
         message: String::from_utf8_lossy(&attempt.message).into_owned(),
         ended_us: attempt.at.0,
     });
+    // The attempt whose failure is the task's result counts with those before it.
+    let last = record.as_ref().and_then(|record| record.cause);
+    let (lost, failed) = last.map_or((0, 0), |cause| match cause.is_loss() {
+        true => (1, 0),
+        false => (0, 1),
+    });
     v1::TaskReply {
         job: view.job.0,
         task: view.task,
@@ -191,8 +197,8 @@ pub fn task(
         state: view.state.to_owned(),
         given: view.held.map_or(0, |(given, _)| given.0),
         worker: view.held.map_or(0, |(_, worker)| worker.0),
-        attempts: view.attempts,
-        losses: view.losses,
+        attempts: view.attempts + failed,
+        losses: view.losses + lost,
         not_before_us: time_out(view.not_before),
         result: record.map(|record| result(view.task, uri, record)),
         attempts_made: attempts.collect(),

@@ -13,15 +13,17 @@ use crate::types::{Resources, SpecId};
 struct Room<'a> {
     view: &'a WorkerView,
     held: u32,
-    /// What is left of (credit per slot) times the machine.
-    resources: Resources,
+    /// What the photos it holds need together.
+    in_use: Resources,
 }
 
 impl Room<'_> {
-    /// How many photos of `spec` it can take when it may hold `limit` in all.
-    fn takes(&self, spec: SpecId, each: &Resources, limit: u32) -> u32 {
+    /// How many photos of `spec` it can take when it may hold `credit` for each slot: that many times its machine.
+    fn takes(&self, spec: SpecId, each: &Resources, credit: u32) -> u32 {
+        let free = self.view.slots.saturating_mul(credit).saturating_sub(self.held);
+        let resources = self.view.resources.times(credit).less(&self.in_use, 1);
         match self.view.can.contains(&spec) {
-            true => limit.saturating_sub(self.held).min(self.resources.holds(each)),
+            true => free.min(resources.holds(each)),
             false => 0,
         }
     }
@@ -32,13 +34,10 @@ pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
     let mut rooms: Vec<Room> = seen
         .workers
         .iter()
-        .map(|view| {
-            let all = view.resources.times(policy.credit_per_slot);
-            Room {
-                view,
-                held: view.held,
-                resources: all.less(&view.in_use, 1),
-            }
+        .map(|view| Room {
+            view,
+            held: view.held,
+            in_use: view.in_use,
         })
         .collect();
     rooms.sort_by_key(|room| (Reverse(room.view.last_given), room.view.id));
@@ -73,12 +72,9 @@ fn fill(
             if *count == 0 {
                 break;
             }
-            let limit = if ahead {
-                room.view.slots.saturating_mul(policy.credit_per_slot)
-            } else {
-                room.view.slots
-            };
-            let take = u64::from(room.takes(demand.spec, each, limit)).min(*count);
+            // A slot is free only if what is to run in it fits on the machine beside the rest.
+            let credit = if ahead { policy.credit_per_slot } else { 1 };
+            let take = u64::from(room.takes(demand.spec, each, credit)).min(*count);
             if take == 0 {
                 continue;
             }
@@ -100,7 +96,7 @@ fn fill(
                 because,
             });
             room.held += take as u32;
-            room.resources = room.resources.less(each, take as u32);
+            room.in_use = room.in_use.plus(&each.times(take as u32));
             *first += take;
             *count -= take;
         }

@@ -197,7 +197,8 @@ impl Replica {
         let Some(leader) = &mut self.leader else { return };
         leader.hear(worker, elapsed, None);
         let heard = leader.heard.get_mut(&worker).expect("just heard");
-        (heard.full, heard.leaving) = (false, false);
+        // Until it says what its spool holds, it is taken to hold something.
+        (heard.full, heard.leaving, heard.spooled) = (false, false, heard.spooled.max(1));
         leader.plan_wanted = true;
         let (cluster, term) = (self.config.cluster.clone(), leader.term);
         self.asks.welcomed.insert(worker);

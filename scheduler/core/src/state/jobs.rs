@@ -338,6 +338,7 @@ impl Jobs {
     }
 }
 
-fn queue_key(id: JobId, job: &Job) -> QueueKey {
+/// A job's place in the queue.
+pub(crate) fn queue_key(id: JobId, job: &Job) -> QueueKey {
     (u8::MAX - job.priority, job.deadline.unwrap_or(Time(u64::MAX)), id)
 }

@@ -105,6 +105,11 @@ impl Runs {
         std::mem::take(&mut self.touched)
     }
 
+    /// What the worker shall do changed in another way.
+    pub(crate) fn touch(&mut self, worker: WorkerId) {
+        self.touched.insert(worker);
+    }
+
     pub(crate) fn insert(&mut self, key: RunKey, run: Run) {
         assert!(run.first <= key.last);
         self.table.insert(key.row(), run);

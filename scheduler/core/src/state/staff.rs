@@ -73,6 +73,8 @@ impl State {
         })?;
         if live.standing == Standing::Active {
             self.workers.get_mut(worker).expect("just found").standing = Standing::Draining;
+            // It is part of what the worker shall do, so it must be told, though no run of it changes.
+            self.runs.touch(worker);
             context.tell(EnvId::default(), None, Fact::WorkerDraining { worker });
         }
         Ok(Reply::Done)

@@ -1,0 +1,335 @@
+//! What every plan keeps, whatever the world looks like.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::command::{Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
+use crate::event::Cause;
+use crate::observe::{Observation, WorkerView, observe};
+use crate::reply::Reply;
+use crate::state::{Plant, State};
+use crate::types::*;
+
+/// A job of a drawn world.
+#[derive(Clone, Debug)]
+struct Wish {
+    photos: u64,
+    priority: u8,
+    deadline: Option<u64>,
+    recogniser: usize,
+    memory: u32,
+}
+
+/// A machine of a drawn world.
+#[derive(Clone, Debug)]
+struct Machine {
+    slots: u32,
+    recognisers: Vec<usize>,
+    memory: u32,
+    listens: bool,
+}
+
+/// A world: what is there, and how far it went before the plan that is looked at.
+#[derive(Clone, Debug)]
+struct World {
+    wishes: Vec<Wish>,
+    machines: Vec<Machine>,
+    credit: u32,
+    runs_max: usize,
+    /// Plans of the past; after each, of the tasks held, every so manieth ended, well or not.
+    past: Vec<(usize, u8)>,
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let deadline = prop::option::of(1u64..4);
+    let wish = (
+        1u64..30,
+        0u8..3,
+        deadline,
+        0usize..3,
+        prop::sample::select(vec![0u32, 300, 1000]),
+    )
+        .prop_map(|(photos, priority, deadline, recogniser, memory)| Wish {
+            photos,
+            priority,
+            deadline,
+            recogniser,
+            memory,
+        });
+    let recognisers = prop::collection::vec(0usize..3, 1..3);
+    let machine = (1u32..6, recognisers, 0u32..3000, prop::bool::weighted(0.9)).prop_map(
+        |(slots, recognisers, memory, listens)| Machine {
+            slots,
+            recognisers,
+            memory,
+            listens,
+        },
+    );
+    (
+        prop::collection::vec(wish, 0..12),
+        prop::collection::vec(machine, 0..6),
+        1u32..4,
+        prop_oneof![4 => Just(1024usize), 1 => 0usize..6],
+        prop::collection::vec((1usize..4, any::<u8>()), 0..4),
+    )
+        .prop_map(|(wishes, machines, credit, runs_max, past)| World {
+            wishes,
+            machines,
+            credit,
+            runs_max,
+            past,
+        })
+}
+
+const NAMES: [&str; 3] = ["noop", "shelf", "prices"];
+
+/// A state and the index of its next entry.
+struct Log {
+    state: State,
+    at: Time,
+}
+
+impl Log {
+    fn apply(&mut self, command: Command) -> Reply {
+        self.at.0 += 1_000;
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            at: self.at,
+            by: Caller {
+                environment: "default".into(),
+                actor: "tester".into(),
+            },
+            trace: TraceId::default(),
+            command,
+        };
+        let applied = self.state.apply(self.state.applied() + 1, 1, Some(&entry));
+        self.state.settle();
+        self.state.check();
+        applied.reply.expect("a good command")
+    }
+
+    fn see(&self, world: &World) -> Observation {
+        let quiet = |id: WorkerId| {
+            let name = &self.state.workers.get(id).expect("live").join.name;
+            name.parse::<usize>().is_ok_and(|n| world.machines[n].listens)
+        };
+        observe(&self.state, self.state.now(), world.credit, quiet)
+    }
+}
+
+/// Builds the world by commands alone, so that every state seen is one that can be.
+fn build(world: &World) -> Log {
+    let mut log = Log {
+        state: State::new(Plant::None),
+        at: Time(1_000_000 * SECOND),
+    };
+    for (n, machine) in world.machines.iter().enumerate() {
+        let recogniser = |n: &usize| Recogniser {
+            name: NAMES[*n].into(),
+            digest: Vec::new(),
+        };
+        log.apply(Command::WorkerJoined(Box::new(Join {
+            name: n.to_string(),
+            nonce: 1,
+            slots: machine.slots,
+            resources: Resources {
+                memory_mib: machine.memory,
+                ..Resources::default()
+            },
+            pool: Pool::default(),
+            recognisers: machine.recognisers.iter().map(recogniser).collect(),
+            version: String::new(),
+        })));
+    }
+    for wish in &world.wishes {
+        let photo = |n| Photo {
+            uri: format!("file:///{n}"),
+        };
+        log.apply(Command::Open(Box::new(Open {
+            key: Vec::new(),
+            name: String::new(),
+            labels: Vec::new(),
+            priority: wish.priority,
+            deadline: wish.deadline.map_or(Deadline::None, |hours| {
+                Deadline::At(Time(log.at.0 + hours * 3_600 * SECOND))
+            }),
+            spec: Spec {
+                recogniser: NAMES[wish.recogniser].into(),
+                resources: Resources {
+                    memory_mib: wish.memory,
+                    ..Resources::default()
+                },
+                photo_timeout: 0,
+                max_attempts: 0,
+            },
+            photos: (0..wish.photos).map(photo).collect(),
+            close: true,
+        })));
+    }
+    for (every, fate) in &world.past {
+        let plan = plan(&policy(world), &log.see(world));
+        log.apply(Command::Adopt(plan));
+        end_some(&mut log, *every, *fate);
+        log.at.0 += SECOND;
+    }
+    log
+}
+
+/// Of the tasks that are held, every so manieth ends: well, badly, or handed back.
+fn end_some(log: &mut Log, every: usize, fate: u8) {
+    let mut ended: BTreeMap<WorkerId, Vec<Report>> = BTreeMap::new();
+    let workers: Vec<WorkerId> = log.state.workers.iter_live().map(|(id, _)| id).collect();
+    for worker in workers {
+        for (key, run) in log.state.runs.of_worker(worker) {
+            for task in (run.first..=key.last).step_by(every) {
+                let cause = match (u64::from(fate) + task) % 3 {
+                    0 => None,
+                    1 => Some(Cause::Released),
+                    _ => Some(Cause::Fetch),
+                };
+                ended.entry(worker).or_default().push(Report {
+                    job: key.job,
+                    task,
+                    given: run.given,
+                    cause,
+                    output: bytes::Bytes::new(),
+                    started: Time(0),
+                    ended: Time(0),
+                });
+            }
+        }
+    }
+    for (worker, results) in ended {
+        log.apply(Command::Ended { worker, results });
+    }
+}
+
+fn policy(world: &World) -> Policy {
+    Policy {
+        credit_per_slot: world.credit,
+        runs_max: world.runs_max,
+    }
+}
+
+/// A worker while a plan is replayed.
+struct Left<'a> {
+    view: &'a WorkerView,
+    held: u32,
+    memory: u32,
+}
+
+impl Left<'_> {
+    /// Whether one more photo fits when slots and machine count `credit` times.
+    fn takes(&self, spec: SpecId, memory: u32, credit: u32) -> bool {
+        let fits = memory == 0 || self.memory + memory <= self.view.resources.memory_mib * credit;
+        self.view.can.contains(&spec) && self.held < self.view.slots * credit && fits
+    }
+}
+
+fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
+    let left_over = |(n, demand): (usize, &crate::observe::Demand)| {
+        let given: u64 = plan
+            .assign
+            .iter()
+            .filter(|a| {
+                a.job == demand.job && a.first >= demand.first && a.first < demand.first + demand.count
+            })
+            .map(|a| a.count)
+            .sum();
+        (given < demand.count).then_some(n)
+    };
+    let left_over: Vec<usize> = seen.demand.iter().enumerate().filter_map(left_over).collect();
+    let mut rooms: BTreeMap<WorkerId, Left> = seen
+        .workers
+        .iter()
+        .map(|view| {
+            let (held, memory) = (view.held, view.in_use.memory_mib);
+            (view.id, Left { view, held, memory })
+        })
+        .collect();
+    for piece in &plan.assign {
+        let at = seen.demand.iter().position(|d| {
+            d.job == piece.job && d.first <= piece.first && piece.first + piece.count <= d.first + d.count
+        });
+        prop_assert!(at.is_some(), "{piece:?} was not in demand");
+        let (at, spec) = (at.unwrap_or(0), seen.demand[at.unwrap_or(0)].spec);
+        let room = rooms.get_mut(&piece.worker);
+        prop_assert!(room.is_some(), "{piece:?} is for a worker that takes nothing");
+        let Some(room) = room else { continue };
+        let ahead = matches!(piece.because, Because::Ahead { .. });
+        let credit = if ahead { world.credit } else { 1 };
+        // Whoever comes earlier in the queue and gets less than it wants could not have had this place.
+        for earlier in left_over.iter().filter(|n| **n < at) {
+            let demand = &seen.demand[*earlier];
+            let memory = seen.specs[&demand.spec].memory_mib;
+            prop_assert!(
+                !room.takes(demand.spec, memory, credit),
+                "{piece:?} overtakes {demand:?}"
+            );
+        }
+        let memory = seen.specs[&spec].memory_mib;
+        for _ in 0..piece.count {
+            prop_assert!(
+                room.takes(spec, memory, credit),
+                "{piece:?} is too much for its worker"
+            );
+            room.held += 1;
+            room.memory += memory;
+        }
+    }
+    Ok(())
+}
+
+/// Worlds or histories drawn for each property.
+const CASES: u32 = 2_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nobody gets more than its slots, credit and memory hold, or what it cannot run; nothing is given that was not
+    /// asked for, or twice; nobody overtakes.
+    #[test]
+    fn plans_keep_within_their_world(world in world()) {
+        let log = build(&world);
+        let seen = log.see(&world);
+        let plan = plan(&policy(&world), &seen);
+        prop_assert_eq!(plan.at, seen.at);
+        prop_assert!(plan.assign.len() <= world.runs_max);
+        prop_assert!(no_task_twice(&plan));
+        check_rooms(&world, &seen, &plan)?;
+    }
+
+    /// The same world gives the same plan.
+    #[test]
+    fn plans_repeat(world in world()) {
+        let seen = build(&world).see(&world);
+        let again = build(&world).see(&world);
+        prop_assert_eq!(&seen, &again);
+        prop_assert_eq!(plan(&policy(&world), &seen), plan(&policy(&world), &again));
+    }
+
+    /// State takes every piece of a fresh plan, and then there is nothing more to plan, unless the plan said that it
+    /// stopped at a bound. Such plans end, too.
+    #[test]
+    fn planning_reaches_a_fixed_point(world in world()) {
+        let mut log = build(&world);
+        // No wait between attempts is longer than this: none ends while the plans are made.
+        log.at.0 += 60 * SECOND;
+        log.apply(Command::Count);
+        for _ in 0..1_000 {
+            let plan = super::plan(&policy(&world), &log.see(&world));
+            let (more, pieces) = (plan.more, plan.assign.len());
+            if pieces == 0 {
+                break;
+            }
+            let reply = log.apply(Command::Adopt(plan));
+            prop_assert_eq!(reply, Reply::Adopted { runs: pieces, dropped: 0 });
+            let next = super::plan(&policy(&world), &log.see(&world));
+            prop_assert!(more || next.assign.is_empty(), "{:?}", next);
+        }
+        let rest = super::plan(&policy(&world), &log.see(&world));
+        prop_assert!(rest.assign.is_empty(), "{:?}", rest);
+    }
+}

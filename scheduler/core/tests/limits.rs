@@ -1,0 +1,372 @@
+//! Every limit of the intake, through three servers: at the limit a request is taken, one over it is refused and the
+//! answer names the field.
+
+use rebound_core::command::*;
+use rebound_core::io::{Answer, Request, WorkerReport};
+use rebound_core::limits::*;
+use rebound_core::reply::{Refused, Rejected, Reply};
+use rebound_core::types::*;
+
+#[allow(dead_code)] // Each test crate uses a part of the stage.
+mod stage;
+
+use stage::workers::{Seat, report};
+use stage::{EPOCH, Stage};
+
+fn stage() -> Stage {
+    let mut stage = Stage::new(3, |_| {});
+    assert!(stage.elect());
+    stage.advance(TICK);
+    stage
+}
+
+/// Asks the leader and waits for the answer.
+fn ask(stage: &mut Stage, request: Request) -> Result<Answer, Refused> {
+    ask_as(stage, "default", request)
+}
+
+fn ask_as(stage: &mut Stage, environment: &str, request: Request) -> Result<Answer, Refused> {
+    let leader = stage.leader().expect("somebody leads");
+    let ask = stage.ask(leader, "", environment, 0, request);
+    stage.settle();
+    stage.take_lines();
+    stage.answers.remove(&ask).expect("an answer")
+}
+
+fn job(adjust: impl FnOnce(&mut Open)) -> Request {
+    let mut open = Open {
+        key: Vec::new(),
+        name: "a job".into(),
+        labels: Vec::new(),
+        priority: 0,
+        deadline: Deadline::None,
+        spec: Spec {
+            recogniser: "noop".into(),
+            resources: Resources::default(),
+            photo_timeout: 0,
+            max_attempts: 0,
+        },
+        photos: photos(1, 30),
+        close: true,
+    };
+    adjust(&mut open);
+    Request::Open(Box::new(open))
+}
+
+fn photos(count: usize, uri_bytes: usize) -> Vec<Photo> {
+    let uri = |n: usize| format!("{:x<uri_bytes$}", format!("s3://shelf/{n}/"));
+    (0..count).map(|n| Photo { uri: uri(n) }).collect()
+}
+
+fn taken(answer: Result<Answer, Refused>) -> Reply {
+    match answer {
+        Ok(Answer::Applied { reply, .. }) => reply,
+        other => panic!("not taken: {other:?}"),
+    }
+}
+
+/// The field that a refusal names. Its text must name it, too.
+fn field(answer: Result<Answer, Refused>) -> &'static str {
+    match answer {
+        Err(Refused::Rejected(rejected)) => {
+            let field = rejected.field();
+            assert!(rejected.to_string().starts_with(field), "{rejected}");
+            field
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+type Adjust = Box<dyn Fn(&mut Open)>;
+
+fn adjust(with: impl Fn(&mut Open) + 'static) -> Adjust {
+    Box::new(with)
+}
+
+fn labels(count: usize, bytes: usize) -> Vec<(String, String)> {
+    (0..count)
+        .map(|n| (format!("{n:0>bytes$}"), String::new()))
+        .collect()
+}
+
+/// Each limit of an open request: its field, how to meet it, how to break it.
+fn of_open() -> Vec<(&'static str, Adjust, Adjust)> {
+    let now = Time(EPOCH + TICK * 30);
+    vec![
+        (
+            "photos",
+            adjust(|open| open.photos = photos(APPEND_PHOTOS_MAX, 30)),
+            adjust(|open| open.photos = photos(APPEND_PHOTOS_MAX + 1, 30)),
+        ),
+        (
+            "photos",
+            adjust(|open| open.photos = photos(APPEND_BYTES_MAX / 256, 256)),
+            adjust(|open| {
+                open.photos = photos(APPEND_BYTES_MAX / 256, 256);
+                open.photos[0].uri.push('x');
+            }),
+        ),
+        (
+            "photos.uri",
+            adjust(|open| open.photos = photos(1, URI_BYTES_MAX)),
+            adjust(|open| open.photos = photos(1, URI_BYTES_MAX + 1)),
+        ),
+        (
+            "photos.uri",
+            adjust(|open| open.photos[0].uri = "x".into()),
+            adjust(|open| open.photos[0].uri = String::new()),
+        ),
+        (
+            "photos.uri",
+            adjust(|open| open.photos[0].uri = "file:///Käse 1.jpg".into()),
+            adjust(|open| open.photos[0].uri = "file:///a\nb".into()),
+        ),
+        ("photos", adjust(|_| {}), adjust(|open| open.photos.clear())),
+        (
+            "idempotency_key",
+            adjust(|open| open.key = vec![7; KEY_BYTES_MAX]),
+            adjust(|open| open.key = vec![7; KEY_BYTES_MAX + 1]),
+        ),
+        (
+            "spec.name",
+            adjust(|open| open.name = "n".repeat(NAME_BYTES_MAX)),
+            adjust(|open| open.name = "n".repeat(NAME_BYTES_MAX + 1)),
+        ),
+        (
+            "spec.recogniser",
+            adjust(|open| open.spec.recogniser = "r".repeat(2 * NAME_BYTES_MAX + 1)),
+            adjust(|open| open.spec.recogniser = "r".repeat(2 * NAME_BYTES_MAX + 2)),
+        ),
+        (
+            "spec.labels",
+            adjust(|open| open.labels = labels(LABELS_MAX, NAME_BYTES_MAX)),
+            adjust(|open| open.labels = labels(LABELS_MAX + 1, NAME_BYTES_MAX)),
+        ),
+        (
+            "spec.labels",
+            adjust(|open| open.labels = vec![("k".into(), "v".repeat(NAME_BYTES_MAX))]),
+            adjust(|open| open.labels = vec![("k".into(), "v".repeat(NAME_BYTES_MAX + 1))]),
+        ),
+        (
+            "spec.labels",
+            adjust(|open| open.labels = vec![("a".into(), "1".into()), ("b".into(), "1".into())]),
+            adjust(|open| open.labels = vec![("a".into(), "1".into()), ("a".into(), "2".into())]),
+        ),
+        (
+            "spec.priority",
+            adjust(|open| open.priority = PRIORITY_MAX as u8),
+            adjust(|open| open.priority = PRIORITY_MAX as u8 + 1),
+        ),
+        (
+            "spec.max_attempts",
+            adjust(|open| open.spec.max_attempts = ATTEMPTS_MAX),
+            adjust(|open| open.spec.max_attempts = ATTEMPTS_MAX + 1),
+        ),
+        (
+            "spec.photo_timeout",
+            adjust(|open| open.spec.photo_timeout = PHOTO_TIMEOUT_MAX),
+            adjust(|open| open.spec.photo_timeout = PHOTO_TIMEOUT_MAX + 1),
+        ),
+        (
+            "spec.deadline",
+            adjust(|open| open.deadline = Deadline::In(DEADLINE_MAX)),
+            adjust(|open| open.deadline = Deadline::In(DEADLINE_MAX + 1)),
+        ),
+        (
+            "spec.deadline",
+            adjust(|open| open.deadline = Deadline::In(1)),
+            adjust(|open| open.deadline = Deadline::In(0)),
+        ),
+        (
+            "spec.deadline",
+            adjust(move |open| open.deadline = Deadline::At(Time(now.0 + SECOND))),
+            adjust(|open| open.deadline = Deadline::At(Time(EPOCH))),
+        ),
+    ]
+}
+
+#[test]
+fn of_an_open_request() {
+    let mut stage = stage();
+    for (name, at_limit, over) in of_open() {
+        taken(ask(&mut stage, job(at_limit)));
+        let before = stage.replica(1).map(|replica| replica.state().jobs.len());
+        assert_eq!(field(ask(&mut stage, job(over))), name);
+        assert_eq!(stage.replica(1).map(|replica| replica.state().jobs.len()), before);
+    }
+    let name = "e".repeat(NAME_BYTES_MAX);
+    taken(ask_as(&mut stage, &name, job(|_| {})));
+    assert_eq!(
+        field(ask_as(&mut stage, &(name + "e"), job(|_| {}))),
+        "environment"
+    );
+    assert_eq!(field(ask_as(&mut stage, "", job(|_| {}))), "environment");
+}
+
+/// A job of 100 000 photos comes in fifty appends. One photo more is refused, and the job is as it was.
+#[test]
+fn of_a_job() {
+    let mut stage = stage();
+    let opened = taken(ask(
+        &mut stage,
+        job(|open| {
+            open.photos.clear();
+            open.close = false;
+        }),
+    ));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let append = |offset, count| Request::Append {
+        job: id,
+        offset,
+        photos: photos(count, 30),
+    };
+    let mut offset = 0;
+    while offset < TASKS_PER_JOB_MAX {
+        let next_offset = offset + APPEND_PHOTOS_MAX as u64;
+        assert_eq!(
+            taken(ask(&mut stage, append(offset, APPEND_PHOTOS_MAX))),
+            Reply::Appended { next_offset }
+        );
+        offset = next_offset;
+    }
+    assert_eq!(offset, TASKS_PER_JOB_MAX);
+    assert_eq!(field(ask(&mut stage, append(offset, 1))), "photos");
+    assert_eq!(
+        field(ask(&mut stage, append(offset, APPEND_PHOTOS_MAX + 1))),
+        "photos"
+    );
+    assert_eq!(field(ask(&mut stage, append(offset + 1, 1))), "offset");
+    let close = |total| Request::Close { job: id, total };
+    assert_eq!(field(ask(&mut stage, close(offset + 1))), "total");
+    assert_eq!(taken(ask(&mut stage, close(offset))), Reply::Job { job: id });
+}
+
+/// A job may have so many appends, however small they are.
+#[test]
+fn of_appends() {
+    let mut stage = stage();
+    let opened = taken(ask(&mut stage, job(|open| open.close = false)));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let append = |offset: u32| Request::Append {
+        job: id,
+        offset: u64::from(offset),
+        photos: photos(1, 30),
+    };
+    // The open request brought the first.
+    for offset in 1..APPENDS_PER_JOB_MAX {
+        taken(ask(&mut stage, append(offset)));
+    }
+    assert_eq!(field(ask(&mut stage, append(APPENDS_PER_JOB_MAX))), "photos");
+}
+
+fn join(adjust: impl FnOnce(&mut Join)) -> Request {
+    let mut join = Join {
+        name: "w".into(),
+        nonce: 1,
+        slots: 1,
+        resources: Resources::default(),
+        pool: Pool::default(),
+        recognisers: vec![recogniser(4, 0)],
+        version: String::new(),
+    };
+    adjust(&mut join);
+    Request::Hello {
+        join: Box::new(join),
+        session: None,
+    }
+}
+
+fn recogniser(name: usize, digest: usize) -> Recogniser {
+    Recogniser {
+        name: "r".repeat(name),
+        digest: vec![1; digest],
+    }
+}
+
+#[test]
+fn of_a_joining_worker() {
+    let mut stage = stage();
+    let mut both = |name, at_limit: fn(&mut Join), over: fn(&mut Join)| {
+        let answer = ask(&mut stage, join(at_limit));
+        assert!(matches!(answer, Ok(Answer::Welcome { .. })), "{answer:?}");
+        assert_eq!(field(ask(&mut stage, join(over))), name);
+    };
+    both(
+        "name",
+        |join| join.name = "w".repeat(NAME_BYTES_MAX),
+        |join| join.name = "w".repeat(NAME_BYTES_MAX + 1),
+    );
+    both("name", |_| {}, |join| join.name.clear());
+    both(
+        "slots",
+        |join| join.slots = SLOTS_MAX,
+        |join| join.slots = SLOTS_MAX + 1,
+    );
+    both("slots", |join| join.slots = 1, |join| join.slots = 0);
+    both(
+        "recognisers",
+        |join| join.recognisers = vec![recogniser(4, 32); RECOGNISERS_PER_WORKER_MAX],
+        |join| join.recognisers = vec![recogniser(4, 32); RECOGNISERS_PER_WORKER_MAX + 1],
+    );
+    both(
+        "recognisers.name",
+        |join| join.recognisers = vec![recogniser(NAME_BYTES_MAX, 0)],
+        |join| join.recognisers = vec![recogniser(NAME_BYTES_MAX + 1, 0)],
+    );
+    both(
+        "recognisers.digest",
+        |join| join.recognisers = vec![recogniser(4, 32)],
+        |join| join.recognisers = vec![recogniser(4, 31)],
+    );
+    both(
+        "pool.zone_id",
+        |join| join.pool.zone_id = "z".repeat(NAME_BYTES_MAX),
+        |join| join.pool.zone_id = "z".repeat(NAME_BYTES_MAX + 1),
+    );
+}
+
+/// A result at the limit is kept as it came; one byte over, and what is recorded is that it was too large, in a
+/// message that is within its own limit.
+#[test]
+fn of_a_result() {
+    let mut stage = stage();
+    let Request::Hello { join, .. } = join(|join| {
+        join.slots = 2;
+        join.recognisers[0].name = "noop".into();
+    }) else {
+        unreachable!("a hello")
+    };
+    stage.workers.insert("w".into(), Seat::new(*join));
+    let leader = stage.leader().expect("somebody leads");
+    stage.hello("w", leader);
+    stage.settle();
+    let opened = taken(ask(&mut stage, job(|open| open.photos = photos(2, 30))));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let given = stage.workers["w"].fence(id, 0).expect("it was given");
+    let results = vec![
+        report(id, 0, given, None, RESULT_BYTES_MAX),
+        report(id, 1, given, None, RESULT_BYTES_MAX + 1),
+    ];
+    let said = WorkerReport::Results {
+        results,
+        running: 0,
+        spooled: 2,
+    };
+    assert!(stage.speak("w", said));
+    stage.settle();
+    let replica = stage.replica(leader).expect("it leads");
+    let (_, record) = replica.state().jobs.get(id).expect("just opened");
+    assert_eq!((record.succeeded, record.failed), (1, 1));
+    let rejected = Rejected::ResultTooLarge {
+        task: 1,
+        bytes: RESULT_BYTES_MAX + 1,
+        limit: RESULT_BYTES_MAX,
+    };
+    assert!(rejected.to_string().len() <= MESSAGE_BYTES_MAX);
+}

@@ -1,0 +1,89 @@
+//! Runs the scripts in `tests/scripts`: plain text with commands, and under `---` what they must print. They are
+//! read aloud from the top; their language is [`script::Command`].
+//!
+//! After an intended change: `UPDATE_GOLDENFILES=1 cargo test -p rebound-core --release --test scripts`, then read
+//! the difference line by line before it is committed.
+
+use std::path::PathBuf;
+
+mod script;
+#[allow(dead_code)] // Each test crate uses a part of the stage.
+mod stage;
+
+fn folder() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/scripts"))
+}
+
+macro_rules! scripts {
+    ($($folder:ident: $($name:ident)*;)*) => {
+        $(mod $folder {
+            $(#[test]
+            fn $name() {
+                let path = super::folder().join(concat!(stringify!($folder), "/", stringify!($name)));
+                goldenscript::run(&mut crate::script::player::Player::default(), path).unwrap();
+            })*
+        })*
+
+        const ALL: &[&str] = &[$($(concat!(stringify!($folder), "/", stringify!($name)),)*)*];
+    };
+}
+
+scripts! {
+    jobs:
+        submit_assign_complete
+        idempotency
+        limits
+        open_job_closes_by_itself
+        cancel
+        priority_and_deadline
+        environments;
+    retries:
+        by_cause_with_backoff
+        attempts_exhausted
+        final_causes
+        lost_machines_blame_nobody;
+    workers:
+        drain_and_leave
+        joins_again
+        placement
+        late_and_repeated_results;
+    leases:
+        leader_change_in_the_middle
+        two_leader_changes
+        all_paused
+        silent_for_a_lease
+        never_speaks_to_the_new_leader;
+    asks:
+        not_leader
+        unknown
+        timeout
+        watch;
+    log:
+        persist_before_tell
+        lost_messages
+        restart
+        compaction_and_snapshot;
+}
+
+/// A script that nobody runs proves nothing.
+#[test]
+fn every_script_is_run() {
+    let mut found = Vec::new();
+    for part in std::fs::read_dir(folder()).unwrap() {
+        let part = part.unwrap().path();
+        for script in std::fs::read_dir(&part).unwrap() {
+            let script = script.unwrap().path();
+            let name = script
+                .strip_prefix(folder())
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            found.push(name);
+        }
+    }
+    found.sort();
+    let mut listed = ALL.to_vec();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}

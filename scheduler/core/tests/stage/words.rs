@@ -1,0 +1,248 @@
+//! What happens on the stage, in words: one short line each.
+
+use rebound_core::effects::Desired;
+use rebound_core::event::{Event, Fact};
+use rebound_core::io::{Answer, Fetch, JobView};
+use rebound_core::reply::{Judged, Refused, Rejected, Reply};
+use rebound_core::types::SECOND;
+
+use super::names::{Names, tasks};
+
+/// An event.
+pub fn event(names: &Names, event: &Event) -> String {
+    let job = event.job.map(|job| names.job(job)).unwrap_or_default();
+    match &event.fact {
+        Fact::Began { .. } => "the cluster began".into(),
+        Fact::JobOpened { .. } => format!("{job} opened"),
+        Fact::TasksQueued { first, count } => format!("{} queued", tasks(&job, *first, *count)),
+        Fact::JobClosed { by_itself: false } => format!("{job} closed"),
+        Fact::JobClosed { by_itself: true } => format!("{job} closed by itself"),
+        Fact::JobDone { succeeded, failed } => format!("{job} done: {succeeded} succeeded, {failed} failed"),
+        Fact::JobCancelled { unended } => format!("{job} cancelled with {unended} tasks not ended"),
+        Fact::RunGiven {
+            worker,
+            first,
+            count,
+            given,
+        } => format!(
+            "{} given to {} as {}",
+            tasks(&job, *first, *count),
+            names.worker(*worker),
+            names.fence(*given)
+        ),
+        Fact::PieceDropped {
+            worker,
+            first,
+            count,
+            why,
+        } => format!(
+            "{} not given to {}: {why}",
+            tasks(&job, *first, *count),
+            names.worker(*worker)
+        ),
+        Fact::Recorded {
+            worker,
+            task,
+            given,
+            cause,
+        } => {
+            let outcome = match cause {
+                None => "succeeded".into(),
+                Some(cause) => format!("failed for good ({cause:?})"),
+            };
+            let (worker, given) = (names.worker(*worker), names.fence(*given));
+            format!("{job}/{task} {outcome} on {worker} as {given}")
+        }
+        Fact::Refused {
+            worker,
+            task,
+            given,
+            verdict,
+        } => {
+            let (worker, given) = (names.worker(*worker), names.fence(*given));
+            format!("{job}/{task} from {worker} as {given} does not count: {verdict:?}")
+        }
+        Fact::Requeued {
+            worker,
+            task,
+            given,
+            cause,
+            not_before,
+        } => {
+            let (worker, given) = (names.worker(*worker), names.fence(*given));
+            let wait = span(not_before.0.saturating_sub(event.at.0));
+            format!("{job}/{task} back from {worker} as {given} ({cause:?}), waits {wait}")
+        }
+        Fact::WorkerJoined { worker, .. } => format!("{} joined", names.worker(*worker)),
+        Fact::WorkerLost {
+            worker,
+            tasks: held,
+            why,
+        } => format!("{} lost with {held} tasks: {why}", names.worker(*worker)),
+        Fact::WorkerLeft { worker } => format!("{} left", names.worker(*worker)),
+        Fact::WorkerDraining { worker } => format!("{} drains", names.worker(*worker)),
+        Fact::ClockAccepted { by } => format!("the cluster's clock went forward by {}", span(*by)),
+    }
+}
+
+/// An answer.
+pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
+    match answer {
+        Ok(Answer::Applied { reply, placeable }) => {
+            let here = if *placeable {
+                ""
+            } else {
+                "; no worker here can run it"
+            };
+            format!("{}{here}", applied(names, reply))
+        }
+        Ok(Answer::Job(view)) => job(view),
+        Ok(Answer::Jobs { jobs, next }) => {
+            let list: Vec<String> = jobs.iter().map(|view| names.job(view.id)).collect();
+            let more = next.map_or(String::new(), |next| {
+                format!(", older ones before {}", names.job(next))
+            });
+            format!("[{}]{more}", list.join(" "))
+        }
+        Ok(Answer::Fetch(Fetch::Task(task))) => {
+            let held = task.held.map_or(String::new(), |(given, worker)| {
+                format!(" to {} as {}", names.worker(worker), names.fence(given))
+            });
+            format!(
+                "{}{held}; {} failed, {} lost",
+                task.state, task.attempts, task.losses
+            )
+        }
+        Ok(Answer::Fetch(Fetch::Results {
+            first, limit, tasks, ..
+        })) => {
+            format!("from {first}, at most {limit} of {tasks}")
+        }
+        Ok(Answer::Workers(list)) => {
+            let one = |(id, worker, heard): &(_, rebound_core::state::workers::Worker, Option<_>)| {
+                let heard = if heard.is_some() { "" } else { ", not yet heard" };
+                format!(
+                    "{} {:?}{heard}, {} succeeded, {} failed",
+                    names.worker(*id),
+                    worker.standing,
+                    worker.succeeded,
+                    worker.failed
+                )
+            };
+            let list: Vec<String> = list.iter().map(one).collect();
+            list.join("; ")
+        }
+        Ok(Answer::Welcome { worker, .. }) => format!("welcome, {}", names.worker(*worker)),
+        Err(refused) => refusal(names, refused),
+    }
+}
+
+fn applied(names: &Names, reply: &Reply) -> String {
+    match reply {
+        Reply::Opened {
+            job,
+            phase,
+            next_offset,
+            repeated,
+            ..
+        } => {
+            let again = if *repeated { ", as before" } else { "" };
+            format!(
+                "{} is {phase:?} with {next_offset} photos{again}",
+                names.job(*job)
+            )
+        }
+        Reply::Appended { next_offset } => format!("{next_offset} photos are here"),
+        Reply::Counted { count, .. } => format!("counted {count}"),
+        Reply::Done | Reply::Job { .. } => "ok".into(),
+        Reply::Joined { worker } => format!("{} joined", names.worker(*worker)),
+        Reply::Ended { .. } | Reply::Adopted { .. } | Reply::Clock { .. } => format!("{reply:?}"),
+    }
+}
+
+fn job(view: &JobView) -> String {
+    let job = &view.job;
+    let counts = [
+        (job.waiting(), "waiting"),
+        (job.given, "given"),
+        (job.succeeded, "succeeded"),
+        (job.failed, "failed"),
+        (job.cancelled(), "cancelled"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let why = match view.waiting_for {
+        "" => String::new(),
+        why => format!("; {why}"),
+    };
+    format!(
+        "{:?}, {} photos: {}{why}",
+        job.phase,
+        job.tasks,
+        counts.join(", ")
+    )
+}
+
+/// A refusal, with the field it names.
+pub fn refusal(names: &Names, refused: &Refused) -> String {
+    match refused {
+        Refused::NotLeader { leader: Some(leader) } => format!("NotLeader: ask server {leader}"),
+        Refused::NotLeader { leader: None } => "NotLeader: no leader is known".into(),
+        Refused::Rejected(Rejected::NotFound { what, .. }) => format!("NotFound: no such {what}"),
+        Refused::Rejected(Rejected::NotOpen { job, phase }) => {
+            format!(
+                "NotOpen: {} is {phase:?} and takes no more photos",
+                names.job(*job)
+            )
+        }
+        Refused::Rejected(rejected) => format!("{}: {rejected}", kind(rejected)),
+        other => format!("{}: {other}", kind(other)),
+    }
+}
+
+fn kind(of: &impl std::fmt::Debug) -> String {
+    let debug = format!("{of:?}");
+    let end = debug.find(|c: char| !c.is_alphanumeric()).unwrap_or(debug.len());
+    debug[..end].to_owned()
+}
+
+/// What a worker shall do.
+pub fn desired(names: &Names, desired: &Desired) -> String {
+    let mut parts: Vec<String> = desired
+        .runs
+        .iter()
+        .map(|run| {
+            let tasks = tasks(&names.job(run.job), run.first, run.last - run.first + 1);
+            format!("{tasks} as {}", names.fence(run.given))
+        })
+        .collect();
+    if parts.is_empty() {
+        parts.push("nothing".into());
+    }
+    let drain = if desired.drain { " (it drains)" } else { "" };
+    format!("{}{drain}", parts.join(", "))
+}
+
+/// What a worker hears of its results.
+pub fn judged(names: &Names, judged: &[Judged]) -> String {
+    let one = |(job, task, given, verdict): &Judged| {
+        format!(
+            "{}/{task} as {} {verdict:?}",
+            names.job(*job),
+            names.fence(*given)
+        )
+    };
+    judged.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// A span of time: whole seconds, or milliseconds.
+pub fn span(us: u64) -> String {
+    match us {
+        0 => "0s".into(),
+        us if us % SECOND == 0 => format!("{}s", us / SECOND),
+        us => format!("{}.{:03}s", us / SECOND, us % SECOND / 1_000),
+    }
+}
