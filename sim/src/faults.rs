@@ -32,6 +32,10 @@ pub struct Faults {
     pub pause_every: u64,
     /// A sync takes at most so long.
     pub sync_max: u64,
+    /// Inputs of a server gather for so long at most before they are handed in together; 0: each alone.
+    pub gather_max: u64,
+    /// Somebody asks so often whether the cluster takes writes; 0: never.
+    pub probe_every: u64,
     /// Photos whose recogniser dies, in a million.
     pub poison_ppm: u64,
     /// Entries kept behind the applied one.
@@ -74,6 +78,8 @@ impl Faults {
             stream_break_every: some(rng, 2 * SECOND, 10 * SECOND),
             pause_every: some(rng, 8 * SECOND, 20 * SECOND),
             sync_max: MILLISECOND + some(rng, MILLISECOND, 300 * MILLISECOND),
+            gather_max: some(rng, MILLISECOND / 10, 20 * MILLISECOND),
+            probe_every: some(rng, 10 * MILLISECOND, 100 * MILLISECOND),
             poison_ppm: some(rng, 1_000, 50_000),
             log_keep: *rng.pick(&[20, 100, 1_000, 100_000]).expect("not empty"),
             skew_max: some(rng, SECOND, 3_600 * SECOND),
@@ -91,7 +97,7 @@ impl fmt::Display for Faults {
             f,
             "storm {} s; net loss {} copies {} ppm, delay to {} ms; each (s, 0 never): crash {} blackout {} \
              partition {} agent-crash {} stream-break {} pause {}; down to {} ms, partition to {} ms, sync to {} ms; \
-             poison {} ppm; log keep {}; skew to {} s; {} agents × {} slots; {} jobs",
+             gather to {} µs, probe each {} ms; poison {} ppm; log keep {}; skew to {} s; {} agents × {} slots; {} jobs",
             self.storm / SECOND,
             self.weather.loss_ppm,
             self.weather.copy_ppm,
@@ -105,6 +111,8 @@ impl fmt::Display for Faults {
             ms(self.down_max),
             ms(self.partition_max),
             ms(self.sync_max),
+            self.gather_max,
+            ms(self.probe_every),
             self.poison_ppm,
             self.log_keep,
             self.skew_max / SECOND,

@@ -19,6 +19,8 @@ pub struct Server {
     pub replica: Option<Replica>,
     /// Rises with each start: what was meant for an earlier life is dropped.
     pub life: u64,
+    /// What waits to be handed in together.
+    pub inbox: Vec<Input>,
     /// Its disk.
     pub disk: Disk,
     /// When the disk is free for the next order.
@@ -40,6 +42,7 @@ impl Server {
             config,
             replica: None,
             life: 0,
+            inbox: Vec::new(),
             disk: Disk::default(),
             disk_free_at: 0,
             paused_until: 0,
@@ -71,6 +74,7 @@ impl Server {
         self.life += 1;
         self.disk_free_at = at;
         self.received.clear();
+        self.inbox.clear();
         self.wake_at = u64::MAX;
     }
 

@@ -44,6 +44,10 @@ pub(crate) enum Happening {
     Peer { from: u64, to: u64, bytes: Bytes },
     /// A replica asked to be called.
     Wake { server: u64, life: u64 },
+    /// What gathered is handed in.
+    Gathered { server: u64, life: u64 },
+    /// Somebody asks whether the cluster takes writes.
+    Probe,
     /// An order is durable.
     Synced {
         server: u64,
@@ -237,6 +241,7 @@ impl World {
             let (at, tries) = (self.clients[client].begins, self.clients[client].tries);
             self.at(at, Happening::Ask { client, tries });
         }
+        self.at(SECOND, Happening::Probe);
         self.at(self.faults.storm, Happening::Calm);
         self.begin_storm();
     }
@@ -267,6 +272,7 @@ impl World {
             Happening::Peer { to, .. } | Happening::Snapshot { to, .. } => *to,
             Happening::Wake { server, .. }
             | Happening::Synced { server, .. }
+            | Happening::Gathered { server, .. }
             | Happening::Planned { server, .. }
             | Happening::SnapshotDone { server, .. } => *server,
             Happening::ToServer { stream, .. } | Happening::KeepAlive { stream, .. } => stream.server,
@@ -280,6 +286,8 @@ impl World {
         match happening {
             Happening::Peer { from, to, bytes } => self.peer(from, to, bytes),
             Happening::Wake { server, life } => self.wake(server, life),
+            Happening::Gathered { server, life } => self.gathered(server, life),
+            Happening::Probe => self.probe(),
             Happening::Synced {
                 server,
                 life,

@@ -60,7 +60,7 @@ impl Machine {
             (Link::Greeting, Some(Heard::Welcome(welcome))) => self.welcome(now, welcome, out),
             (Link::Greeting, _) => self.give_up("the server spoke before its Welcome", out),
             (_, Some(Heard::Welcome(_))) => self.give_up("a second Welcome on one stream", out),
-            (_, Some(Heard::Desired(desired))) => self.desired(desired, out),
+            (_, Some(Heard::Desired(desired))) => self.desired(now, desired, out),
             (_, Some(Heard::Answers(answers))) => self.answers(now, answers, out),
             (_, None) => {}
         }
@@ -116,7 +116,7 @@ impl Machine {
         self.session = Some(session);
     }
 
-    fn desired(&mut self, desired: v1::Desired, out: &mut Vec<Action>) {
+    fn desired(&mut self, now: Now, desired: v1::Desired, out: &mut Vec<Action>) {
         if self
             .session
             .as_ref()
@@ -129,11 +129,14 @@ impl Machine {
             self.counts.desired_refused += 1;
             return;
         }
-        let outbox = &self.outbox;
+        let (outbox, drain) = (&self.outbox, desired.drain);
         match self.work.take(desired, |key| outbox.contains(key), out) {
             Ok(()) => {
                 self.taken = Some(age);
                 self.term = self.term.max(age.0);
+                if drain && self.leave.is_none() {
+                    self.leave(now, "it was drained".into(), out);
+                }
             }
             Err(fault) => self.give_up(fault, out),
         }

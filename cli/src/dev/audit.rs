@@ -226,6 +226,14 @@ fn compare_acknowledged(
                 job.tasks
             ));
         }
+        if one.results.len() as u64 != job.succeeded + job.failed {
+            audit.acknowledged_lost += 1;
+            let (read, ended) = (one.results.len(), job.succeeded + job.failed);
+            audit.find(format!(
+                "{read} results of job {} were read back, {ended} were recorded",
+                one.job
+            ));
+        }
         for (at, store) in stores.iter().enumerate() {
             for result in &one.results {
                 audit.acknowledged_compared += 1;

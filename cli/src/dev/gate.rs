@@ -50,6 +50,11 @@ impl Gates {
                         gates.carry(agent, server, port).await;
                     }
                     gates.open.lock().expect("never poisoned").remove(&port);
+                    // The next connection may get the same port.
+                    gates.orders.send_modify(|orders| {
+                        orders.held.remove(&port);
+                        orders.cut.remove(&port);
+                    });
                 });
             }
         });

@@ -12,6 +12,8 @@ use super::DevArgs;
 use super::house::House;
 use crate::exit::Failure;
 
+/// A spool that grew by more than this has a new result; a removal is shorter.
+const RESULT_BYTES: u64 = 128;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long a bad moment is waited for.
@@ -163,7 +165,7 @@ async fn kill_worker(house: &mut House, recorded: &watch::Receiver<u64>) -> Resu
         let before = length(&spool);
         let held = Instant::now() + HOLD_WITHIN;
         while Instant::now() < held {
-            if length(&spool) > before
+            if length(&spool) > before + RESULT_BYTES
                 && let Some((_, status)) = house
                     .statuses()
                     .await

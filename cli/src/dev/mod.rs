@@ -17,8 +17,8 @@ use clap::Args;
 
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
+use crate::photos::DEFAULT_QUALITY;
 use crate::photos::render::{RenderOptions, render};
-use crate::photos::{DEFAULT_HEIGHT, DEFAULT_QUALITY, DEFAULT_WIDTH};
 
 use house::House;
 
@@ -28,6 +28,8 @@ pub const PHOTOS_PER_JOB: usize = 12;
 const BURST_MAX: u64 = 1_000_000;
 /// Photos rendered when none are given, at most.
 const RENDERED_MAX: u64 = 24;
+/// Their size in pixels: words of 15 px and more, read in about a second on one processor.
+const RENDERED_SIZE: (u32, u32) = (1024, 768);
 /// How long the cluster may take to be as quiet as it should be.
 const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
@@ -266,7 +268,7 @@ fn photos(ctx: &mut Context, args: &DevArgs, data: &std::path::Path) -> Result<V
             let count = args.burst.clamp(1, RENDERED_MAX) as u32;
             ctx.out
                 .note(&format!("Rendering {count} shelves into {}", out.display()));
-            let size = (DEFAULT_WIDTH, DEFAULT_HEIGHT);
+            let size = RENDERED_SIZE;
             let options = RenderOptions {
                 out: out.clone(),
                 count,

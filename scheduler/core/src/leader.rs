@@ -114,6 +114,13 @@ impl Leader {
             .is_some_and(|h| !h.full && !h.leaving && elapsed.saturating_sub(h.at) <= QUIET)
     }
 
+    /// True when a worker's last word to this leader is no longer ago than a few heartbeats.
+    pub fn spoke_lately(&self, worker: WorkerId, elapsed: u64) -> bool {
+        self.heard
+            .get(&worker)
+            .is_some_and(|heard| elapsed.saturating_sub(heard.at) <= QUIET)
+    }
+
     /// Workers whose lease has ended: a full lease of silence since their last word or this leader's barrier, and
     /// the grace on top while they have not spoken to this leader at all.
     pub fn silent(&self, state: &State, elapsed: u64, lease: u64, grace: u64) -> Vec<WorkerId> {

@@ -323,7 +323,7 @@ impl Replica {
             && message.get_snapshot().get_metadata().index == state.applied()
             && state.meta().cluster == self.config.cluster;
         // One at a time: until the one that raft took is installed, others are dropped and sent again.
-        if fits && self.incoming.is_none() {
+        if fits && self.incoming.is_none() && self.has_room() {
             let index = state.applied();
             let _ = self.raft.step(message);
             let taken = self.raft.raft.raft_log.unstable.snapshot.as_ref();
@@ -395,7 +395,7 @@ fn is_continuous(message: &Message) -> bool {
     message
         .get_entries()
         .first()
-        .is_none_or(|first| first.index == message.index + 1)
+        .is_none_or(|first| first.index == message.index.checked_add(1).unwrap_or(0))
 }
 
 fn raft_config(config: &Config, applied: Index) -> RaftConfig {

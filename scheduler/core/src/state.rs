@@ -74,6 +74,8 @@ pub struct Applied {
     pub reply: Result<Reply, Rejected>,
     /// What became true.
     pub events: Vec<Event>,
+    /// The entry's time brought tasks back into the queue whose wait was over.
+    pub matured: bool,
     /// Records for the disk that `apply` never reads.
     pub kept: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -200,6 +202,7 @@ impl State {
             return Applied {
                 reply: Ok(Reply::Done),
                 events: Vec::new(),
+                matured: false,
                 kept: Vec::new(),
             };
         };
@@ -209,7 +212,7 @@ impl State {
         );
         meta.now = meta.now.max(entry.at);
         let at = meta.now;
-        self.mature(at);
+        let matured = self.mature(at);
         let (by, trace) = (&entry.by, entry.trace);
         let mut context = Context {
             index,
@@ -223,6 +226,7 @@ impl State {
         Applied {
             reply,
             events: context.events,
+            matured,
             kept: context.kept,
         }
     }

@@ -1,6 +1,6 @@
 //! Clients: they ask until they know.
 
-use rebound_core::io::{Answer, Input, Question};
+use rebound_core::io::{Answer, Input, Question, Request};
 use rebound_core::reply::{Refused, Reply};
 use rebound_core::types::*;
 
@@ -107,5 +107,31 @@ impl World {
         self.clients
             .iter()
             .all(|one| one.step == Step::Done && one.request().is_none())
+    }
+
+    /// A commit that changes nothing but a counter, at any server: most of them say who leads.
+    pub(super) fn probe(&mut self) {
+        if self.faults.probe_every == 0 {
+            return;
+        }
+        let server = self.people_rng.within(1, SERVERS);
+        let ask = AskId(self.next_ask);
+        self.next_ask += 1;
+        let by = Caller {
+            environment: "_probe".into(),
+            actor: "probe".into(),
+        };
+        let trace = TraceId::default();
+        let question = Question {
+            ask,
+            by,
+            trace,
+            timeout: 200 * MILLISECOND,
+            request: Request::Count,
+        };
+        if self.server(server).paused_until <= self.now {
+            self.inputs(server, vec![Input::Client(Box::new(question))]);
+        }
+        self.after(self.faults.probe_every, Happening::Probe);
     }
 }

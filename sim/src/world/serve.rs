@@ -45,10 +45,30 @@ impl World {
         }
     }
 
-    pub(super) fn inputs(&mut self, server: u64, inputs: Vec<Input>) {
+    /// Hands inputs in, at once or with what else comes within a moment: one call then takes them all.
+    pub(super) fn inputs(&mut self, id: u64, inputs: Vec<Input>) {
+        if self.server(id).replica.is_none() {
+            return;
+        }
+        let first = self.server(id).inbox.is_empty();
+        self.server(id).inbox.extend(inputs);
+        let life = self.server(id).life;
+        if self.faults.gather_max == 0 {
+            self.gathered(id, life);
+        } else if first {
+            let wait = self.sync_rng.within(0, self.faults.gather_max);
+            self.after(wait, Happening::Gathered { server: id, life });
+        }
+    }
+
+    pub(super) fn gathered(&mut self, id: u64, life: u64) {
+        if self.server(id).life != life {
+            return;
+        }
         let at = self.now;
-        if let Some(out) = self.server(server).handle(at, inputs) {
-            self.output(server, out);
+        let inputs = std::mem::take(&mut self.server(id).inbox);
+        if let Some(out) = self.server(id).handle(at, inputs) {
+            self.output(id, out);
         }
     }
 

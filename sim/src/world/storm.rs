@@ -86,6 +86,7 @@ impl World {
         let server = &mut self.servers[id as usize - 1];
         server.life += 1;
         server.paused_until = 0;
+        server.inbox.clear();
         let lost = server.disk.crash(&mut self.fault_rng);
         if lost {
             self.count("crashes with unsynced loss");

@@ -1,6 +1,38 @@
-//! Scripts of agents that are cut off, leave, or change their stream.
+//! Scripts of agents that are full, cut off, leave, or change their stream.
 
 use super::*;
+
+#[test]
+fn a_full_spool_takes_no_new_work_until_there_is_room() {
+    let mut agent = Agent::with(
+        Config {
+            spool_max_results: 2,
+            ..config(1)
+        },
+        Vec::new(),
+    );
+    agent.input(Input::Connected);
+    agent.input(welcome("blue", 3, 5));
+    agent.does(
+        desired(5, 10, vec![run(1, 0, 4, 9, 1)], vec![spec(1, "noop", 0)]),
+        &["start 1/0@9 in 0"],
+    );
+    agent.does(Input::Disconnected, &[]);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        ["spool 1/0@9 ok", "start 1/1@9 in 0"]
+    );
+    assert_eq!(agent.finished(key(1, 1, 9)), ["spool 1/1@9 ok"]);
+    agent.input(Input::Connected);
+    agent.does(
+        welcome("blue", 3, 5),
+        &["report 1/0@9 1/1@9", "beat g10 run 0 spool 2 full 1@9<2"],
+    );
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 1, 9)]),
+        &["unspool 1/1@9", "start 1/2@9 in 0"],
+    );
+}
 
 #[test]
 fn an_orphan_finishes_what_runs_and_starts_nothing_new() {

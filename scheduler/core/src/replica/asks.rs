@@ -185,11 +185,33 @@ impl Replica {
             });
         match alive {
             Some(worker) => self.welcome(ask, worker, out),
+            None if self.is_twin(&join) => {
+                let what = "name";
+                self.answer(ask, Err(Rejected::Conflict { what }.into()), out);
+            }
             None => {
                 let command = Command::WorkerJoined(join);
                 self.propose_for(Origin::Hello(ask), by, TraceId::default(), command, out);
             }
         }
+    }
+
+    /// True when another process of this name has just spoken: two with one name would end each other's sessions in
+    /// turn. One that was started again gets in when the earlier has been quiet for a moment.
+    fn is_twin(&self, join: &crate::command::Join) -> bool {
+        let Some(named) = self.state.workers.named(&join.name) else {
+            return false;
+        };
+        let other = self
+            .state
+            .workers
+            .get(named)
+            .is_some_and(|worker| worker.join.nonce != join.nonce);
+        other
+            && self
+                .leader
+                .as_ref()
+                .is_some_and(|leader| leader.spoke_lately(named, self.elapsed))
     }
 
     fn welcome(&mut self, ask: AskId, worker: WorkerId, out: &mut Output) {

@@ -18,6 +18,9 @@ use crate::validate;
 /// Bytes of results in one entry: half of what an entry may have.
 const REPORT_BYTES: usize = ENTRY_BYTES_MAX / 2;
 
+/// Open jobs closed in one tick.
+const CLOSE_AT_ONCE: usize = 256;
+
 impl Replica {
     /// Once a tick: leases, jobs open for too long, waits that are over.
     pub(super) fn tick_duties(&mut self) {
@@ -44,11 +47,10 @@ impl Replica {
         leader.heard.retain(|worker, _| live.live(*worker).is_some());
         leader.losing.retain(|worker| live.live(*worker).is_some());
         let now = leader.clock.stamp(self.now);
-        if let Some((at, job)) = self.state.jobs.next_closing()
-            && at <= now
-            && leader.closing.insert(job)
-        {
-            commands.push(Command::CloseExpired { job });
+        for job in self.state.jobs.to_close(now).take(CLOSE_AT_ONCE) {
+            if leader.closing.insert(job) {
+                commands.push(Command::CloseExpired { job });
+            }
         }
         leader.plan_wanted |= self.state.mature(now);
         for command in commands {

@@ -8,7 +8,7 @@ use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
 use crate::io::{Output, Persist, SnapshotOrder};
 use crate::leader::Leader;
-use crate::limits::{DIGEST_EVERY, PERSISTS_IN_FLIGHT, RAFT_UNCOMMITTED_BYTES};
+use crate::limits::{DIGEST_EVERY, PERSISTS_IN_FLIGHT, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES};
 use crate::reply::{Refused, Reply};
 use crate::state::Applied;
 use crate::types::{Index, PersistId, ReplicaId, Term};
@@ -54,9 +54,12 @@ impl Replica {
 
     /// True when raft has something to say and the store has room for its order.
     pub(super) fn may_take_ready(&self) -> bool {
-        let room =
-            self.in_flight.len() < PERSISTS_IN_FLIGHT && !self.in_flight.iter().any(|order| order.installs);
-        room && self.raft.has_ready()
+        self.has_room() && self.raft.has_ready()
+    }
+
+    /// True when another order may be given: not too many are under way, and no snapshot is being installed.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() < PERSISTS_IN_FLIGHT && !self.in_flight.iter().any(|order| order.installs)
     }
 
     fn take_ready(&mut self, persist: &mut Persist, out: &mut Output) {
@@ -65,12 +68,14 @@ impl Replica {
             let leads = soft.raft_state == StateRole::Leader;
             self.role_changed(leads, out);
         }
-        self.send(ready.take_messages(), &mut out.send, &mut out.snapshots);
+        let messages = ready.take_messages();
         if !ready.snapshot().is_empty() {
             self.install(ready.snapshot(), persist);
         }
         let committed = ready.take_committed_entries();
         self.apply_entries(&committed, persist, out);
+        // After applying: a snapshot describes the state as this output leaves it on disk.
+        self.send(messages, &mut out.send, &mut out.snapshots);
         self.raft.mut_store().append(ready.entries());
         let bytes = |entry: &RaftEntry| (entry.index, write(entry));
         persist.entries = ready.entries().iter().map(bytes).collect();
@@ -170,6 +175,7 @@ impl Replica {
             }
             match message.get_msg_type() {
                 MessageType::MsgSnapshot => orders.push(self.snapshot_order(message)),
+                MessageType::MsgAppend => split(message, to),
                 _ => to.push((ReplicaId(message.to), write(&message))),
             }
         }
@@ -253,11 +259,16 @@ impl Replica {
         persist: &mut Persist,
         out: &mut Output,
     ) {
-        let Applied { reply, events, kept } = applied;
+        let Applied {
+            reply,
+            events,
+            kept,
+            matured,
+        } = applied;
         persist.kept.extend(kept);
         self.barrier(term);
         if let Some(leader) = &mut self.leader {
-            leader.plan_wanted |= !events.is_empty();
+            leader.plan_wanted |= matured || !events.is_empty();
             leader.clock.follow(self.state.now());
         }
         if let Ok(Reply::Ended { worker, verdicts }) = &reply
@@ -357,4 +368,82 @@ impl Replica {
 
 fn write(message: &impl protobuf::Message) -> Bytes {
     Bytes::from(message.write_to_bytes().expect("a vector takes any message"))
+}
+
+/// `batch_append` adds entries to an append that waits, without a bound: it leaves in pieces that peers take.
+fn split(mut message: Message, to: &mut Vec<(ReplicaId, Bytes)>) {
+    let receiver = ReplicaId(message.to);
+    let mut rest: Vec<RaftEntry> = message.take_entries().into();
+    while !rest.is_empty() {
+        let (mut count, mut bytes) = (0, 0);
+        while count < rest.len()
+            && (count == 0 || bytes + rest[count].data.len() as u64 <= RAFT_MESSAGE_BYTES)
+        {
+            bytes += rest[count].data.len() as u64;
+            count += 1;
+        }
+        let tail = rest.split_off(count);
+        let last = rest
+            .last()
+            .map(|entry| (entry.index, entry.term))
+            .unwrap_or_default();
+        let mut piece = message.clone();
+        piece.set_entries(rest.into());
+        to.push((receiver, write(&piece)));
+        if tail.is_empty() {
+            return;
+        }
+        (message.index, message.log_term) = last;
+        rest = tail;
+    }
+    to.push((receiver, write(&message)));
+}
+
+#[cfg(test)]
+mod tests {
+    use protobuf::Message as _;
+
+    use super::*;
+
+    fn append(sizes: &[usize]) -> Message {
+        let mut message = Message::default();
+        (message.to, message.index, message.log_term, message.commit) = (2, 10, 3, 9);
+        let entries = (11..).zip(sizes).map(|(index, size)| {
+            let mut entry = RaftEntry::default();
+            (entry.index, entry.term, entry.data) = (index, 4, vec![7; *size].into());
+            entry
+        });
+        message.set_entries(entries.collect::<Vec<_>>().into());
+        message
+    }
+
+    fn pieces(sizes: &[usize]) -> Vec<Message> {
+        let mut to = Vec::new();
+        split(append(sizes), &mut to);
+        to.iter()
+            .map(|(_, bytes)| Message::parse_from_carllerche_bytes(bytes).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn appends_leave_in_pieces_that_follow_one_another() {
+        let big = RAFT_MESSAGE_BYTES as usize;
+        let pieces = pieces(&[big / 2, big / 2, 1, big, big]);
+        let shape: Vec<_> = pieces
+            .iter()
+            .map(|m| (m.index, m.log_term, m.commit, m.get_entries().len()))
+            .collect();
+        assert_eq!(
+            shape,
+            [(10, 3, 9, 2), (12, 4, 9, 1), (13, 4, 9, 1), (14, 4, 9, 1)]
+        );
+        assert!(pieces.iter().all(is_continuous));
+    }
+
+    #[test]
+    fn an_append_without_entries_leaves_as_it_is() {
+        let pieces = pieces(&[]);
+        assert_eq!(pieces.len(), 1);
+        assert_eq!((pieces[0].index, pieces[0].commit), (10, 9));
+    }
 }

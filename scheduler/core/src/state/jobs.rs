@@ -216,9 +216,12 @@ impl Jobs {
         self.queue.is_empty()
     }
 
-    /// The open job whose time is up first.
-    pub fn next_closing(&self) -> Option<(Time, JobId)> {
-        self.closing.first().copied()
+    /// Open jobs whose time is up at `now`, the oldest first.
+    pub fn to_close(&self, now: Time) -> impl Iterator<Item = JobId> + '_ {
+        self.closing
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .map(|(_, job)| *job)
     }
 
     /// How many jobs take photos.
