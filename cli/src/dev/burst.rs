@@ -101,7 +101,6 @@ pub async fn run(
     house: &mut House,
     args: &DevArgs,
     photos: &[std::path::PathBuf],
-    _began: std::time::Instant,
 ) -> Result<Seen, Failure> {
     let client = house.client();
     let uris: Vec<String> = photos.iter().map(|path| file_uri(path)).collect();
@@ -109,17 +108,19 @@ pub async fn run(
         .map(|at| uris[at % uris.len()].clone())
         .collect::<Vec<_>>();
     let (stop, stopped) = watch::channel(false);
-    // Without a leader to kill there is no gap to measure, and the probe would only take processor time.
-    let probing = args.kill_leader.is_some();
-    let probe = probing.then(|| tokio::spawn(probe::run(client.clone(), stopped)));
     let (progress, recorded) = watch::channel(0);
+    // Without a leader to kill there is no gap to measure.
+    let probe = args.kill_leader.map(|percent| {
+        let from = args.burst * u64::from(percent) * 3 / 400;
+        tokio::spawn(probe::run(client.clone(), recorded.clone(), from, stopped))
+    });
     let (notes, mut lines) = mpsc::unbounded_channel();
     let jobs = tokio::spawn(all_jobs(client, args.recogniser.clone(), wanted, progress));
     let telling = tokio::spawn(tell_progress(recorded.clone(), args.burst, notes.clone()));
     let killed_notes = notes.clone();
     drop(notes);
     let said = move |killed: &kills::Killed| drop(killed_notes.send(told(killed)));
-    let kills = kills::run(house, args, recorded, &said);
+    let kills = kills::run(house, args, recorded, &stop, &said);
     tokio::pin!(kills);
     let mut done = None;
     let kills = loop {

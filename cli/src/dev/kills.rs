@@ -60,6 +60,7 @@ pub async fn run(
     house: &mut House,
     args: &DevArgs,
     mut recorded: watch::Receiver<u64>,
+    stop_probe: &watch::Sender<bool>,
     said: &dyn Fn(&Killed),
 ) -> Result<Vec<Killed>, Failure> {
     let mut planned: Vec<(u8, Who)> = [
@@ -93,6 +94,7 @@ pub async fn run(
             Who::Follower => bring_back_behind(house, &name).await?,
         }
     }
+    stop_probe.send_replace(true);
     Ok(kills)
 }
 

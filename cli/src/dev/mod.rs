@@ -11,7 +11,7 @@ mod probe;
 mod process;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -103,8 +103,7 @@ pub async fn run(ctx: &mut Context, args: DevArgs) -> Result<Exit, Failure> {
         house.stop().await;
         return Ok(Exit::Ok);
     }
-    let began = Instant::now();
-    let seen = burst::run(ctx, &mut house, &args, &photos, began).await;
+    let seen = burst::run(ctx, &mut house, &args, &photos).await;
     let outcome = match seen {
         Ok(seen) => finish(ctx, &mut house, &args, seen).await,
         Err(failure) => Err(failure),
