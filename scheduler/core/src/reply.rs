@@ -97,9 +97,9 @@ pub enum Refused {
     #[error("{what}; try again in {} ms", retry_after / 1000)]
     Overloaded { what: &'static str, retry_after: u64 },
     /// It may or may not have happened: ask again with the same key.
-    #[error("leadership was lost before the outcome was known; ask again with the same key")]
+    #[error("the outcome is not known: it may still happen; ask again with the same key")]
     Unknown,
-    /// The question's time limit passed. What it asked for may still happen.
+    /// The question's time limit passed, and nothing will come of it: a read, or what was never proposed.
     #[error("the request's time limit passed before there was an answer")]
     Timeout,
     /// The request breaks a rule.

@@ -130,7 +130,7 @@ impl Replica {
                 return self.asks.reads.push(reading);
             }
             Request::Hello { join, session } => return self.hello(ask, by, join, session, out),
-            Request::Open(open) => match validate::open(&open, self.state.now()) {
+            Request::Open(open) => match self.check_open(&open, &by) {
                 Ok(()) => Command::Open(open),
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
             },
@@ -148,6 +148,19 @@ impl Replica {
             Request::AcceptClock => Command::AcceptClock { wall: self.now.wall },
         };
         self.propose_for(Origin::Ask(ask), by, trace, command, out);
+    }
+
+    /// A key that is known answers for itself, even when the deadline has passed meanwhile.
+    fn check_open(&self, open: &crate::command::Open, by: &Caller) -> Result<(), Rejected> {
+        let env = self.state.environments.find(&by.environment);
+        let known =
+            !open.key.is_empty() && env.is_some_and(|env| self.state.keys.get(env, &open.key).is_some());
+        // Whatever it says now, apply compares it with what the key stands for.
+        if known {
+            Ok(())
+        } else {
+            validate::open(open, self.state.now())
+        }
     }
 
     fn drain_target(&self, worker: WorkerId, name: &str) -> Result<WorkerId, Rejected> {
@@ -371,7 +384,14 @@ impl Replica {
         }
     }
 
-    /// Questions whose time is up. A watch is answered with what there is.
+    /// True when the question's entry is proposed, or waits to be: it may still happen.
+    fn is_on_its_way(&self, ask: AskId) -> bool {
+        let of_ask = |origin: Origin| matches!(origin, Origin::Ask(one) | Origin::Hello(one) if one == ask);
+        self.pending.values().any(|(_, origin)| of_ask(*origin))
+            || self.waiting.iter().any(|proposal| of_ask(proposal.origin))
+    }
+
+    /// Questions whose time is up. A watch is answered with what there is; what may still happen is unknown.
     pub(super) fn expire_asks(&mut self, out: &mut Output) {
         while let Some(&(deadline, ask)) = self.asks.by_time.first() {
             if deadline > self.now.mono {
@@ -386,6 +406,7 @@ impl Replica {
                 Some((job, environment)) => self
                     .look(&environment, &Read::Job { job, seen: 0 })
                     .map_err(Refused::Rejected),
+                None if self.is_on_its_way(ask) => Err(Refused::Unknown),
                 None => Err(Refused::Timeout),
             };
             for asks in self.asks.watches.values_mut() {
