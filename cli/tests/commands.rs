@@ -3,21 +3,10 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
 use rebound_proto::v1::{Member, RecogniserRef, StatusReply, Worker};
-use support::{Fake, Ran, rebound};
-
-fn photos(n: usize) -> Vec<String> {
-    (0..n).map(|i| format!("file:///p/{i}.jpg")).collect()
-}
-
-fn spec(dir: &Path, text: &[u8]) -> String {
-    let path = dir.join("job.yaml");
-    fs::write(&path, text).expect("a file");
-    path.display().to_string()
-}
+use support::{Fake, Ran, photos, rebound, spec};
 
 #[test]
 fn a_directory_is_submitted_and_waited_for() {

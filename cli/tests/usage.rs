@@ -3,20 +3,9 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
-use support::{Fake, Ran, rebound, run_at};
-
-fn photos(n: usize) -> Vec<String> {
-    (0..n).map(|i| format!("file:///p/{i}.jpg")).collect()
-}
-
-fn spec(dir: &Path, text: &[u8]) -> String {
-    let path = dir.join("job.yaml");
-    fs::write(&path, text).expect("a file");
-    path.display().to_string()
-}
+use support::{Fake, Ran, photos, rebound, run_at, spec};
 
 #[test]
 fn bad_specifications_end_with_2_and_their_place() {

@@ -81,9 +81,9 @@ pub async fn run(
             .map(|recorded| *recorded);
         reached.map_err(|_| Failure::failed("the burst ended before the kill"))?;
         let killed = match who {
-            Who::Leader => kill_leader(house, &recorded).await?,
+            Who::Leader => kill_server(house, who, 0, &recorded).await?,
             Who::Worker => kill_worker(house, &recorded).await?,
-            Who::Follower => kill_follower(house, &recorded).await?,
+            Who::Follower => kill_server(house, who, 1, &recorded).await?,
         };
         said(&killed);
         let name = killed.name.clone();
@@ -114,14 +114,16 @@ fn killed(who: Who, name: String, recorded: u64, status: &StatusReply) -> Killed
     }
 }
 
-async fn kill_leader(house: &mut House, recorded: &watch::Receiver<u64>) -> Result<Killed, Failure> {
-    let (at, status) = bad_moment(house).await?;
-    let killed = killed(
-        Who::Leader,
-        format!("server {}", at + 1),
-        *recorded.borrow(),
-        &status,
-    );
+/// Kills the server that stands so many places after the leader, at a bad moment; 0 is the leader itself.
+async fn kill_server(
+    house: &mut House,
+    who: Who,
+    places_after: usize,
+    recorded: &watch::Receiver<u64>,
+) -> Result<Killed, Failure> {
+    let (leader, status) = bad_moment(house).await?;
+    let at = (leader + places_after) % house.addresses().len();
+    let killed = killed(who, format!("server {}", at + 1), *recorded.borrow(), &status);
     house.kill_server(at);
     Ok(killed)
 }
@@ -188,19 +190,6 @@ async fn kill_worker(house: &mut House, recorded: &watch::Receiver<u64>) -> Resu
     Err(Failure::timeout(
         "no moment came with an unheard result in a busy worker's spool; try a larger burst",
     ))
-}
-
-async fn kill_follower(house: &mut House, recorded: &watch::Receiver<u64>) -> Result<Killed, Failure> {
-    let (leader, status) = bad_moment(house).await?;
-    let at = (leader + 1) % house.addresses().len();
-    let killed = killed(
-        Who::Follower,
-        format!("server {}", at + 1),
-        *recorded.borrow(),
-        &status,
-    );
-    house.kill_server(at);
-    Ok(killed)
 }
 
 fn length(path: &Path) -> u64 {

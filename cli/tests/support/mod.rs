@@ -557,3 +557,15 @@ impl Operator for Service {
         .await
     }
 }
+
+/// URIs of so many photos.
+pub fn photos(n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("file:///p/{i}.jpg")).collect()
+}
+
+/// Writes a specification into `dir`; returns its path.
+pub fn spec(dir: &std::path::Path, text: &[u8]) -> String {
+    let path = dir.join("job.yaml");
+    std::fs::write(&path, text).expect("a file");
+    path.display().to_string()
+}

@@ -111,14 +111,14 @@ impl Leader {
     pub fn may_take(&self, worker: WorkerId, elapsed: u64) -> bool {
         self.heard
             .get(&worker)
-            .is_some_and(|h| !h.full && !h.leaving && elapsed.saturating_sub(h.at) <= QUIET)
+            .is_some_and(|heard| !heard.full && !heard.leaving && is_recent(heard, elapsed))
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.
     pub fn spoke_lately(&self, worker: WorkerId, elapsed: u64) -> bool {
         self.heard
             .get(&worker)
-            .is_some_and(|heard| elapsed.saturating_sub(heard.at) <= QUIET)
+            .is_some_and(|heard| is_recent(heard, elapsed))
     }
 
     /// Workers whose lease has ended: a full lease of silence since their last word or this leader's barrier, and
@@ -131,6 +131,11 @@ impl Leader {
         let live = state.workers.iter_live().map(|(id, _)| id);
         live.filter(|id| !self.losing.contains(id) && over(id)).collect()
     }
+}
+
+/// True when the last word is no longer ago than a few heartbeats.
+fn is_recent(heard: &Heard, elapsed: u64) -> bool {
+    elapsed.saturating_sub(heard.at) <= QUIET
 }
 
 #[cfg(test)]
