@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 SEEDS ?= 100
-DEMO_FLAGS ?= --recogniser shelf-text --burst 192 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
+DEMO_FLAGS ?= --recogniser shelf-text --burst 168 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
 PHOTOS ?= ../shared/data/photos/grocery-store
 
 # One package selection, one profile, everywhere: another selection unifies features differently and compiles
