@@ -105,8 +105,12 @@ pub const RAFT_INFLIGHT_MESSAGES: usize = 64;
 pub const RAFT_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
 /// raft: bytes of committed entries handed over at once.
 pub const RAFT_COMMITTED_BYTES_PER_READY: u64 = 4 * 1024 * 1024;
-/// Orders to the store under way at once.
+/// Orders to the store under way at once, so that inputs gather while it syncs.
 pub const PERSISTS_IN_FLIGHT: usize = 2;
+/// Orders under way at once while the store stands still: one more with each raft heartbeat.
+pub const PERSISTS_IN_FLIGHT_MAX: usize = 64;
+/// A store may stand still for so long before its server falls silent, in µs of running time.
+pub const STALL_MAX: u64 = 3 * SECOND;
 /// A peer message is at most so long, in bytes.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Entries the log keeps behind the applied index before it is cut.

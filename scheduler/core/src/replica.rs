@@ -156,6 +156,8 @@ pub struct Replica {
     /// Questions that came before the leader was ready.
     held: VecDeque<Box<Question>>,
     in_flight: VecDeque<InFlight>,
+    /// When raft was last let speak, in µs that this replica has run.
+    spoke_at: u64,
     next_persist: PersistId,
     incoming: Option<Box<State>>,
     snapshots_out: BTreeMap<ReplicaId, Index>,
@@ -218,6 +220,7 @@ impl Replica {
             pending: BTreeMap::new(),
             held: VecDeque::new(),
             in_flight: VecDeque::new(),
+            spoke_at: 0,
             next_persist: PersistId(1),
             incoming: None,
             snapshots_out: BTreeMap::new(),

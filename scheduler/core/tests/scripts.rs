@@ -62,6 +62,7 @@ scripts! {
         persist_before_tell
         lost_messages
         restart
+        slow_disk
         compaction_and_snapshot;
 }
 

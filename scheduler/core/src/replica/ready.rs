@@ -8,7 +8,10 @@ use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
 use crate::io::{Output, Persist, SnapshotOrder};
 use crate::leader::Leader;
-use crate::limits::{DIGEST_EVERY, PERSISTS_IN_FLIGHT, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES};
+use crate::limits::{
+    DIGEST_EVERY, HEARTBEAT_TICKS, PERSISTS_IN_FLIGHT, PERSISTS_IN_FLIGHT_MAX, RAFT_MESSAGE_BYTES,
+    RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK,
+};
 use crate::reply::{Refused, Reply};
 use crate::state::Applied;
 use crate::types::{Index, PersistId, ReplicaId, Term};
@@ -19,6 +22,8 @@ const LOG_CACHE_BYTES: usize = 2 * RAFT_UNCOMMITTED_BYTES as usize;
 /// An order that is with the store.
 pub(super) struct InFlight {
     id: PersistId,
+    /// When it was given, in µs that this replica has run.
+    since: u64,
     /// raft's number of the last `Ready` that is durable once this order is.
     number: u64,
     /// It installs a snapshot: until it is durable raft must not be told that it is applied.
@@ -59,10 +64,25 @@ impl Replica {
 
     /// True when another order may be given: not too many are under way, and no snapshot is being installed.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < PERSISTS_IN_FLIGHT && !self.in_flight.iter().any(|order| order.installs)
+        let most = if self.is_overdue() {
+            PERSISTS_IN_FLIGHT_MAX
+        } else {
+            PERSISTS_IN_FLIGHT
+        };
+        self.in_flight.len() < most && !self.in_flight.iter().any(|order| order.installs)
+    }
+
+    /// True when raft has not been let speak for as long as a heartbeat: its messages come with its entries, and
+    /// nobody is to be taken for dead because of a slow sync. A disk that stands still for longer does silence its
+    /// server, since a leader that cannot write cannot answer either.
+    fn is_overdue(&self) -> bool {
+        let silent = self.elapsed.saturating_sub(self.spoke_at) >= HEARTBEAT_TICKS as u64 * TICK;
+        let oldest = self.in_flight.front().map_or(self.elapsed, |order| order.since);
+        silent && self.elapsed.saturating_sub(oldest) < STALL_MAX
     }
 
     fn take_ready(&mut self, persist: &mut Persist, out: &mut Output) {
+        self.spoke_at = self.elapsed;
         let mut ready = self.raft.ready();
         if let Some(soft) = ready.ss() {
             let leads = soft.raft_state == StateRole::Leader;
@@ -103,6 +123,7 @@ impl Replica {
         if !nothing {
             self.in_flight.push_back(InFlight {
                 id: self.next_persist,
+                since: self.elapsed,
                 number,
                 installs: persist.install.is_some(),
                 sends: Vec::new(),
