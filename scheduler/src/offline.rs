@@ -101,9 +101,16 @@ impl OfflineStore {
         self.records(STATE, &[])
     }
 
-    /// One kept record.
-    pub fn kept_get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(get(&self.db, &self.dir, KEPT, key)?.map(Bytes::from))
+    /// The last kept record whose key is not after this one.
+    pub fn kept_at_or_before(&self, key: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let mode = IteratorMode::From(key, Direction::Reverse);
+        let found = self
+            .db
+            .iterator_cf(family(&self.db, KEPT), mode)
+            .next()
+            .transpose();
+        let found = found.map_err(|error| failed(&self.dir, error))?;
+        Ok(found.map(|(key, value)| (key.into(), value.into())))
     }
 
     /// Kept records whose keys begin with `prefix`.

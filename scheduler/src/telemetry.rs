@@ -182,12 +182,12 @@ fn count(fact: &Fact) {
         Fact::JobCancelled { .. } => counter!("rebound_jobs_ended_total", "how" => "cancelled").increment(1),
         Fact::RunGiven { count, .. } => counter!("rebound_tasks_given_total").increment(*count),
         Fact::PieceDropped { .. } => counter!("rebound_pieces_dropped_total").increment(1),
-        Fact::Recorded { cause, .. } => {
+        Fact::Recorded { cause, count, .. } => {
             let outcome = if cause.is_none() { "succeeded" } else { "failed" };
-            counter!("rebound_results_recorded_total", "outcome" => outcome).increment(1);
+            counter!("rebound_results_recorded_total", "outcome" => outcome).increment(*count);
         }
-        Fact::Refused { verdict, .. } => {
-            counter!("rebound_results_refused_total", "verdict" => verdict_name(*verdict)).increment(1);
+        Fact::Refused { verdict, count, .. } => {
+            counter!("rebound_results_refused_total", "verdict" => verdict_name(*verdict)).increment(*count);
         }
         Fact::Requeued { cause, .. } => {
             counter!("rebound_tasks_requeued_total", "cause" => cause_name(*cause)).increment(1);

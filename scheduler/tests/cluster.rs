@@ -3,8 +3,10 @@
 
 mod support;
 
+use rebound_core::kept::ResultsRecord;
 use rebound_core::key::{Kept, kept_prefix};
 use rebound_core::limits::{APPEND_BYTES_MAX, APPEND_PHOTOS_MAX, RESULT_BYTES_MAX, URI_BYTES_MAX};
+use rebound_core::table::decode;
 use rebound_core::types::{EnvId, JobId};
 use rebound_proto::v1;
 use rebound_proto::v1::refusal::Kind;
@@ -75,9 +77,10 @@ fn check_disks(dirs: &[std::path::PathBuf], jobs: &[(u64, u64)], results: Vec<(u
     state.check();
     let env = state.environments.find("default").unwrap();
     for (job, tasks) in jobs {
-        let found = stores[0]
+        let found: u64 = stores[0]
             .kept_iter(&kept_prefix(Kept::Results, env, JobId(*job)))
-            .count() as u64;
+            .map(|record| decode::<ResultsRecord>(&record.unwrap().1).unwrap().rows.len())
+            .sum();
         assert_eq!(found, *tasks, "results of job {job}");
     }
     assert_eq!(

@@ -57,15 +57,9 @@ impl Checks {
             return;
         };
         match event.fact {
-            Fact::Recorded { task, given, .. } => {
-                let first = *self.recorded.entry((job, task)).or_insert((index, given));
-                if first != (index, given) {
-                    let (before, _) = first;
-                    self.violated(format!(
-                        "J2: task {job}/{task} was recorded at {before} and again at {index}"
-                    ));
-                }
-            }
+            Fact::Recorded {
+                first, count, given, ..
+            } => (first..first + count).for_each(|task| self.recorded_now(index, job, task, given)),
             _ if index <= self.facts_to => {}
             Fact::RunGiven {
                 worker,
@@ -84,6 +78,16 @@ impl Checks {
         }
     }
 
+    fn recorded_now(&mut self, index: Index, job: JobId, task: u64, given: Given) {
+        let first = *self.recorded.entry((job, task)).or_insert((index, given));
+        if first != (index, given) {
+            let (before, _) = first;
+            self.violated(format!(
+                "J2: task {job}/{task} was recorded at {before} and again at {index}"
+            ));
+        }
+    }
+
     fn given(&mut self, index: Index, job: JobId, task: u64, given: Given, worker: WorkerId) {
         if let Some((at, _, holder)) = self.holders.insert((job, task), (index, given, worker)) {
             self.violated(format!(
@@ -99,7 +103,12 @@ impl Checks {
 
     fn released(&mut self, event: &Event, job: JobId) {
         match event.fact {
-            Fact::Recorded { task, .. } | Fact::Requeued { task, .. } => {
+            Fact::Recorded { first, count, .. } => {
+                for task in first..first + count {
+                    self.holders.remove(&(job, task));
+                }
+            }
+            Fact::Requeued { task, .. } => {
                 self.holders.remove(&(job, task));
             }
             Fact::JobCancelled { .. } => self.holders.retain(|(held, _), _| *held != job),

@@ -68,9 +68,9 @@ impl Model {
                     self.give(index, piece.worker, piece.job, piece.first, piece.count);
                 }
             }
-            Command::Ended { worker, results } => {
-                for report in results {
-                    self.ended(index, *worker, report);
+            Command::Ended { worker, reports } => {
+                for report in reports {
+                    (report.first..report.end()).for_each(|task| self.ended(index, *worker, task, report));
                 }
             }
             _ => {}
@@ -146,8 +146,8 @@ impl Model {
         }
     }
 
-    fn ended(&mut self, index: Index, worker: WorkerId, report: &Report) {
-        let task = (report.job, report.task);
+    fn ended(&mut self, index: Index, worker: WorkerId, task: u64, report: &Report) {
+        let task = (report.job, task);
         if self.held.get(&task) != Some(&(report.given, worker)) {
             self.refused += 1;
             return;

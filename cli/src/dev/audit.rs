@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rebound_core::command::Command;
 use rebound_core::event::Fact;
-use rebound_core::kept::ResultRecord;
+use rebound_core::kept::result_of;
 use rebound_core::key::result_key;
 use rebound_core::limits::DIGEST_EVERY;
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::{Plant, State};
-use rebound_core::table::{Digest, decode};
+use rebound_core::table::Digest;
 use rebound_core::types::{Index, JobId, Term};
 use rebound_scheduler::offline::OfflineStore;
 use rebound_sim::model::Model;
@@ -127,8 +127,12 @@ fn replay(
         terms.insert(*term);
         let applied = state.apply(*index, *term, entry.as_ref());
         for event in applied.events {
-            if let (Fact::Recorded { task, given, .. }, Some(job)) = (event.fact, event.job) {
-                recorded.push((job, task, given, *index));
+            let Some(job) = event.job else { continue };
+            if let Fact::Recorded {
+                first, count, given, ..
+            } = event.fact
+            {
+                recorded.extend((first..first + count).map(|task| (job, task, given, *index)));
             }
         }
         if let Some(entry) = entry {
@@ -237,8 +241,10 @@ fn compare_acknowledged(
         for (at, store) in stores.iter().enumerate() {
             for result in &one.results {
                 audit.acknowledged_compared += 1;
-                let stored = store.kept_get(&result_key(env, JobId(one.job), result.task))?;
-                let record = stored.and_then(|bytes| decode::<ResultRecord>(&bytes).ok());
+                let job = JobId(one.job);
+                let stored = store.kept_at_or_before(&result_key(env, job, result.task))?;
+                let record =
+                    stored.and_then(|(key, value)| result_of(&key, &value, env, job, result.task).ok()?);
                 let same = record
                     .is_some_and(|record| record.output == result.output && record.given.0 == result.given);
                 if !same {

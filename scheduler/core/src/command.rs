@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Cause;
 use crate::plan::Plan;
+use crate::rows::Rows;
 use crate::state::settings::Settings;
 use crate::types::{Caller, ClusterId, Given, JobId, Pool, Recogniser, Resources, Time, TraceId, WorkerId};
 
@@ -58,7 +59,7 @@ pub enum Command {
     /// What the policy decided.
     Adopt(Plan),
     /// What a worker reports of its attempts.
-    Ended { worker: WorkerId, results: Vec<Report> },
+    Ended { worker: WorkerId, reports: Vec<Report> },
     /// Counts: proof that the cluster takes writes.
     Count,
     /// Replaces the limits that change outcomes.
@@ -149,21 +150,24 @@ pub struct Join {
     pub version: String,
 }
 
-/// One reported attempt.
+/// Attempts of consecutive tasks that ended alike, reported together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The job.
     pub job: JobId,
-    /// Index of the photo in it.
-    pub task: u64,
-    /// The attempt's fence.
+    /// Index of the first photo in it.
+    pub first: u64,
+    /// The attempts' fence.
     pub given: Given,
-    /// None: it succeeded.
+    /// None: they succeeded.
     pub cause: Option<Cause>,
-    /// What the recogniser answered, or why it failed.
-    pub output: bytes::Bytes,
-    /// By the worker's clock.
-    pub started: Time,
-    /// By the worker's clock.
-    pub ended: Time,
+    /// What each of them gave, in order.
+    pub rows: Rows,
+}
+
+impl Report {
+    /// Index behind the last task; no task has the greatest one.
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.rows.len())
+    }
 }

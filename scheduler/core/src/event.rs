@@ -94,17 +94,19 @@ pub enum Fact {
         count: u64,
         why: &'static str,
     },
-    /// A result was recorded. `cause` is set when the photo failed for good.
+    /// Results of consecutive tasks were recorded. `cause` is set when the photos failed for good.
     Recorded {
         worker: WorkerId,
-        task: u64,
+        first: u64,
+        count: u64,
         given: Given,
         cause: Option<Cause>,
     },
-    /// A result did not count.
+    /// Results of consecutive tasks did not count.
     Refused {
         worker: WorkerId,
-        task: u64,
+        first: u64,
+        count: u64,
         given: Given,
         verdict: Verdict,
     },

@@ -107,7 +107,7 @@ pub enum WorkerReport {
     },
     /// Attempts that ended.
     Results {
-        results: Vec<Report>,
+        reports: Vec<Report>,
         running: u32,
         spooled: u32,
     },

@@ -74,7 +74,7 @@ impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
 pub enum Kept {
     /// Photo lists, one record an append: (environment, job, index of its first photo).
     Photos = 1,
-    /// Recorded results: (environment, job, task).
+    /// Recorded results of consecutive tasks: (environment, job, first task).
     Results = 2,
     /// Attempts that gave none: (environment, job, task, index of the entry that ended it).
     Attempts = 3,

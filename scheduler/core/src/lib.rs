@@ -14,6 +14,7 @@ pub mod observe;
 pub mod plan;
 pub mod replica;
 pub mod reply;
+pub mod rows;
 pub mod state;
 pub mod table;
 pub mod types;

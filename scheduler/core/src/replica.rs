@@ -429,7 +429,7 @@ fn command_bytes(command: &Command) -> usize {
     HEAD + match command {
         Command::Open(open) => photos(&open.photos) + open.key.len(),
         Command::Append { photos: list, .. } => photos(list),
-        Command::Ended { results, .. } => results.iter().map(|report| report.output.len() + 64).sum(),
+        Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
         Command::Adopt(plan) => plan.assign.len() * 32,
         _ => 0,
     }

@@ -4,8 +4,20 @@ use crate::event::Verdict;
 use crate::state::jobs::Phase;
 use crate::types::{Given, Index, JobId, Time, TraceId, WorkerId};
 
-/// A reported attempt and what became of it.
-pub type Judged = (JobId, u64, Given, Verdict);
+/// Reported attempts of consecutive tasks, and what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The job.
+    pub job: JobId,
+    /// Index of the first photo in it.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// The attempts' fence.
+    pub given: Given,
+    /// What became of them.
+    pub verdict: Verdict,
+}
 
 /// What an applied command answers to whoever asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +38,7 @@ pub enum Reply {
     Job { job: JobId },
     /// A session began.
     Joined { worker: WorkerId },
-    /// One verdict for each reported result, in order.
+    /// Verdicts on all reported results, in order.
     Ended { worker: WorkerId, verdicts: Vec<Judged> },
     /// How often this environment has counted.
     Counted { count: u64, index: Index },

@@ -247,7 +247,7 @@ impl State {
             Command::WorkerDrain { worker } => self.worker_drain(context, *worker),
             Command::WorkerLeft { worker } => self.worker_left(context, *worker),
             Command::Adopt(plan) => self.adopt(context, plan),
-            Command::Ended { worker, results } => self.ended(context, *worker, results),
+            Command::Ended { worker, reports } => self.ended(context, *worker, reports),
             Command::Count => self.count(context),
             Command::Settings(settings) => self.set_settings(settings),
             Command::AcceptClock { wall } => self.accept_clock(context, *wall),

@@ -144,20 +144,25 @@ pub fn join(join: &Join) -> Result<(), Rejected> {
     Ok(())
 }
 
-/// Checks one reported result.
+/// Checks reported results: the first that is too large is named.
 pub fn report(report: &Report) -> Result<(), Rejected> {
     let limit = if report.cause.is_none() {
         RESULT_BYTES_MAX
     } else {
         MESSAGE_BYTES_MAX
     };
-    match report.output.len() > limit {
-        true => Err(Rejected::ResultTooLarge {
-            task: report.task,
-            bytes: report.output.len(),
+    let too_large = report
+        .rows
+        .iter()
+        .zip(report.first..)
+        .find(|(row, _)| row.output.len() > limit);
+    match too_large {
+        Some((row, task)) => Err(Rejected::ResultTooLarge {
+            task,
+            bytes: row.output.len(),
             limit,
         }),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 

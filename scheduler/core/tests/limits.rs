@@ -354,7 +354,7 @@ fn of_a_result() {
         report(id, 1, given, None, RESULT_BYTES_MAX + 1),
     ];
     let said = WorkerReport::Results {
-        results,
+        reports: results,
         running: 0,
         spooled: 2,
     };

@@ -1,7 +1,6 @@
 //! What the state keeps whatever the log says, good commands and bad ones, and what the log's encoding keeps
 //! whatever bytes come.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use rebound_core::command::*;
@@ -10,6 +9,7 @@ use rebound_core::observe::observe;
 use rebound_core::plan::{Assign, Because, Plan, Policy, plan};
 use rebound_core::replica::{decode_entry, encode_entry};
 use rebound_core::reply::Reply;
+use rebound_core::rows::{Packing, Row, Rows};
 use rebound_core::state::settings::Settings;
 use rebound_core::state::{Applied, Plant, State};
 use rebound_core::types::*;
@@ -311,7 +311,7 @@ impl History {
         stray: bool,
     ) -> Command {
         let (job, mut by) = (self.job(job), self.worker(worker));
-        let mut results = Vec::new();
+        let mut reports = Vec::new();
         for (task, fate) in tasks {
             let held = state
                 .jobs
@@ -324,17 +324,28 @@ impl History {
             if late {
                 given.0 -= 1;
             }
-            results.push(Report {
+            reports.push(Report {
                 job,
-                task: *task,
+                first: *task,
                 given,
                 cause: cause(*fate),
-                output: Bytes::from(vec![*fate; 3]),
-                started: Time(self.now - 1),
-                ended: Time(self.now),
+                rows: self.rows(*fate, u64::from(*fate % 4)),
             });
         }
-        Command::Ended { worker: by, results }
+        Command::Ended { worker: by, reports }
+    }
+
+    /// What a report says of its first task and of `more` behind it.
+    fn rows(&self, fate: u8, more: u64) -> Rows {
+        let mut packing = Packing::default();
+        for _ in 0..=more {
+            packing.push(Row {
+                started: Time(self.now - 1),
+                ended: Time(self.now),
+                output: &[fate; 3],
+            });
+        }
+        packing.done()
     }
 
     fn learn(&mut self, applied: &Applied) {
@@ -527,7 +538,9 @@ fn histories_reach_everything() {
             writer.learn(&applied);
             seen.extend(applied.events.iter().map(|event| kind(&event.fact)));
             match &applied.reply {
-                Ok(Reply::Ended { verdicts, .. }) => seen.extend(verdicts.iter().map(|(.., v)| kind(v))),
+                Ok(Reply::Ended { verdicts, .. }) => {
+                    seen.extend(verdicts.iter().map(|judged| kind(&judged.verdict)))
+                }
                 Ok(_) => {}
                 Err(rejected) => {
                     seen.insert(kind(rejected));

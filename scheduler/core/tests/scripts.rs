@@ -31,6 +31,7 @@ macro_rules! scripts {
 scripts! {
     jobs:
         submit_assign_complete
+        reported_together
         idempotency
         limits
         open_job_closes_by_itself

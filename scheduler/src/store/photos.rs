@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rebound_core::effects::DesiredRun;
 use rebound_core::io::{Fetch, TaskView};
-use rebound_core::kept::{AttemptRecord, PhotoList, ResultRecord};
+use rebound_core::kept::{AttemptRecord, PhotoList, ResultRecord, ResultsRecord, result_of};
 use rebound_core::key::{Kept, kept_prefix, kept_task, photos_key, result_key};
 use rebound_core::table::decode;
 use rebound_core::types::{EnvId, JobId};
 use rocksdb::{Direction, IteratorMode};
-use serde::de::DeserializeOwned;
 
 use super::{Disk, KEPT, family};
 
@@ -44,6 +43,9 @@ pub struct ReadError {
     task: u64,
     why: String,
 }
+
+/// A key and its value.
+type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// Reads of kept records, with a small cache of photo lists.
 pub struct Reader {
@@ -105,14 +107,8 @@ impl Reader {
     /// The list with a task: the last one that begins at or before it.
     fn list(&self, env: EnvId, job: JobId, task: u64) -> Result<(u64, PhotoList), ReadError> {
         let error = |why: String| ReadError { job, task, why };
-        let seek = photos_key(env, job, task);
-        let mode = IteratorMode::From(&seek, Direction::Reverse);
-        let found = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
-        let (key, value) = match found {
-            Some(Ok(pair)) => pair,
-            Some(Err(why)) => return Err(error(why.to_string())),
-            None => return Err(error("no photo list has it".to_owned())),
-        };
+        let found = self.at_or_before(&photos_key(env, job, task), job, task)?;
+        let (key, value) = found.ok_or_else(|| error("no photo list has it".to_owned()))?;
         let first = kept_task(&key).filter(|_| key.starts_with(&kept_prefix(Kept::Photos, env, job)));
         let first = first.ok_or_else(|| error("no photo list has it".to_owned()))?;
         let list = decode(&value).map_err(|why| error(why.to_owned()))?;
@@ -128,38 +124,68 @@ impl Reader {
         tasks: u64,
     ) -> Result<Fetched, ReadError> {
         let prefix = kept_prefix(Kept::Results, env, job);
-        let (mut results, mut bytes) = (Vec::new(), 0);
-        let seek = result_key(env, job, first);
+        let error = |why: String| ReadError {
+            job,
+            task: first,
+            why,
+        };
+        let seek = self.holder(env, job, first)?;
         let mode = IteratorMode::From(&seek, Direction::Forward);
+        let (mut results, mut bytes) = (Vec::new(), 0);
         for item in self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode) {
-            let error = |why: String| ReadError {
-                job,
-                task: first,
-                why,
-            };
             let (key, value) = item.map_err(|why| error(why.to_string()))?;
-            let Some(task) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
+            let Some(begin) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
                 break;
             };
-            if results.len() >= limit as usize || bytes >= RESULTS_PAGE_BYTES {
-                return Ok(Fetched::Results {
-                    results,
-                    next: Some(task),
-                });
+            let record: ResultsRecord = decode(&value).map_err(|why| error(why.to_owned()))?;
+            for (task, result) in (begin..).zip(record.iter()).filter(|(task, _)| *task >= first) {
+                if results.len() >= limit as usize || bytes >= RESULTS_PAGE_BYTES {
+                    let next = Some(task);
+                    return Ok(Fetched::Results { results, next });
+                }
+                let uri = self.uri(env, job, task)?;
+                bytes += result.output.len() + uri.len();
+                results.push((task, uri, result));
             }
-            let record: ResultRecord = decode(&value).map_err(|why| error(why.to_owned()))?;
-            let uri = self.uri(env, job, task)?;
-            bytes += record.output.len() + uri.len();
-            results.push((task, uri, record));
         }
         debug_assert!(results.iter().all(|(task, ..)| *task < tasks));
         Ok(Fetched::Results { results, next: None })
     }
 
+    /// Key of the record that has a task's result, or of the place where it would be.
+    fn holder(&self, env: EnvId, job: JobId, task: u64) -> Result<Vec<u8>, ReadError> {
+        let key = result_key(env, job, task);
+        let prefix = kept_prefix(Kept::Results, env, job);
+        let before = self.at_or_before(&key, job, task)?;
+        Ok(before
+            .map(|(before, _)| before.into_vec())
+            .filter(|before| before.starts_with(&prefix))
+            .unwrap_or(key))
+    }
+
+    /// The last kept record whose key is not after this one.
+    fn at_or_before(&self, key: &[u8], job: JobId, task: u64) -> Result<Option<Pair>, ReadError> {
+        let mode = IteratorMode::From(key, Direction::Reverse);
+        let found = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
+        found.transpose().map_err(|why| ReadError {
+            job,
+            task,
+            why: why.to_string(),
+        })
+    }
+
     fn task(&self, view: TaskView) -> Result<Fetched, ReadError> {
         let TaskView { env, job, task, .. } = view;
         let uri = self.uri(env, job, task)?;
-        let record = self.record(&result_key(env, job, task), job, task)?;
+        let record = match self.at_or_before(&result_key(env, job, task), job, task)? {
+            Some((key, value)) => result_of(&key, &value, env, job, task),
+            None => Ok(None),
+        };
+        let record = record.map_err(|why| ReadError {
+            job,
+            task,
+            why: why.to_owned(),
+        })?;
         let mut prefix = kept_prefix(Kept::Attempts, env, job);
         prefix.extend_from_slice(&task.to_be_bytes());
         let mut attempts = Vec::new();
@@ -190,18 +216,6 @@ impl Reader {
             record,
             attempts,
         })
-    }
-
-    fn record<V: DeserializeOwned>(&self, key: &[u8], job: JobId, task: u64) -> Result<Option<V>, ReadError> {
-        let error = |why: String| ReadError { job, task, why };
-        let found = self
-            .disk
-            .db
-            .get_cf(family(&self.disk.db, KEPT), key)
-            .map_err(|why| error(why.to_string()))?;
-        found
-            .map(|value| decode(&value).map_err(|why| error(why.to_owned())))
-            .transpose()
     }
 }
 

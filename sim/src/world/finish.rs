@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rebound_core::kept::ResultRecord;
+use rebound_core::kept::result_of;
 use rebound_core::key::result_key;
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::jobs::Phase;
-use rebound_core::table::decode;
 use rebound_core::types::*;
 
 use super::{CONVERGE_WITHIN, Counters, Happening, World};
@@ -128,9 +127,9 @@ impl World {
                     ));
                 }
                 for task in (0..client.acked).filter(|_| !client.cancels) {
-                    let stored = image.kept.get(&result_key(env, job, task));
+                    let stored = image.at_or_before(&result_key(env, job, task));
                     let right = stored
-                        .and_then(|bytes| decode::<ResultRecord>(bytes).ok())
+                        .and_then(|(key, value)| result_of(key, value, env, job, task).ok()?)
                         .is_some_and(|result| {
                             result.cause.is_some() || result.output == answer(&client.uri(task))
                         });

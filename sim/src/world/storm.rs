@@ -184,10 +184,10 @@ impl World {
         for event in events {
             match event.fact {
                 Fact::RunGiven { given, .. } => drop(self.given_in.insert(given, term)),
-                Fact::Recorded { given, .. } => {
-                    self.count("tasks ended");
+                Fact::Recorded { given, count, .. } => {
+                    *self.counters.entry("tasks ended").or_default() += count;
                     if self.given_in.get(&given).is_some_and(|of| *of < term) {
-                        self.count("tasks ended after a failover");
+                        *self.counters.entry("tasks ended after a failover").or_default() += count;
                     }
                 }
                 Fact::Refused {

@@ -11,10 +11,14 @@ use crate::event::Verdict;
 use crate::io::WorkerReport;
 use crate::limits::{ORPHAN_FOR, RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
 use crate::reply::{Judged, Rejected};
+use crate::rows::{Packing, Row};
 use crate::types::{ClusterId, Given, JobId, Recogniser, SpecId, Term, Time, WorkerId};
 
 /// The version of the agents' protocol this build speaks.
 pub const AGENT_PROTOCOL: u32 = 1;
+
+/// Bytes of rows after which a report is full.
+const REPORT_ROWS_BYTES: usize = 64 * 1024;
 
 /// An agent's first word: who it is, and the session it had in this boot.
 pub fn hello(wire: &v1::Hello) -> Result<(Join, Option<(ClusterId, WorkerId)>), Rejected> {
@@ -84,9 +88,8 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
                 running,
                 spooled,
             } = results;
-            let results = results.into_iter().map(result).collect();
             Some(WorkerReport::Results {
-                results,
+                reports: reports(results),
                 running,
                 spooled,
             })
@@ -95,16 +98,33 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
     })
 }
 
-fn result(wire: v1::AttemptResult) -> Report {
-    Report {
-        job: JobId(wire.job),
-        task: wire.task,
-        given: Given(wire.given),
-        cause: cause_in(wire.cause),
-        output: wire.output,
-        started: Time(wire.started_us),
-        ended: Time(wire.ended_us),
+/// Results of consecutive tasks that ended alike, as they come, are one report.
+fn reports(results: Vec<v1::AttemptResult>) -> Vec<Report> {
+    let mut reports = Vec::new();
+    let mut packing = Packing::default();
+    let mut results = results.into_iter().peekable();
+    while let Some(wire) = results.next() {
+        packing.push(Row {
+            started: Time(wire.started_us),
+            ended: Time(wire.ended_us),
+            output: &wire.output,
+        });
+        let goes_on = results.peek().is_some_and(|next| {
+            (next.job, next.given, next.cause) == (wire.job, wire.given, wire.cause)
+                && wire.task.checked_add(1) == Some(next.task)
+        });
+        if !goes_on || packing.bytes() > REPORT_ROWS_BYTES {
+            let rows = std::mem::take(&mut packing).done();
+            reports.push(Report {
+                job: JobId(wire.job),
+                first: wire.task - (rows.len() - 1),
+                given: Given(wire.given),
+                cause: cause_in(wire.cause),
+                rows,
+            });
+        }
     }
+    reports
 }
 
 /// The session is on.
@@ -156,16 +176,18 @@ pub fn desired(
 
 /// Answers to reported results.
 pub fn answers(judged: &[Judged]) -> v1::Answers {
-    let answers = judged.iter().map(|(job, task, given, verdict)| v1::Answer {
-        job: job.0,
-        task: *task,
-        given: given.0,
-        verdict: match verdict {
+    let answers = judged.iter().flat_map(|judged| {
+        let verdict = match judged.verdict {
             Verdict::Recorded => v1::Verdict::Recorded,
             Verdict::AlreadyRecorded => v1::Verdict::AlreadyRecorded,
             Verdict::Stale => v1::Verdict::Stale,
-        }
-        .into(),
+        };
+        (judged.first..judged.first + judged.count).map(move |task| v1::Answer {
+            job: judged.job.0,
+            task,
+            given: judged.given.0,
+            verdict: verdict.into(),
+        })
     });
     v1::Answers {
         answers: answers.collect(),

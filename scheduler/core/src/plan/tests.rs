@@ -9,6 +9,7 @@ use crate::command::{Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo,
 use crate::event::Cause;
 use crate::observe::{Observation, WorkerView, observe};
 use crate::reply::Reply;
+use crate::rows::{Row, Rows};
 use crate::state::{Plant, State};
 use crate::types::*;
 
@@ -191,18 +192,20 @@ fn end_some(log: &mut Log, every: usize, fate: u8) {
                 };
                 ended.entry(worker).or_default().push(Report {
                     job: key.job,
-                    task,
+                    first: task,
                     given: run.given,
                     cause,
-                    output: bytes::Bytes::new(),
-                    started: Time(0),
-                    ended: Time(0),
+                    rows: Rows::one(Row {
+                        started: Time(0),
+                        ended: Time(0),
+                        output: &[],
+                    }),
                 });
             }
         }
     }
-    for (worker, results) in ended {
-        log.apply(Command::Ended { worker, results });
+    for (worker, reports) in ended {
+        log.apply(Command::Ended { worker, reports });
     }
 }
 

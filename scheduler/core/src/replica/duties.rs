@@ -10,6 +10,7 @@ use crate::limits::*;
 use crate::observe::observe;
 use crate::plan::Plan;
 use crate::reply::{Refused, Rejected};
+use crate::rows::{Row, Rows};
 use crate::state::CLUSTER_VERSION;
 use crate::state::workers::Standing;
 use crate::types::*;
@@ -17,6 +18,9 @@ use crate::validate;
 
 /// Bytes of results in one entry: half of what an entry may have.
 const REPORT_BYTES: usize = ENTRY_BYTES_MAX / 2;
+
+/// About how many bytes a report takes besides its rows.
+const REPORT_HEAD: usize = 32;
 
 /// Open jobs closed in one tick.
 const CLOSE_AT_ONCE: usize = 256;
@@ -159,12 +163,12 @@ impl Replica {
                 heard.full = spool_full;
             }
             WorkerReport::Results {
-                results,
+                reports,
                 running,
                 spooled,
             } => {
                 leader.hear(worker, elapsed, Some((running, spooled)));
-                self.propose_results(worker, results, out);
+                self.propose_results(worker, reports, out);
             }
             WorkerReport::Leaving { empty } => {
                 leader.hear(worker, elapsed, None);
@@ -180,31 +184,33 @@ impl Replica {
     }
 
     /// Results become entries of bounded size. What is too large is proposed as the failure it is.
-    fn propose_results(&mut self, worker: WorkerId, results: Vec<Report>, out: &mut Output) {
+    fn propose_results(&mut self, worker: WorkerId, reports: Vec<Report>, out: &mut Output) {
         if self.waiting_bytes > 2 * PROPOSE_BYTES_WAITING {
             // The worker keeps them: it reports again on its next stream.
             out.hang_up.push(worker);
             return;
         }
         let mut batch = Vec::new();
-        let mut bytes = 0;
-        for mut report in results {
-            if let Err(rejected) = validate::report(&report) {
-                report.cause = Some(Cause::ResultTooLarge);
-                report.output = rejected.to_string().into();
+        let (mut rows, mut bytes) = (0, 0);
+        for report in reports.into_iter().flat_map(sized) {
+            if batch.is_empty()
+                || (bytes + report.rows.bytes() <= REPORT_BYTES && rows < RESULTS_PER_REPORT_MAX)
+            {
+                rows += report.rows.len() as usize;
+                bytes += report.rows.bytes() + REPORT_HEAD;
+                batch.push(report);
+                continue;
             }
-            bytes += report.output.len() + 64;
-            batch.push(report);
-            if bytes > REPORT_BYTES || batch.len() == RESULTS_PER_REPORT_MAX {
-                self.propose_batch(worker, std::mem::take(&mut batch), std::mem::take(&mut bytes));
-            }
+            (rows, bytes) = (report.rows.len() as usize, report.rows.bytes() + REPORT_HEAD);
+            let full = std::mem::replace(&mut batch, vec![report]);
+            self.propose_batch(worker, full);
         }
         if !batch.is_empty() {
-            self.propose_batch(worker, batch, bytes);
+            self.propose_batch(worker, batch);
         }
     }
 
-    fn propose_batch(&mut self, worker: WorkerId, results: Vec<Report>, bytes: usize) {
+    fn propose_batch(&mut self, worker: WorkerId, reports: Vec<Report>) {
         let actor = self
             .state
             .workers
@@ -215,7 +221,8 @@ impl Replica {
             environment: String::new(),
             actor,
         };
-        let command = Command::Ended { worker, results };
+        let command = Command::Ended { worker, reports };
+        let bytes = super::command_bytes(&command);
         self.waiting_bytes += bytes;
         self.waiting.push_back(Proposal {
             origin: Origin::Report,
@@ -268,6 +275,37 @@ impl Replica {
         if !seen.demand.is_empty() && !seen.workers.is_empty() {
             leader.planning = true;
             out.plan = Some(seen);
+        }
+    }
+}
+
+/// A report in pieces that fit into an entry, each result within its bounds.
+fn sized(report: Report) -> Vec<Report> {
+    match validate::report(&report) {
+        Ok(()) if report.rows.bytes() <= REPORT_BYTES => vec![report],
+        _ => (report.first..)
+            .zip(report.rows.iter())
+            .map(|(task, row)| single(&report, task, row))
+            .collect(),
+    }
+}
+
+/// One task's part of a report; as a failure when its result is too large.
+fn single(report: &Report, task: u64, row: Row) -> Report {
+    let one = |cause, row| Report {
+        job: report.job,
+        first: task,
+        given: report.given,
+        cause,
+        rows: Rows::one(row),
+    };
+    let whole = one(report.cause, row);
+    match validate::report(&whole) {
+        Ok(()) => whole,
+        Err(rejected) => {
+            let why = rejected.to_string();
+            let output = why.as_bytes();
+            one(Some(Cause::ResultTooLarge), Row { output, ..row })
         }
     }
 }

@@ -265,15 +265,19 @@ impl Jobs {
         }
     }
 
-    pub(crate) fn set_end(&mut self, env: EnvId, job: JobId, task: u64, end: TaskEnd) {
-        let key = (env, job, task / PAGE_TASKS);
-        if self.pages.get(&key).is_none() {
-            self.pages.insert(key, Page::default());
+    /// Notes how `count` tasks ended, from `first` on.
+    pub(crate) fn set_ends(&mut self, env: EnvId, job: JobId, first: u64, count: u64, end: TaskEnd) {
+        let (mut task, behind) = (first, first + count);
+        while task < behind {
+            let key = (env, job, task / PAGE_TASKS);
+            let page_end = behind.min((key.2 + 1) * PAGE_TASKS);
+            if self.pages.get(&key).is_none() {
+                self.pages.insert(key, Page::default());
+            }
+            let page = self.pages.get_mut(&key).expect("just made");
+            (task..page_end).for_each(|task| page.set(task % PAGE_TASKS, end));
+            task = page_end;
         }
-        self.pages
-            .get_mut(&key)
-            .expect("just made")
-            .set(task % PAGE_TASKS, end);
     }
 
     /// Rebuilds the indexes; the queue follows when retries are known.

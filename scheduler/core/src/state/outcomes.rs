@@ -8,18 +8,30 @@ use super::runs::{Run, RunKey};
 use super::{Context, State};
 use crate::command::Report;
 use crate::event::{Cause, Fact, Verdict};
-use crate::kept::{AttemptRecord, ResultRecord};
+use crate::kept::{AttemptRecord, ResultsRecord};
 use crate::key::{attempt_key, result_key};
-use crate::reply::{Rejected, Reply};
+use crate::reply::{Judged, Rejected, Reply};
+use crate::rows::{Row, Rows};
 use crate::table::encode;
 use crate::types::{EnvId, Given, JobId, Time, WorkerId};
+
+/// Attempts of consecutive tasks that ended alike.
+struct Ended {
+    env: EnvId,
+    job: JobId,
+    first: u64,
+    given: Given,
+    worker: WorkerId,
+    cause: Option<Cause>,
+    rows: Rows,
+}
 
 /// An attempt that ended without a result.
 pub(super) struct Lost<'a> {
     pub worker: WorkerId,
     pub given: Given,
     pub cause: Cause,
-    pub message: &'a Bytes,
+    pub message: &'a [u8],
 }
 
 impl State {
@@ -27,76 +39,64 @@ impl State {
         &mut self,
         context: &mut Context,
         worker: WorkerId,
-        results: &[Report],
+        reports: &[Report],
     ) -> Result<Reply, Rejected> {
-        let verdicts = results
-            .iter()
-            .map(|report| {
-                (
-                    report.job,
-                    report.task,
-                    report.given,
-                    self.one_ended(context, worker, report),
-                )
-            })
-            .collect();
+        let mut verdicts = Vec::with_capacity(reports.len());
+        for report in reports {
+            let mut at = report.first;
+            while at < report.end() {
+                let (count, verdict) = self.some_ended(context, worker, report, at);
+                judge(&mut verdicts, report, at, count, verdict);
+                at += count;
+            }
+        }
         Ok(Reply::Ended { worker, verdicts })
     }
 
-    fn one_ended(&mut self, context: &mut Context, worker: WorkerId, report: &Report) -> Verdict {
-        let Report { job, task, given, .. } = *report;
+    /// Takes what a report says of the tasks from `at` on that are alike; returns how many those are.
+    fn some_ended(
+        &mut self,
+        context: &mut Context,
+        worker: WorkerId,
+        report: &Report,
+        at: u64,
+    ) -> (u64, Verdict) {
+        let (job, given) = (report.job, report.given);
         let env = self.jobs.get(job).map(|(env, _)| env);
-        let held = env.and_then(|env| {
-            self.runs
-                .of_task(env, job, task)
-                .map(|(key, run)| (env, key, run))
-        });
+        let held = env.and_then(|env| self.runs.of_task(env, job, at).map(|(key, run)| (env, key, run)));
         if let Some((env, key, run)) = held
             && (run.given == given && run.worker == worker || self.plant.no_fence_check())
         {
-            self.take(context, env, key, run, report);
-            return Verdict::Recorded;
+            let count = report.end().min(key.last + 1) - at;
+            let ended = ended_of(report, env, run.worker, at, count);
+            self.take(context, key, &ended);
+            return (count, Verdict::Recorded);
         }
         if self.plant.no_fence_check()
             && let Some(env) = env
         {
-            self.take_again(context, env, worker, report);
-            return Verdict::Recorded;
+            self.take_again(context, &ended_of(report, env, worker, at, 1));
+            return (1, Verdict::Recorded);
         }
-        let verdict = env.map_or(Verdict::Stale, |env| self.verdict_on_past(env, job, task, given));
+        let verdict = env.map_or(Verdict::Stale, |env| self.verdict_on_past(env, job, at, given));
         if verdict == Verdict::Stale {
             self.meta_mut().stale_refused += 1;
         }
         let fact = Fact::Refused {
             worker,
-            task,
+            first: at,
+            count: 1,
             given,
             verdict,
         };
         context.tell(env.unwrap_or_default(), Some(job), fact);
-        verdict
+        (1, verdict)
     }
 
     /// The bug that is planted by `no-fence-check`: what does not count is recorded all the same.
-    fn take_again(&mut self, context: &mut Context, env: EnvId, worker: WorkerId, report: &Report) {
-        let Report {
-            job,
-            task,
-            given,
-            cause,
-            ..
-        } = *report;
-        self.keep_result(context, env, worker, report);
-        context.tell(
-            env,
-            Some(job),
-            Fact::Recorded {
-                worker,
-                task,
-                given,
-                cause,
-            },
-        );
+    fn take_again(&mut self, context: &mut Context, ended: &Ended) {
+        self.keep_results(context, ended);
+        tell_recorded(context, ended);
     }
 
     /// For an attempt that is not the current one: did its result count before?
@@ -114,45 +114,74 @@ impl State {
         }
     }
 
-    /// Takes the current attempt's outcome.
-    fn take(&mut self, context: &mut Context, env: EnvId, key: RunKey, run: Run, report: &Report) {
-        self.count_for_worker(run.worker, report.cause);
-        match report.cause {
-            None => self.end_task(context, env, key, run, report),
-            Some(cause) => {
-                let job = self.jobs.get_in(env, key.job).expect("a run's job");
-                let (attempts, losses) = self.tries(env, key.job, report.task);
-                let allowed = match self.specs.get(job.spec).map_or(0, |spec| spec.max_attempts) {
-                    0 => self.meta().settings.max_attempts,
-                    asked => asked,
-                };
-                let over = match cause.is_loss() {
-                    true => losses + 1 > self.meta().settings.max_losses,
-                    false => cause.is_final() || attempts + 1 >= allowed,
-                };
-                if over {
-                    self.end_task(context, env, key, run, report);
-                } else {
-                    let lost = Lost {
-                        worker: run.worker,
-                        given: run.given,
-                        cause,
-                        message: &report.output,
-                    };
-                    self.put_back(context, env, key, report.task, &lost);
-                }
-            }
+    /// Takes the outcomes of current attempts, all of one run.
+    fn take(&mut self, context: &mut Context, key: RunKey, ended: &Ended) {
+        self.count_for_worker(ended.worker, ended.cause, ended.rows.len());
+        let Some(cause) = ended.cause else {
+            return self.end_tasks(context, key, ended);
+        };
+        for (task, row) in (ended.first..).zip(ended.rows.iter()) {
+            // Each failure changes the run that the next one is looked for in.
+            let (key, run) = self
+                .runs
+                .of_task(ended.env, ended.job, task)
+                .expect("held by one run");
+            self.fail(context, key, &run, ended.given, task, cause, row);
         }
     }
 
-    fn count_for_worker(&mut self, worker: WorkerId, cause: Option<Cause>) {
+    /// A current attempt gave no result: the task is tried again, or has failed for good.
+    #[allow(clippy::too_many_arguments, reason = "an attempt has this many sides")]
+    fn fail(
+        &mut self,
+        context: &mut Context,
+        key: RunKey,
+        run: &Run,
+        given: Given,
+        task: u64,
+        cause: Cause,
+        row: Row,
+    ) {
+        let job = self.jobs.get_in(key.env, key.job).expect("a run's job");
+        let (attempts, losses) = self.tries(key.env, key.job, task);
+        let allowed = match self.specs.get(job.spec).map_or(0, |spec| spec.max_attempts) {
+            0 => self.meta().settings.max_attempts,
+            asked => asked,
+        };
+        let over = match cause.is_loss() {
+            true => losses + 1 > self.meta().settings.max_losses,
+            false => cause.is_final() || attempts + 1 >= allowed,
+        };
+        if over {
+            let ended = Ended {
+                env: key.env,
+                job: key.job,
+                first: task,
+                given,
+                worker: run.worker,
+                cause: Some(cause),
+                rows: Rows::one(row),
+            };
+            self.end_tasks(context, key, &ended);
+        } else {
+            let lost = Lost {
+                worker: run.worker,
+                given: run.given,
+                cause,
+                message: row.output,
+            };
+            self.put_back(context, key.env, key, task, &lost);
+        }
+    }
+
+    fn count_for_worker(&mut self, worker: WorkerId, cause: Option<Cause>, count: u64) {
         let Some(worker) = self.workers.get_mut(worker) else {
             return;
         };
         match cause {
-            None => worker.succeeded += 1,
+            None => worker.succeeded += count,
             Some(cause) if cause.is_loss() => {}
-            Some(_) => worker.failed += 1,
+            Some(_) => worker.failed += count,
         }
     }
 
@@ -162,48 +191,40 @@ impl State {
             .map_or((0, 0), |retry| (retry.attempts, retry.losses))
     }
 
-    /// The task has its one outcome.
-    fn end_task(&mut self, context: &mut Context, env: EnvId, key: RunKey, run: Run, report: &Report) {
-        let (id, task) = (key.job, report.task);
-        self.runs.release(key, task);
-        let end = if report.cause.is_none() {
+    /// Tasks of one run have their one outcome.
+    fn end_tasks(&mut self, context: &mut Context, key: RunKey, ended: &Ended) {
+        let (env, id, count) = (ended.env, ended.job, ended.rows.len());
+        self.runs.release(key, ended.first, count);
+        let end = if ended.cause.is_none() {
             TaskEnd::Succeeded
         } else {
             TaskEnd::Failed
         };
-        self.jobs.set_end(env, id, task, end);
-        self.keep_result(context, env, run.worker, report);
+        self.jobs.set_ends(env, id, ended.first, count, end);
+        self.keep_results(context, ended);
         let job = self.jobs.get_mut(env, id).expect("a run's job");
-        job.given -= 1;
+        job.given -= count;
         let counts = self.environments.counts_mut(env);
-        counts.given -= 1;
+        counts.given -= count;
         match end {
-            TaskEnd::Succeeded => (job.succeeded += 1, counts.succeeded += 1),
-            _ => (job.failed += 1, counts.failed += 1),
+            TaskEnd::Succeeded => (job.succeeded += count, counts.succeeded += count),
+            _ => (job.failed += count, counts.failed += count),
         };
-        let fact = Fact::Recorded {
-            worker: run.worker,
-            task,
-            given: report.given,
-            cause: report.cause,
-        };
-        context.tell(env, Some(id), fact);
+        tell_recorded(context, ended);
         self.finish_if_ended(context, env, id);
         self.requeue(env, id);
     }
 
-    fn keep_result(&mut self, context: &mut Context, env: EnvId, worker: WorkerId, report: &Report) {
-        let record = ResultRecord {
-            given: report.given,
-            worker,
-            cause: report.cause,
-            output: report.output.clone(),
-            started: report.started,
-            ended: report.ended,
+    fn keep_results(&mut self, context: &mut Context, ended: &Ended) {
+        let record = ResultsRecord {
+            given: ended.given,
+            worker: ended.worker,
+            cause: ended.cause,
             recorded: context.at,
+            rows: ended.rows.clone(),
         };
-        let (key, value) = (result_key(env, report.job, report.task), encode(&record));
-        let job = self.jobs.get_mut(env, report.job).expect("a known job");
+        let (key, value) = (result_key(ended.env, ended.job, ended.first), encode(&record));
+        let job = self.jobs.get_mut(ended.env, ended.job).expect("a known job");
         job.keep(&key, &value);
         job.changed = context.index;
         context.kept.push((key, value));
@@ -230,7 +251,7 @@ impl State {
             }
         };
         let not_before = Time(context.at.0.saturating_add(wait));
-        self.runs.release(key, task);
+        self.runs.release(key, task, 1);
         let retry = Retry {
             attempts,
             losses,
@@ -242,7 +263,7 @@ impl State {
             given: lost.given,
             worker: lost.worker,
             cause: lost.cause,
-            message: lost.message.clone(),
+            message: Bytes::copy_from_slice(lost.message),
             at: context.at,
         };
         let (kept_key, value) = (attempt_key(env, key.job, task, context.index), encode(&record));
@@ -269,22 +290,62 @@ impl State {
     /// The session of a worker has ended: what it held goes back, or has lost too many machines.
     pub(super) fn free_worker(&mut self, context: &mut Context, worker: WorkerId) -> u64 {
         let mut freed = 0;
+        let row = Row {
+            started: Time(0),
+            ended: context.at,
+            output: b"the worker was lost",
+        };
         for (key, run) in self.runs.of_worker(worker) {
             for task in run.first..=key.last {
                 let (now_key, now) = self.runs.of_task(key.env, key.job, task).expect("still held");
-                let report = Report {
-                    job: key.job,
-                    task,
-                    given: now.given,
-                    cause: Some(Cause::WorkerLost),
-                    output: Bytes::from_static(b"the worker was lost"),
-                    started: Time(0),
-                    ended: context.at,
-                };
-                self.take(context, key.env, now_key, now, &report);
+                self.fail(context, now_key, &now, now.given, task, Cause::WorkerLost, row);
                 freed += 1;
             }
         }
         freed
+    }
+}
+
+/// `count` of a report's attempts, from the task `at` on.
+fn ended_of(report: &Report, env: EnvId, worker: WorkerId, at: u64, count: u64) -> Ended {
+    Ended {
+        env,
+        job: report.job,
+        first: at,
+        given: report.given,
+        worker,
+        cause: report.cause,
+        rows: report.rows.slice(at - report.first, count),
+    }
+}
+
+fn tell_recorded(context: &mut Context, ended: &Ended) {
+    let fact = Fact::Recorded {
+        worker: ended.worker,
+        first: ended.first,
+        count: ended.rows.len(),
+        given: ended.given,
+        cause: ended.cause,
+    };
+    context.tell(ended.env, Some(ended.job), fact);
+}
+
+/// Adds a verdict; what goes on as the one before is one with it.
+fn judge(verdicts: &mut Vec<Judged>, report: &Report, first: u64, count: u64, verdict: Verdict) {
+    let (job, given) = (report.job, report.given);
+    match verdicts.last_mut() {
+        Some(last)
+            if (last.job, last.given, last.verdict) == (job, given, verdict)
+                && last.first + last.count == first =>
+        {
+            last.count += count;
+        }
+        _ => verdicts.push(Judged {
+            job,
+            first,
+            count,
+            given,
+            verdict,
+        }),
     }
 }

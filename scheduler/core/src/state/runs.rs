@@ -130,34 +130,28 @@ impl Runs {
         run
     }
 
-    /// Takes one task out of a run; what is left stays held.
-    pub(crate) fn release(&mut self, key: RunKey, task: u64) {
+    /// Takes `count` tasks out of a run, from `from` on; what is left stays held.
+    pub(crate) fn release(&mut self, key: RunKey, from: u64, count: u64) {
         let run = *self.table.get(&key.row()).expect("a run that was just found");
-        assert!(run.first <= task && task <= key.last);
-        if run.first == task && task < key.last {
-            self.table.get_mut(&key.row()).expect("just found").first = task + 1;
-            self.uncount(run.worker, 1);
+        let to = from + count - 1;
+        assert!(count > 0 && run.first <= from && to <= key.last);
+        if run.first == from && to < key.last {
+            self.table.get_mut(&key.row()).expect("just found").first = to + 1;
+            self.uncount(run.worker, count);
             self.touched.insert(run.worker);
             return;
         }
         self.remove(key);
-        if run.first < task {
-            self.insert(
-                RunKey {
-                    last: task - 1,
-                    ..key
-                },
-                run,
-            );
+        if run.first < from {
+            let head = RunKey {
+                last: from - 1,
+                ..key
+            };
+            self.insert(head, run);
         }
-        if task < key.last {
-            self.insert(
-                key,
-                Run {
-                    first: task + 1,
-                    ..run
-                },
-            );
+        if to < key.last {
+            let tail = Run { first: to + 1, ..run };
+            self.insert(key, tail);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use goldenscript::Context;
-use rebound_core::command::{Deadline, Join, Open, Photo, Spec};
+use rebound_core::command::{Deadline, Join, Open, Photo, Report, Spec};
 use rebound_core::event::Cause;
 use rebound_core::io::{Read, Request, WorkerReport};
 use rebound_core::limits::TICK;
@@ -11,7 +11,7 @@ use rebound_core::types::*;
 
 use super::Command;
 use super::values::Who;
-use crate::stage::workers::{Seat, report};
+use crate::stage::workers::{Seat, longer, report};
 use crate::stage::{Stage, words};
 
 type Played<T = ()> = Result<T, Box<dyn Error>>;
@@ -398,17 +398,21 @@ fn worker(stage: &mut Stage, command: &Command) -> Played {
             let job = stage.names.find_job(&tasks.job).ok_or("no such job")?;
             let seat = stage.workers.get(worker).ok_or("no such worker")?;
             let cause = cause.as_deref().map(cause_named).transpose()?;
-            let mut results = Vec::new();
+            let mut reports: Vec<Report> = Vec::new();
             for task in tasks.first..=tasks.last {
                 let fence = match given {
                     Some(name) => stage.names.find_fence(name),
                     None => seat.fence(job, task),
                 };
                 let fence = fence.ok_or("the worker was never given this task")?;
-                results.push(report(job, task, fence, cause, size.0));
+                match reports.last_mut() {
+                    // As agents do: what ended alike under one fence goes together.
+                    Some(last) if last.given == fence => *last = longer(last, size.0),
+                    _ => reports.push(report(job, task, fence, cause, size.0)),
+                }
             }
             let said = WorkerReport::Results {
-                results,
+                reports,
                 running: 0,
                 spooled: 0,
             };

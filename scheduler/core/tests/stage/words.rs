@@ -42,7 +42,8 @@ pub fn event(names: &Names, event: &Event) -> String {
         ),
         Fact::Recorded {
             worker,
-            task,
+            first,
+            count,
             given,
             cause,
         } => {
@@ -51,16 +52,18 @@ pub fn event(names: &Names, event: &Event) -> String {
                 Some(cause) => format!("failed for good ({cause:?})"),
             };
             let (worker, given) = (names.worker(*worker), names.fence(*given));
-            format!("{job}/{task} {outcome} on {worker} as {given}")
+            format!("{} {outcome} on {worker} as {given}", tasks(&job, *first, *count))
         }
         Fact::Refused {
             worker,
-            task,
+            first,
+            count,
             given,
             verdict,
         } => {
             let (worker, given) = (names.worker(*worker), names.fence(*given));
-            format!("{job}/{task} from {worker} as {given} does not count: {verdict:?}")
+            let these = tasks(&job, *first, *count);
+            format!("{these} from {worker} as {given} does not count: {verdict:?}")
         }
         Fact::Requeued {
             worker,
@@ -228,12 +231,10 @@ pub fn desired(names: &Names, desired: &Desired) -> String {
 
 /// What a worker hears of its results.
 pub fn judged(names: &Names, judged: &[Judged]) -> String {
-    let one = |(job, task, given, verdict): &Judged| {
-        format!(
-            "{}/{task} as {} {verdict:?}",
-            names.job(*job),
-            names.fence(*given)
-        )
+    let one = |judged: &Judged| {
+        let (job, given) = (names.job(judged.job), names.fence(judged.given));
+        let these = tasks(&job, judged.first, judged.count);
+        format!("{these} as {given} {:?}", judged.verdict)
     };
     judged.iter().map(one).collect::<Vec<_>>().join(", ")
 }

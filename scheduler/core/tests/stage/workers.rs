@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use rebound_core::command::{Join, Report};
 use rebound_core::effects::Desired;
 use rebound_core::event::Cause;
 use rebound_core::io::*;
 use rebound_core::limits::WORKER_HEARTBEAT;
 use rebound_core::reply::Refused;
+use rebound_core::rows::{Packing, Row, Rows};
 use rebound_core::types::*;
 
 use super::{Asker, Stage};
@@ -139,15 +139,33 @@ impl Stage {
     }
 }
 
+/// The same report with one task more.
+pub fn longer(report: &Report, bytes: usize) -> Report {
+    let mut packing = Packing::default();
+    report.rows.iter().for_each(|row| packing.push(row));
+    packing.push(Row {
+        started: Time(0),
+        ended: Time(0),
+        output: &vec![b'x'; bytes],
+    });
+    let rows = packing.done();
+    Report {
+        rows,
+        ..report.clone()
+    }
+}
+
 /// A report of one attempt.
 pub fn report(job: JobId, task: u64, given: Given, cause: Option<Cause>, bytes: usize) -> Report {
     Report {
         job,
-        task,
+        first: task,
         given,
         cause,
-        output: Bytes::from(vec![b'x'; bytes]),
-        started: Time(0),
-        ended: Time(0),
+        rows: Rows::one(Row {
+            started: Time(0),
+            ended: Time(0),
+            output: &vec![b'x'; bytes],
+        }),
     }
 }
