@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::scrape::Scrape;
 use super::usage::Usage;
 use crate::exit::Failure;
-use crate::local::House;
+use crate::local::{House, round};
 use crate::output::{Align, Table};
 
 /// Where a run happened: figures of two machines are not to be compared.
@@ -194,10 +194,4 @@ pub fn seconds(time: Duration) -> f64 {
 /// MiB, to a tenth.
 pub fn mib(bytes: u64) -> f64 {
     round(bytes as f64 / f64::from(1 << 20), 1)
-}
-
-/// Rounds to so many digits behind the point.
-pub fn round(value: f64, digits: i32) -> f64 {
-    let by = 10f64.powi(digits);
-    (value * by).round() / by
 }

@@ -6,8 +6,6 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::{APPEND_PHOTOS_MAX, TASKS_PER_JOB_MAX};
 
-/// Bytes of a URI.
-pub const URI_BYTES: usize = 80;
 /// Tasks of a small job: a store visit.
 pub const SMALL_TASKS: u64 = 12;
 /// Tasks of a large job.
@@ -36,7 +34,7 @@ pub struct Load {
 /// How the tasks' URIs look.
 #[derive(Clone, Debug)]
 pub enum Photos {
-    /// Each its own, of [`URI_BYTES`].
+    /// Each its own, of 80 bytes.
     Numbered,
     /// One file for all.
     Same(String),
@@ -164,7 +162,7 @@ mod tests {
     #[test]
     fn uris_have_their_length_and_differ() {
         for number in [0, 1, 499_999, 10_000_000] {
-            assert_eq!(Photos::Numbered.uri(number).len(), URI_BYTES);
+            assert_eq!(Photos::Numbered.uri(number).len(), 80);
         }
         let part = JobPart {
             first: 7,

@@ -3,12 +3,14 @@
 //! figure means.
 
 mod collect;
+mod command;
 mod figures;
 mod fill;
 mod load;
 mod scrape;
 pub mod throughput;
 mod usage;
+mod yardstick;
 
 use std::time::Duration;
 

@@ -14,17 +14,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::collect::{Expected, large_jobs, small_jobs};
-use super::figures::{
-    Machine, PerTask, ProcessFigures, Reading, cores, per_task, process_table, round, seconds,
-};
+use super::figures::{Machine, PerTask, ProcessFigures, Reading, cores, per_task, process_table, seconds};
 use super::fill::fill;
 use super::load::{Answers, Load, Photos};
-use super::{QUIET_WITHIN, check_cluster};
+use super::{QUIET_WITHIN, check_cluster, command};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
-use crate::local::{DataDir, House, Layout};
+use crate::local::{DataDir, House, Layout, round};
 use crate::output::Table;
 
+/// Tasks of a run, unless told otherwise.
+const TASKS: u64 = 500_000;
 /// Most tasks of a run.
 const TASKS_MAX: u64 = 20_000_000;
 
@@ -40,9 +40,12 @@ pub struct ThroughputArgs {
     /// Tasks an agent works on at once
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub slots: u32,
-    /// Tasks, half of them in jobs of 12 and half in jobs of 100 000
-    #[arg(long, value_name = "N", default_value_t = 500_000)]
-    pub tasks: u64,
+    /// Tasks, half of them in jobs of 12 and half in jobs of 100 000; 500 000 if not given, 4 000 with --command
+    #[arg(long, value_name = "N")]
+    pub tasks: Option<u64>,
+    /// The program `true` for each task, on one agent with as many slots as processors and then with 64
+    #[arg(long, conflicts_with_all = ["workers", "slots", "result_bytes", "no_ranges"])]
+    pub command: bool,
     /// Bytes of each result
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub result_bytes: usize,
@@ -86,6 +89,9 @@ struct Figures {
 /// Runs it.
 pub async fn run(ctx: &mut Context, args: ThroughputArgs) -> Result<Exit, Failure> {
     check(&args)?;
+    if args.command {
+        return command::run(ctx, &args).await;
+    }
     let dir = DataDir::open(args.data_dir.as_ref(), "rebound-bench-")?;
     let layout = Layout {
         cluster: "bench".into(),
@@ -116,7 +122,7 @@ pub async fn run(ctx: &mut Context, args: ThroughputArgs) -> Result<Exit, Failur
 
 fn check(args: &ThroughputArgs) -> Result<(), Failure> {
     check_cluster(args.servers, args.workers, args.slots)?;
-    if args.tasks == 0 || args.tasks > TASKS_MAX {
+    if args.tasks.is_some_and(|tasks| tasks == 0 || tasks > TASKS_MAX) {
         return Err(Failure::usage(format!("must be 1 to {TASKS_MAX}")).at("--tasks"));
     }
     if args.result_bytes == 0 || args.result_bytes > RESULT_BYTES_MAX {
@@ -134,13 +140,14 @@ async fn measured(
     args: &ThroughputArgs,
     machine: Machine,
 ) -> Result<Figures, Failure> {
+    let tasks = args.tasks.unwrap_or(TASKS);
     let (_, begun) = house.leader(QUIET_WITHIN).await?;
     house.start_workers().await?;
     ctx.out.note(&format!(
         "{} servers and {} agents are up; {} tasks",
-        args.servers, args.workers, args.tasks
+        args.servers, args.workers, tasks
     ));
-    let load = Arc::new(Load::halves(args.tasks, Photos::Numbered));
+    let load = Arc::new(Load::halves(tasks, Photos::Numbered));
     let spec = JobSpec {
         recogniser: "noop".into(),
         ..JobSpec::default()
@@ -157,7 +164,7 @@ async fn measured(
     let after = Reading::take(house).await?;
     let (leader, ended) = house.leader(QUIET_WITHIN).await?;
     let processes = after.since(&before, leader);
-    let cpu_us_per_task = per_task(&processes, args.tasks);
+    let cpu_us_per_task = per_task(&processes, tasks);
     let wall_s = times.wall.as_secs_f64();
     Ok(Figures {
         bench: "throughput",
@@ -165,17 +172,17 @@ async fn measured(
         servers: args.servers,
         workers: args.workers,
         slots: args.slots,
-        tasks: args.tasks,
+        tasks,
         jobs: load.jobs(),
         result_bytes: args.result_bytes,
         ranges: !args.no_ranges,
         results_compared: times.compared,
         submit_s: seconds(times.submit),
         wall_s: seconds(times.wall),
-        tasks_per_s: round(args.tasks as f64 / wall_s, 1),
+        tasks_per_s: round(tasks as f64 / wall_s, 1),
         cpu_us_per_task,
         processors_used: round(
-            cpu_us_per_task.all * args.tasks as f64 / 1e6 / wall_s / cores() as f64,
+            cpu_us_per_task.all * tasks as f64 / 1e6 / wall_s / cores() as f64,
             3,
         ),
         leader_changes: ended.term - begun.term,

@@ -45,11 +45,6 @@ impl Usage {
         Usage::of(std::process::id())
     }
 
-    /// Processor time in all.
-    pub fn cpu(&self) -> Duration {
-        self.user + self.system
-    }
-
     /// What was used since an earlier reading; memory as it is now.
     pub fn since(&self, before: &Usage) -> Usage {
         Usage {

@@ -3,8 +3,10 @@
 mod gate;
 mod house;
 mod process;
+mod quantiles;
 
 pub use house::{House, asked};
+pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;
 
