@@ -79,6 +79,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         fetches: BTreeMap::new(),
         photos: BTreeMap::new(),
         max_photo_bytes: config.max_photo_bytes,
+        noop_bytes: config.noop_bytes,
         begun,
         noted: Noted::default(),
     };
@@ -118,6 +119,7 @@ struct Agent {
     /// Fetched, not yet started.
     photos: BTreeMap<TaskKey, PathBuf>,
     max_photo_bytes: u64,
+    noop_bytes: usize,
     begun: Instant,
     noted: Noted,
 }
@@ -259,7 +261,7 @@ impl Agent {
 
     fn start(&mut self, task: TaskKey, spec: v1::Spec, uri: &str) {
         if spec.recogniser.split('@').next() == Some(NOOP) {
-            let outcome = Ok(runner::noop(uri));
+            let outcome = Ok(runner::noop(uri, self.noop_bytes));
             self.inputs.push_back(Input::Finished { task, outcome });
             return;
         }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::link::{AddressError, MAX_SERVERS, parse_address};
-use crate::machine::limits::MAX_SLOTS;
+use crate::machine::limits::{MAX_RESULT_BYTES, MAX_SLOTS};
 use crate::recognise::child::MAX_THREADS;
+use crate::runner;
 
 /// Longest name of a machine, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -148,6 +149,10 @@ pub struct Options {
     #[arg(long, value_name = "MIB")]
     pub spool_max_mib: Option<usize>,
 
+    /// Length of what `noop` answers, for benchmarks
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub noop_bytes: Option<usize>,
+
     /// What to log, for example info or rebound_agent=debug
     #[arg(long, env = "REBOUND_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -186,6 +191,8 @@ pub struct Config {
     pub spool_max_results: usize,
     /// In bytes.
     pub spool_max_bytes: usize,
+    /// Length of what `noop` answers, 1 to [`MAX_RESULT_BYTES`].
+    pub noop_bytes: usize,
 }
 
 impl Options {
@@ -230,6 +237,7 @@ impl Options {
             max_photo_mib: self.max_photo_mib.or(file.max_photo_mib),
             spool_max_results: self.spool_max_results.or(file.spool_max_results),
             spool_max_mib: self.spool_max_mib.or(file.spool_max_mib),
+            noop_bytes: self.noop_bytes.or(file.noop_bytes),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         })
@@ -307,6 +315,12 @@ impl Options {
                 1,
                 1 << 16,
             )? << 20,
+            noop_bytes: in_range(
+                "noop-bytes",
+                self.noop_bytes.unwrap_or(runner::NOOP_BYTES),
+                1,
+                MAX_RESULT_BYTES,
+            )?,
         })
     }
 }

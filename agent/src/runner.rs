@@ -45,6 +45,9 @@ pub const MAX_PHOTO_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Least memory a child may have, whatever the machine is said to have.
 pub const MIN_CHILD_MEMORY_MIB: u64 = 512;
 
+/// What `noop` answers has so many bytes, unless told otherwise.
+pub const NOOP_BYTES: usize = 64;
+
 /// How children are run.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -77,16 +80,23 @@ pub struct Execution {
     pub label: String,
 }
 
-/// What `noop` answers: the lower-case hex sha256 of the URI, 64 bytes. It is not JSON.
-pub fn noop(uri: &str) -> Bytes {
-    Sha256::digest(uri.as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
+/// What `noop` answers: the lower-case hex sha256 of the URI; then, as far as `bytes` reach, the sha256 of the digest
+/// before, and so on. It is not JSON.
+pub fn noop(uri: &str, bytes: usize) -> Bytes {
+    let mut digest = Sha256::digest(uri.as_bytes());
+    let mut hex = String::with_capacity(bytes.next_multiple_of(NOOP_BYTES));
+    loop {
+        digest.iter().fold(&mut hex, |hex, byte| {
             // Writing into a string does not fail.
             let _ = write!(hex, "{byte:02x}");
             hex
-        })
-        .into()
+        });
+        if hex.len() >= bytes {
+            hex.truncate(bytes);
+            return hex.into();
+        }
+        digest = Sha256::digest(digest);
+    }
 }
 
 impl Runner {
@@ -338,7 +348,11 @@ mod tests {
     fn noop_answers_the_sha256_of_the_uri() {
         // printf file:///a | sha256sum
         let expected = "49f9160320a550b553674d8f187473b19e1860dc993baa6b556069a4c195c652";
-        let answer = super::noop("file:///a");
-        assert_eq!(answer, expected.as_bytes());
+        assert_eq!(super::noop("file:///a", 64), expected.as_bytes());
+        assert_eq!(super::noop("file:///a", 9), &expected.as_bytes()[..9]);
+        // printf file:///a | sha256sum | xxd -r -p | sha256sum
+        let next = "7640368d07066ba4e281f010c1966ecad87c51b50a83af0cf8f5118ff76a2196";
+        let long = super::noop("file:///a", 100);
+        assert_eq!(long, format!("{expected}{}", &next[..36]).as_bytes());
     }
 }

@@ -65,6 +65,9 @@ pub enum Command {
     Server(cmd::server::ServerArgs),
     /// A whole cluster on this machine, a burst of photos through it, and its figures
     Dev(crate::dev::DevArgs),
+    /// How fast a cluster of real processes is on this machine: throughput
+    #[command(subcommand)]
+    Bench(cmd::bench::BenchCommand),
     /// The cluster in a simulated world
     #[command(subcommand)]
     Sim(cmd::sim::SimCommand),

@@ -1,11 +1,13 @@
 //! `rebound`, the operators' binary.
 
 mod args;
+mod bench;
 mod client;
 mod cmd;
 mod dev;
 mod exit;
 mod limits;
+mod local;
 mod output;
 mod photos;
 mod settings;
@@ -53,6 +55,7 @@ fn run(ctx: &mut Context, command: Command) -> Result<Exit, Failure> {
         Command::Server(args) => cmd::server::run(&args),
         Command::Sim(command) => cmd::sim::run(ctx, &command),
         Command::Dev(args) => ctx.block_on(dev::run, args),
+        Command::Bench(command) => ctx.block_on(cmd::bench::run, command),
         Command::Agent(args) => cmd::agent::run(&args),
         Command::Photos(command) => cmd::photos::run(ctx, &command),
         Command::Config(command) => cmd::config::run(ctx, &command),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rebound_core::limits::{FAILOVER_GRACE, LOG_KEEP_ENTRIES, WORKER_LEASE};
+use rebound_core::limits::{FAILOVER_GRACE, LOG_KEEP_ENTRIES, TASKS_PER_JOB_MAX, WORKER_LEASE};
 use rebound_core::state::Plant;
 use rebound_core::types::{ClusterId, ReplicaId, SECOND};
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,8 @@ pub struct LimitsConfig {
     pub agent_queue_messages: u32,
     /// Photo lists kept in memory.
     pub photo_lists: u32,
+    /// Photos given to a worker as one run; more become several runs.
+    pub run_photos: u64,
 }
 
 impl Default for LimitsConfig {
@@ -132,6 +134,7 @@ impl Default for LimitsConfig {
             snapshot_bytes: 1024 * 1024 * 1024,
             agent_queue_messages: 256,
             photo_lists: 256,
+            run_photos: TASKS_PER_JOB_MAX,
         }
     }
 }

@@ -102,7 +102,10 @@ impl Server {
         let (jobs, writer) = start(store, reader, durable).map_err(StartError::Thread)?;
         let service = PeerService::new(&config, doors.peers.clone(), doors.snapshots.clone());
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
-        let policy = rebound_core::plan::Policy::default();
+        let policy = rebound_core::plan::Policy {
+            run_tasks_max: config.limits.run_photos,
+            ..Default::default()
+        };
         let node = Node::new(replica, policy, clock, jobs, peers, doors, inbox);
         let node = tokio::spawn(node.run());
 

@@ -65,6 +65,7 @@ pub fn run(
         Ok((status, _, stderr)) if !status.success() => {
             Err(Failure::recogniser(failed(&name, status, &stderr)))
         }
+        Ok(_) if settings.silent => Ok(Value::Null),
         Ok((_, stdout, _)) => serde_json::from_slice(&stdout).map_err(|error| {
             Failure::recogniser(format!("what {name} printed is not one JSON value: {error}"))
         }),
@@ -273,6 +274,7 @@ mod tests {
         let settings = CommandSettings {
             program,
             max_memory_mib,
+            silent: false,
         };
         run(&settings, Path::new("/"), Path::new("/photos/1 2.jpg"), timeout)
     }
@@ -316,6 +318,21 @@ mod tests {
                 "{script}: {failure}"
             );
         }
+    }
+
+    #[test]
+    fn a_silent_program_answers_by_ending_well() {
+        let silent = |script: &str| {
+            let settings = CommandSettings {
+                program: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
+                max_memory_mib: None,
+                silent: true,
+            };
+            run(&settings, Path::new("/"), Path::new("/x.jpg"), LONG)
+        };
+        assert_eq!(silent("true").unwrap(), Value::Null);
+        assert_eq!(silent("echo hello").unwrap(), Value::Null);
+        assert_eq!(silent("exit 1").unwrap_err().cause, FailureCause::Recogniser);
     }
 
     #[test]
@@ -381,6 +398,7 @@ mod tests {
         let settings = CommandSettings {
             program: vec!["/no/such/program".into()],
             max_memory_mib: None,
+            silent: false,
         };
         let failure = run(&settings, Path::new("/"), Path::new("/x.jpg"), LONG).unwrap_err();
         assert!(

@@ -190,8 +190,8 @@ impl ReaderSettings {
     }
 }
 
-/// `[command]`: any program. The photo's path is its last argument; it prints one JSON value and ends with
-/// status 0.
+/// `[command]`: any program. The photo's path is its last argument; it prints one JSON value, unless it is silent, and
+/// ends with status 0.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandSettings {
@@ -199,6 +199,9 @@ pub struct CommandSettings {
     pub program: Vec<PathBuf>,
     /// Address space it may take, in MiB; absent: not limited.
     pub max_memory_mib: Option<u64>,
+    /// That it ended well is the whole answer, `null`; what it prints is not looked at.
+    #[serde(default)]
+    pub silent: bool,
 }
 
 impl CommandSettings {

@@ -1,6 +1,7 @@
 //! The commands, one group a file.
 
 pub mod agent;
+pub mod bench;
 pub mod completion;
 pub mod config;
 pub mod job;

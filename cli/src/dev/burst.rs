@@ -9,11 +9,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::house::{House, asked};
 use super::{DevArgs, PHOTOS_PER_JOB, Seen, kills, probe};
 use crate::client::Client;
 use crate::cmd::Context;
 use crate::exit::Failure;
+use crate::local::{House, asked};
 use crate::output::clean;
 use crate::spec::file_uri;
 use crate::submit::{Order, random_key, random_trace_id, submit};

@@ -13,6 +13,7 @@ use super::{DevArgs, Seen};
 use crate::cmd::Context;
 use crate::cmd::results::{top_label, words};
 use crate::exit::Failure;
+use crate::local::{Quantiles, round};
 use crate::output::{Align, Table, clean};
 
 /// Labels or words shown.
@@ -20,15 +21,7 @@ const SHOWN: usize = 12;
 /// Photos shown one by one.
 const PHOTOS_SHOWN: usize = 5;
 
-/// A distribution, in milliseconds.
-#[derive(Debug, Serialize)]
-pub struct Quantiles {
-    p50: f64,
-    p95: f64,
-    p99: f64,
-}
-
-/// From asking for a job to seeing it done.
+/// From asking for a job to seeing it done, in milliseconds.
 #[derive(Debug, Serialize)]
 pub struct SubmitToDone {
     job: Quantiles,
@@ -114,8 +107,8 @@ pub fn of(
         wall_s: round(wall_s, 3),
         photos_per_s: round(photos as f64 / wall_s.max(1e-9), 1),
         submit_to_done_ms: SubmitToDone {
-            job: quantiles(job_ms),
-            photo: quantiles(photo_ms),
+            job: Quantiles::of(job_ms, 1),
+            photo: Quantiles::of(photo_ms, 1),
         },
         failover_ms: leader_killed
             .and_then(|killed| seen.probe.gap_ms(killed.at))
@@ -131,24 +124,6 @@ pub fn of(
             findings: audit.findings.clone(),
         },
     }
-}
-
-fn quantiles(mut values: Vec<f64>) -> Quantiles {
-    values.sort_by(f64::total_cmp);
-    let at = |q: f64| {
-        let place = ((values.len() as f64 * q).ceil() as usize).clamp(1, values.len().max(1)) - 1;
-        round(values.get(place).copied().unwrap_or(0.0), 1)
-    };
-    Quantiles {
-        p50: at(0.50),
-        p95: at(0.95),
-        p99: at(0.99),
-    }
-}
-
-fn round(value: f64, digits: i32) -> f64 {
-    let by = 10f64.powi(digits);
-    (value * by).round() / by
 }
 
 /// Against `labels.csv` (file, class, …) beside the photos.

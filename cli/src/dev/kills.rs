@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::DevArgs;
-use super::house::House;
 use crate::exit::Failure;
+use crate::local::House;
 
 /// A spool that grew by more than this has a new result; a removal is shorter.
 const RESULT_BYTES: u64 = 128;

@@ -4,23 +4,20 @@
 mod audit;
 mod burst;
 mod figures;
-mod gate;
-mod house;
 mod kills;
 mod probe;
-mod process;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rebound_scheduler::config::LogConfig;
 
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
+use crate::local::{DataDir, House, Layout};
 use crate::photos::DEFAULT_QUALITY;
 use crate::photos::render::{RenderOptions, render};
-
-use house::House;
 
 /// Photos of a job: a store visit.
 pub const PHOTOS_PER_JOB: usize = 12;
@@ -84,7 +81,8 @@ pub struct DevArgs {
 /// Runs it.
 pub async fn run(ctx: &mut Context, args: DevArgs) -> Result<Exit, Failure> {
     check(&args)?;
-    let kept = keep_dir(&args)?;
+    let kept = DataDir::open(args.data_dir.as_ref(), "rebound-dev-")?;
+    let layout = layout(&args)?;
     let photos = photos(ctx, &args, kept.path())?;
     ctx.out.note(&format!(
         "Starting {} servers and {} workers with {} slots; data in {}",
@@ -93,7 +91,7 @@ pub async fn run(ctx: &mut Context, args: DevArgs) -> Result<Exit, Failure> {
         args.slots,
         kept.path().display()
     ));
-    let mut house = House::start(&args, kept.path()).await?;
+    let mut house = House::start(&layout, kept.path()).await?;
     house.leader(QUIET_WITHIN).await?;
     house.start_workers().await?;
     ctx.out
@@ -205,54 +203,54 @@ fn check(args: &DevArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folder for all data; a temporary one goes with it.
-struct DataDir {
-    path: PathBuf,
-    temporary: Option<tempfile::TempDir>,
+fn layout(args: &DevArgs) -> Result<Layout, Failure> {
+    Ok(Layout {
+        cluster: "dev".into(),
+        servers: args.servers,
+        workers: args.workers,
+        slots: args.slots,
+        recogniser: recognisers(args)?.map(|dir| (dir, args.recogniser.clone())),
+        log: LogConfig {
+            keep: args.compact_every.unwrap_or(LogConfig::default().keep),
+            archive: true,
+        },
+        plant: args.plant.clone(),
+        gates: true,
+        ..Layout::default()
+    })
 }
 
-impl DataDir {
-    fn path(&self) -> &std::path::Path {
-        &self.path
+/// The folder that has the recogniser; none for `noop`.
+fn recognisers(args: &DevArgs) -> Result<Option<PathBuf>, Failure> {
+    if args.recogniser == "noop" {
+        return Ok(None);
     }
-
-    /// Leaves it there after all.
-    fn keep(self) -> PathBuf {
-        match self.temporary {
-            Some(dir) => dir.keep(),
-            None => self.path,
-        }
-    }
-}
-
-fn keep_dir(args: &DevArgs) -> Result<DataDir, Failure> {
-    match &args.data_dir {
-        Some(path) => {
-            let used = path.join("server-1").exists();
-            if used {
-                let why = format!(
-                    "{} has the data of an earlier run; name another folder",
-                    path.display()
-                );
-                return Err(Failure::usage(why).at("--data-dir"));
-            }
-            std::fs::create_dir_all(path)
-                .map_err(|error| Failure::usage(error.to_string()).at("--data-dir"))?;
-            let path = path
-                .canonicalize()
-                .map_err(|error| Failure::usage(error.to_string()).at("--data-dir"))?;
-            Ok(DataDir {
-                path,
-                temporary: None,
-            })
-        }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("recognisers")));
+    let tried: Vec<PathBuf> = match &args.recognisers {
+        Some(dir) => vec![dir.clone()],
+        None => beside
+            .into_iter()
+            .chain([PathBuf::from("agent/recognisers")])
+            .collect(),
+    };
+    let found = tried
+        .iter()
+        .find(|dir| dir.join(&args.recogniser).join("manifest.toml").exists());
+    match found {
+        Some(dir) => Ok(Some(dir.canonicalize().unwrap_or_else(|_| dir.clone()))),
         None => {
-            let dir = tempfile::Builder::new().prefix("rebound-dev-").tempdir();
-            let dir = dir.map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
-            Ok(DataDir {
-                path: dir.path().to_owned(),
-                temporary: Some(dir),
-            })
+            let tried = tried
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let why = format!(
+                "no recogniser {:?} in {tried}; name its folder with --recognisers",
+                args.recogniser
+            );
+            Err(Failure::usage(why).at("--recogniser"))
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Policy {
     pub credit_per_slot: u32,
     /// Most runs in one plan.
     pub runs_max: usize,
+    /// Most photos of one run, at least 1.
+    pub run_tasks_max: u64,
 }
 
 impl Default for Policy {
@@ -59,6 +61,7 @@ impl Default for Policy {
         Policy {
             credit_per_slot: crate::limits::CREDIT_PER_SLOT,
             runs_max: crate::limits::RUNS_PER_PLAN_MAX,
+            run_tasks_max: crate::limits::TASKS_PER_JOB_MAX,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use rebound_core::limits::NAME_BYTES_MAX;
+use rebound_core::limits::{NAME_BYTES_MAX, TASKS_PER_JOB_MAX};
 use rebound_core::state::Plant;
 
 use super::{Config, ListenConfig, duration};
@@ -139,6 +139,7 @@ impl Config {
             1 << 20,
         )?;
         within("limits.photo_lists", self.limits.photo_lists.into(), 1, 1 << 20)?;
+        within("limits.run_photos", self.limits.run_photos, 1, TASKS_PER_JOB_MAX)?;
         for (field, text) in [
             ("timing.lease", &self.timing.lease),
             ("timing.grace", &self.timing.grace),

@@ -78,27 +78,32 @@ fn fill(
             if take == 0 {
                 continue;
             }
-            if plan.assign.len() == policy.runs_max {
-                plan.more = true;
-                return;
-            }
             let rank = rank as u32;
             let because = if ahead {
                 Because::Ahead { rank, candidates }
             } else {
                 Because::FreeSlot { rank, candidates }
             };
-            plan.assign.push(Assign {
-                worker: room.view.id,
-                job: demand.job,
-                first: *first,
-                count: take,
-                because,
-            });
-            room.held += take as u32;
-            room.in_use = room.in_use.plus(&each.times(take as u32));
-            *first += take;
-            *count -= take;
+            let mut taken = 0;
+            while taken < take {
+                if plan.assign.len() == policy.runs_max {
+                    plan.more = true;
+                    return;
+                }
+                let piece = (take - taken).min(policy.run_tasks_max.max(1));
+                plan.assign.push(Assign {
+                    worker: room.view.id,
+                    job: demand.job,
+                    first: *first,
+                    count: piece,
+                    because,
+                });
+                room.held += piece as u32;
+                room.in_use = room.in_use.plus(&each.times(piece as u32));
+                *first += piece;
+                *count -= piece;
+                taken += piece;
+            }
         }
     }
     left.retain(|(_, _, count)| *count > 0);

@@ -39,6 +39,7 @@ struct World {
     machines: Vec<Machine>,
     credit: u32,
     runs_max: usize,
+    run_tasks_max: u64,
     /// Plans of the past; after each, of the tasks held, every so manieth ended, well or not.
     past: Vec<(usize, u8)>,
 }
@@ -73,15 +74,19 @@ fn world() -> impl Strategy<Value = World> {
         prop::collection::vec(machine, 0..6),
         1u32..4,
         prop_oneof![4 => Just(1024usize), 1 => 0usize..6],
+        prop_oneof![3 => Just(100_000u64), 1 => 1u64..4],
         prop::collection::vec((1usize..4, any::<u8>()), 0..4),
     )
-        .prop_map(|(wishes, machines, credit, runs_max, past)| World {
-            wishes,
-            machines,
-            credit,
-            runs_max,
-            past,
-        })
+        .prop_map(
+            |(wishes, machines, credit, runs_max, run_tasks_max, past)| World {
+                wishes,
+                machines,
+                credit,
+                runs_max,
+                run_tasks_max,
+                past,
+            },
+        )
 }
 
 const NAMES: [&str; 3] = ["noop", "shelf", "prices"];
@@ -213,6 +218,7 @@ fn policy(world: &World) -> Policy {
     Policy {
         credit_per_slot: world.credit,
         runs_max: world.runs_max,
+        run_tasks_max: world.run_tasks_max,
     }
 }
 
@@ -300,6 +306,7 @@ proptest! {
         let plan = plan(&policy(&world), &seen);
         prop_assert_eq!(plan.at, seen.at);
         prop_assert!(plan.assign.len() <= world.runs_max);
+        prop_assert!(plan.assign.iter().all(|a| (1..=world.run_tasks_max).contains(&a.count)));
         prop_assert!(no_task_twice(&plan));
         check_rooms(&world, &seen, &plan)?;
     }

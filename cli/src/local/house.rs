@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rebound_proto::v1::StatusReply;
-use rebound_scheduler::config::{Config, ListenConfig, LogConfig, MemberConfig};
+use rebound_scheduler::config::{Config, ListenConfig, MemberConfig};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::DevArgs;
+use super::Layout;
 use super::gate::Gates;
 use super::process::Process;
 use crate::client::{Client, ClientError};
@@ -25,6 +25,7 @@ struct Server {
     config: PathBuf,
     data: PathBuf,
     address: String,
+    http: String,
     process: Option<Process>,
 }
 
@@ -45,11 +46,11 @@ pub struct House {
 
 impl House {
     /// Starts the servers.
-    pub async fn start(args: &DevArgs, dir: &Path) -> Result<House, Failure> {
+    pub async fn start(layout: &Layout, dir: &Path) -> Result<House, Failure> {
         let gates = Gates::new();
         let mut members = Vec::new();
         let mut ports = Vec::new();
-        for id in 1..=args.servers {
+        for id in 1..=layout.servers {
             // Held until all are chosen, so that none is chosen twice.
             let mut own = Vec::new();
             for _ in 0..3 {
@@ -61,31 +62,34 @@ impl House {
             members.push(MemberConfig {
                 id,
                 peer: peer.clone(),
-                client: at(&gate)?,
+                client: if layout.gates { at(&gate)? } else { client.clone() },
             });
             ports.push((client, peer, http, gate, own));
         }
         let mut servers = Vec::new();
         for (id, (client, peer, http, gate, own)) in (1..).zip(ports) {
             drop(own);
-            gates.open(gate, client.clone());
+            if layout.gates {
+                gates.open(gate, client.clone());
+            }
             let data = dir.join(format!("server-{id}"));
             let listen = ListenConfig {
                 client: client.clone(),
                 peer,
-                http,
+                http: http.clone(),
             };
-            let config = config(args, id, data.clone(), listen, members.clone());
+            let config = config(layout, id, data.clone(), listen, members.clone());
             let path = dir.join(format!("server-{id}.toml"));
             std::fs::write(&path, config.to_toml()).map_err(|error| no_file(&path, &error))?;
             servers.push(Server {
                 config: path,
                 data,
                 address: client,
+                http,
                 process: None,
             });
         }
-        let agents = agents(args, dir, &members)?;
+        let agents = agents(layout, dir, &members);
         let mut house = House {
             servers,
             agents,
@@ -173,6 +177,11 @@ impl House {
     /// Where clients reach the servers.
     pub fn addresses(&self) -> Vec<String> {
         self.servers.iter().map(|server| server.address.clone()).collect()
+    }
+
+    /// Where a server tells its figures.
+    pub fn http(&self, at: usize) -> &str {
+        &self.servers[at].http
     }
 
     /// Names and ids of all processes.
@@ -337,46 +346,45 @@ async fn end(processes: Vec<Process>) {
 }
 
 fn config(
-    args: &DevArgs,
+    layout: &Layout,
     id: u64,
     data_dir: PathBuf,
     listen: ListenConfig,
     members: Vec<MemberConfig>,
 ) -> Config {
-    let keep = args.compact_every.unwrap_or(LogConfig::default().keep);
     Config {
-        cluster: "dev".into(),
+        cluster: layout.cluster.clone(),
         server: id,
         data_dir,
-        plant: args.plant.clone(),
+        plant: layout.plant.clone(),
         listen,
-        log: LogConfig { keep, archive: true },
+        log: layout.log.clone(),
         store: Default::default(),
         timing: Default::default(),
-        limits: Default::default(),
+        limits: layout.limits.clone(),
         logging: Default::default(),
         members,
     }
 }
 
-fn agents(args: &DevArgs, dir: &Path, members: &[MemberConfig]) -> Result<Vec<Agent>, Failure> {
+fn agents(layout: &Layout, dir: &Path, members: &[MemberConfig]) -> Vec<Agent> {
     let servers = members
         .iter()
         .map(|member| member.client.as_str())
         .collect::<Vec<_>>()
         .join(",");
-    let recognisers = recognisers(args)?;
     let agent = |number: u64| {
         let (name, data) = (format!("worker-{number}"), dir.join(format!("worker-{number}")));
         let mut flags: Vec<String> = ["run", "--server", &servers, "--name", &name, "--slots"]
             .map(String::from)
             .into();
-        flags.push(args.slots.to_string());
+        flags.push(layout.slots.to_string());
         flags.extend(["--data-dir".into(), data.display().to_string()]);
-        if let Some(dir) = &recognisers {
+        if let Some((dir, recogniser)) = &layout.recogniser {
             flags.extend(["--recognisers".into(), dir.display().to_string()]);
-            flags.extend(["--recogniser".into(), args.recogniser.clone()]);
+            flags.extend(["--recogniser".into(), recogniser.clone()]);
         }
+        flags.extend(layout.agent_flags.iter().cloned());
         Agent {
             name,
             args: flags,
@@ -384,42 +392,7 @@ fn agents(args: &DevArgs, dir: &Path, members: &[MemberConfig]) -> Result<Vec<Ag
             process: None,
         }
     };
-    Ok((1..=args.workers).map(agent).collect())
-}
-
-/// The folder that has the recogniser; none for `noop`.
-fn recognisers(args: &DevArgs) -> Result<Option<PathBuf>, Failure> {
-    if args.recogniser == "noop" {
-        return Ok(None);
-    }
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("recognisers")));
-    let tried: Vec<PathBuf> = match &args.recognisers {
-        Some(dir) => vec![dir.clone()],
-        None => beside
-            .into_iter()
-            .chain([PathBuf::from("agent/recognisers")])
-            .collect(),
-    };
-    let found = tried
-        .iter()
-        .find(|dir| dir.join(&args.recogniser).join("manifest.toml").exists());
-    match found {
-        Some(dir) => Ok(Some(dir.canonicalize().unwrap_or_else(|_| dir.clone()))),
-        None => {
-            let tried = tried
-                .iter()
-                .map(|dir| dir.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let why = format!(
-                "no recogniser {:?} in {tried}; name its folder with --recognisers",
-                args.recogniser
-            );
-            Err(Failure::usage(why).at("--recogniser"))
-        }
-    }
+    (1..=layout.workers).map(agent).collect()
 }
 
 fn no_port(error: std::io::Error) -> Failure {

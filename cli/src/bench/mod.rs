@@ -1,0 +1,34 @@
+//! `rebound bench`: servers and agents as processes of their own on loopback with synced logs and default settings, a
+//! client that checks all it is told, and figures from the processes themselves. `docs/BENCHMARKS.md` says what each
+//! figure means.
+
+mod collect;
+mod command;
+mod figures;
+mod fill;
+mod load;
+mod scrape;
+pub mod throughput;
+mod usage;
+mod yardstick;
+
+use std::time::Duration;
+
+use crate::exit::Failure;
+
+/// How long the cluster may take to have a leader, or to be as quiet as it should be.
+const QUIET_WITHIN: Duration = Duration::from_secs(120);
+
+/// Whether there can be such a cluster.
+fn check_cluster(servers: u64, workers: u64, slots: u32) -> Result<(), Failure> {
+    if !matches!(servers, 1 | 3 | 5) {
+        return Err(Failure::usage("must be 1, 3 or 5").at("--servers"));
+    }
+    if workers == 0 || workers > 64 {
+        return Err(Failure::usage("must be 1 to 64").at("--workers"));
+    }
+    if slots == 0 || slots > rebound_core::limits::SLOTS_MAX {
+        return Err(Failure::usage("must be 1 to 1024").at("--slots"));
+    }
+    Ok(())
+}
