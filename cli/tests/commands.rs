@@ -421,3 +421,21 @@ fn the_cluster_is_asked_server_by_server() {
         "2026-11-22T00:00:00Z"
     );
 }
+
+#[test]
+fn settings_are_shown_and_changed() {
+    let server = Fake::start();
+    let ran = server.run(&["operator", "settings", "show"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout.contains("lease") && ran.stdout.contains("2s to 30m"),
+        "{ran:?}"
+    );
+    let ran = server.run(&["-o", "json", "operator", "settings", "set", "lease=15s"]);
+    assert_eq!(ran.json()[0]["value"], 15_000_000, "{ran:?}");
+    for bad in ["lease=1s", "lease=15", "lease", "leash=15s"] {
+        let ran = server.run(&["operator", "settings", "set", bad]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+    }
+    assert_eq!(server.world().lease_us, 15_000_000, "nothing else was sent");
+}

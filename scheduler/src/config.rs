@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rebound_core::limits::{FAILOVER_GRACE, LOG_KEEP_ENTRIES, TASKS_PER_JOB_MAX, WORKER_LEASE};
+use rebound_core::limits::{LOG_KEEP_ENTRIES, TASKS_PER_JOB_MAX};
 use rebound_core::state::Plant;
-use rebound_core::types::{ClusterId, ReplicaId, SECOND};
+use rebound_core::types::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -92,25 +91,6 @@ impl Default for StoreConfig {
     }
 }
 
-/// Times, as text: `"10s"`, `"500ms"`, `"2m"`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TimingConfig {
-    /// Silence after which a worker is lost.
-    pub lease: String,
-    /// Added to the lease while a worker has not yet spoken to this leader.
-    pub grace: String,
-}
-
-impl Default for TimingConfig {
-    fn default() -> Self {
-        TimingConfig {
-            lease: text_of(WORKER_LEASE),
-            grace: text_of(FAILOVER_GRACE),
-        }
-    }
-}
-
 /// Bounds of this server alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -179,9 +159,6 @@ pub struct Config {
     /// RocksDB.
     #[serde(default)]
     pub store: StoreConfig,
-    /// Times.
-    #[serde(default)]
-    pub timing: TimingConfig,
     /// Bounds.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -259,39 +236,10 @@ impl Config {
             .unwrap_or_default()
     }
 
-    /// A worker's lease, in µs.
-    pub fn lease(&self) -> u64 {
-        duration(&self.timing.lease).map_or(WORKER_LEASE, |time| time.as_micros() as u64)
-    }
-
-    /// The failover grace, in µs.
-    pub fn grace(&self) -> u64 {
-        duration(&self.timing.grace).map_or(FAILOVER_GRACE, |time| time.as_micros() as u64)
-    }
-
     /// The planted bug.
     pub fn plant(&self) -> Plant {
         Plant::named(&self.plant).unwrap_or_default()
     }
-}
-
-/// `"10s"` and the like.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(millis)?))
-}
-
-fn text_of(us: u64) -> String {
-    format!("{}s", us / SECOND)
 }
 
 #[cfg(test)]

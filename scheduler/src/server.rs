@@ -260,8 +260,6 @@ fn recover(config: &Config, clock: &Clock) -> Result<(Store, Replica), StartErro
     let (applied, entries): (Index, usize) = (found.state.applied(), found.entries.len());
     let own = ReplicaConfig {
         log_keep: config.log.keep,
-        lease: config.lease(),
-        grace: config.grace(),
         plant: config.plant(),
         ..ReplicaConfig::new(config.id(), config.member_ids(), cluster)
     };

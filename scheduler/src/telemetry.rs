@@ -198,7 +198,8 @@ fn count(fact: &Fact) {
         Fact::Began { .. }
         | Fact::JobClosed { .. }
         | Fact::WorkerDraining { .. }
-        | Fact::ClockAccepted { .. } => {}
+        | Fact::ClockAccepted { .. }
+        | Fact::SettingChanged { .. } => {}
     }
 }
 
@@ -221,6 +222,7 @@ fn log(event: &Event) {
         Fact::WorkerDraining { worker } => tracing::info!(index, %worker, "worker draining"),
         Fact::Began { cluster } => tracing::info!(index, %cluster, "cluster began"),
         Fact::ClockAccepted { by } => tracing::warn!(index, by_us = by, "clock set forward"),
+        Fact::SettingChanged { name, value } => tracing::warn!(index, name, value, "setting changed"),
         fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::command::{Command, Entry, Join, Open, Report};
 use rebound_core::event::Cause;
+use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
 
 /// What the model allows of one log.
@@ -14,6 +15,7 @@ pub struct Model {
     tasks: BTreeMap<JobId, u64>,
     cancelled: BTreeSet<JobId>,
     closed: BTreeSet<JobId>,
+    /// What each key made, and when.
     keys: BTreeMap<(String, Vec<u8>), (JobId, Time)>,
     /// Tasks from here on were never given: first attempts go in order.
     fresh: BTreeMap<JobId, u64>,
@@ -26,21 +28,24 @@ pub struct Model {
     workers: BTreeMap<WorkerId, Join>,
     draining: BTreeSet<WorkerId>,
     now: Time,
+    settings: Settings,
     /// Results that may be recorded: (job, task, fence, index of the entry).
     pub allowed: Vec<(JobId, u64, Given, Index)>,
     /// Reports that must not count.
     pub refused: u64,
 }
 
-/// Failures allowed by default, and losses through machines.
-const ATTEMPTS: u32 = 3;
-const LOSSES: u32 = 10;
-
 impl Model {
     /// Takes the next entry.
     pub fn apply(&mut self, index: Index, entry: &Entry) {
         self.now = self.now.max(entry.at);
         match &entry.command {
+            Command::Begin { settings, .. } => self.settings = (**settings).clone(),
+            Command::Settings(changes) => {
+                if let Ok(settings) = self.settings.with(changes) {
+                    self.settings = settings;
+                }
+            }
             Command::Open(open) => self.open(index, entry, open),
             Command::Append { job, offset, photos } if self.takes_photos(*job) => {
                 let tasks = self.tasks.get_mut(job).expect("known");
@@ -79,12 +84,12 @@ impl Model {
 
     fn open(&mut self, index: Index, entry: &Entry, open: &Open) {
         let key = (entry.by.environment.clone(), open.key.clone());
-        if !open.key.is_empty() && self.keys.get(&key).is_some_and(|(_, until)| self.now < *until) {
+        let known = |(_, at): &(JobId, Time)| self.now.0 < at.0 + self.settings.key_for;
+        if !open.key.is_empty() && self.keys.get(&key).is_some_and(known) {
             return;
         }
         let job = JobId(index);
-        let until = Time(self.now.0 + rebound_core::limits::KEY_FOR);
-        self.keys.insert(key, (job, until));
+        self.keys.insert(key, (job, self.now));
         self.tasks.insert(job, open.photos.len() as u64);
         if open.spec.max_attempts != 0 {
             self.attempts_allowed.insert(job, open.spec.max_attempts);
@@ -160,15 +165,16 @@ impl Model {
 
     fn failed(&mut self, index: Index, task: (JobId, u64), cause: Cause) {
         let (attempts, losses) = self.failures.entry(task).or_default();
-        let allowed = self.attempts_allowed.get(&task.0).copied().unwrap_or(ATTEMPTS);
+        let allowed = self.attempts_allowed.get(&task.0).copied().map(u64::from);
+        let allowed = allowed.unwrap_or(self.settings.max_attempts);
         let over = match cause.is_loss() {
             true => {
                 *losses += 1;
-                *losses > LOSSES
+                u64::from(*losses) > self.settings.max_losses
             }
             false => {
                 *attempts += 1;
-                cause.is_final() || *attempts >= allowed
+                cause.is_final() || u64::from(*attempts) >= allowed
             }
         };
         match over {

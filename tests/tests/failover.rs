@@ -201,7 +201,12 @@ fn an_agent_told_to_end_hands_its_work_back() {
 
 #[test]
 fn a_killed_agents_work_is_done_by_another() {
-    let (mut cluster, photo) = waiting_cluster("[timing]\nlease = \"2s\"\n", &["a"]);
+    let (mut cluster, photo) = waiting_cluster("", &["a"]);
+    let set = cluster.json(0, &["operator", "settings", "set", "lease=2s"]);
+    let lease = set
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["name"] == "lease"));
+    assert_eq!(lease.expect("it is shown")["value"], 2_000_000);
     let job = submit_waiting(&cluster, &photo, 4);
     wait_for_work(&cluster, "a");
     cluster.agent("a").kill();

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rebound_proto::v1::{
-    AcceptClockReply, AcceptClockRequest, AppendReply, AppendRequest, CancelRequest, CloseRequest,
-    DrainWorkerReply, DrainWorkerRequest, GetRequest, Job, JobReply, ListReply, ListRequest, OpenReply,
-    OpenRequest, PingReply, PingRequest, ResultsReply, ResultsRequest, StatusReply, StatusRequest, TaskReply,
-    TaskRequest, WatchRequest, Worker, WorkersRequest, jobs_client::JobsClient,
-    operator_client::OperatorClient,
+    AcceptClockReply, AcceptClockRequest, AppendReply, AppendRequest, CancelRequest, ChangeSettingsRequest,
+    CloseRequest, DrainWorkerReply, DrainWorkerRequest, GetRequest, Job, JobReply, ListReply, ListRequest,
+    OpenReply, OpenRequest, PingReply, PingRequest, ResultsReply, ResultsRequest, Setting, SettingChange,
+    SettingsRequest, StatusReply, StatusRequest, TaskReply, TaskRequest, WatchRequest, Worker,
+    WorkersRequest, jobs_client::JobsClient, operator_client::OperatorClient,
 };
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -219,6 +219,27 @@ impl Client {
             operator(c).accept_clock(r).await
         })
         .await
+    }
+
+    /// The limits that change outcomes.
+    pub async fn settings(&self) -> Result<Vec<Setting>, ClientError> {
+        let make = |timeout_us| SettingsRequest { timeout_us };
+        let reply = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).settings(r).await
+        });
+        Ok(reply.await?.settings)
+    }
+
+    /// Changes some of them, all or none; answers with all.
+    pub async fn change_settings(&self, changes: Vec<SettingChange>) -> Result<Vec<Setting>, ClientError> {
+        let make = |timeout_us| ChangeSettingsRequest {
+            timeout_us,
+            changes: changes.clone(),
+        };
+        let reply = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).change_settings(r).await
+        });
+        Ok(reply.await?.settings)
     }
 
     /// What the server at `address` says of itself. One try, at most [`STATUS_TIMEOUT`].

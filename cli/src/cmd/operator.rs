@@ -1,5 +1,7 @@
 //! `rebound operator`: the cluster itself.
 
+mod settings;
+
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
@@ -26,6 +28,9 @@ pub enum OperatorCommand {
     },
     /// Let the cluster's clock follow the leader's wall clock at once
     AcceptClock,
+    /// The limits that change outcomes, the same for all servers: show, set
+    #[command(subcommand)]
+    Settings(settings::SettingsCommand),
 }
 
 /// Runs one of them.
@@ -34,6 +39,7 @@ pub async fn run(ctx: &mut Context, command: OperatorCommand) -> Result<Exit, Fa
         OperatorCommand::Status => status(ctx).await,
         OperatorCommand::Ping { at } => ping(ctx, at).await,
         OperatorCommand::AcceptClock => accept_clock(ctx).await,
+        OperatorCommand::Settings(command) => settings::run(ctx, command).await,
     }
 }
 

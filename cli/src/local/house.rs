@@ -360,7 +360,6 @@ fn config(
         listen,
         log: layout.log.clone(),
         store: Default::default(),
-        timing: Default::default(),
         limits: layout.limits.clone(),
         logging: Default::default(),
         members,

@@ -56,6 +56,29 @@ pub struct World {
     pub unplaceable: bool,
     pub workers: Vec<Worker>,
     pub status: StatusReply,
+    /// The one setting there is; 0 stands for its default.
+    pub lease_us: u64,
+}
+
+impl World {
+    fn settings_reply(&self) -> SettingsReply {
+        let lease = Setting {
+            name: "lease".into(),
+            value: if self.lease_us == 0 {
+                10_000_000
+            } else {
+                self.lease_us
+            },
+            unit: setting::Unit::Duration.into(),
+            default_value: 10_000_000,
+            min: 2_000_000,
+            max: 1_800_000_000,
+            what: "silence after which a worker is lost".into(),
+        };
+        SettingsReply {
+            settings: vec![lease],
+        }
+    }
 }
 
 impl World {
@@ -553,6 +576,22 @@ impl Operator for Service {
             Ok(AcceptClockReply {
                 now_us: 1_795_305_600_000_000,
             })
+        })
+        .await
+    }
+
+    async fn settings(&self, request: Request<SettingsRequest>) -> Answer<SettingsReply> {
+        self.serve("settings", request, |world, _| Ok(world.settings_reply()))
+            .await
+    }
+
+    async fn change_settings(&self, request: Request<ChangeSettingsRequest>) -> Answer<SettingsReply> {
+        self.serve("change_settings", request, |world, request| {
+            for change in &request.changes {
+                assert_eq!(change.name, "lease", "the one there is");
+                world.lease_us = change.value;
+            }
+            Ok(world.settings_reply())
         })
         .await
     }

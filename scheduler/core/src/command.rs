@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Cause;
 use crate::plan::Plan;
 use crate::rows::Rows;
-use crate::state::settings::Settings;
+use crate::state::settings::{Setting, Settings};
 use crate::types::{Caller, ClusterId, Given, JobId, Pool, Recogniser, Resources, Time, TraceId, WorkerId};
 
 /// Format of [`Entry`] in the log. A replica that meets another one stops.
@@ -33,6 +33,7 @@ pub enum Command {
     Begin {
         cluster: ClusterId,
         cluster_version: u16,
+        settings: Box<Settings>,
     },
     /// Opens a job, perhaps with all its photos.
     Open(Box<Open>),
@@ -62,8 +63,8 @@ pub enum Command {
     Ended { worker: WorkerId, reports: Vec<Report> },
     /// Counts: proof that the cluster takes writes.
     Count,
-    /// Replaces the limits that change outcomes.
-    Settings(Box<Settings>),
+    /// Changes limits that change outcomes.
+    Settings(Vec<(Setting, u64)>),
     /// The cluster's clock follows the wall clock at once.
     AcceptClock { wall: Time },
 }

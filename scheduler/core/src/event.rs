@@ -132,4 +132,6 @@ pub enum Fact {
     WorkerDraining { worker: WorkerId },
     /// The cluster's clock was set forward.
     ClockAccepted { by: u64 },
+    /// A limit that changes outcomes has another value.
+    SettingChanged { name: &'static str, value: u64 },
 }

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::jobs::Job;
+use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
 use crate::table::{Change, Digest};
 use crate::types::*;
@@ -72,6 +73,8 @@ pub enum Request {
     Count,
     /// The clock follows the leader's wall clock at once.
     AcceptClock,
+    /// Changes limits that change outcomes.
+    Settings(Vec<(Setting, u64)>),
     /// A read: answered by the leader after a quorum check.
     Read(Read),
     /// An agent's first word on a stream, with the session it had, if any.
@@ -94,6 +97,8 @@ pub enum Read {
     Task { job: JobId, task: u64 },
     /// All workers.
     Workers,
+    /// The limits that change outcomes.
+    Settings,
 }
 
 /// What a worker says.
@@ -208,7 +213,11 @@ pub enum Answer {
         cluster: ClusterId,
         term: Term,
         now: Time,
+        /// Silence of every leader after which the session has ended, in µs.
+        orphan_for: u64,
     },
+    /// The limits that change outcomes.
+    Settings(Settings),
 }
 
 /// What is on disk only.

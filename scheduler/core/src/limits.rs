@@ -18,12 +18,16 @@ pub const WORKER_HEARTBEAT: u64 = SECOND;
 pub const WORKER_LEASE: u64 = 10 * SECOND;
 /// Added to the lease while the worker has not yet spoken to this leader, in µs.
 pub const FAILOVER_GRACE: u64 = 60 * SECOND;
-/// Silence of every leader after which an agent starts nothing new, in µs.
-pub const ORPHAN_FOR: u64 = WORKER_LEASE + FAILOVER_GRACE;
+/// Shortest lease: workers speak each second.
+pub const WORKER_LEASE_MIN: u64 = 2 * WORKER_HEARTBEAT;
 /// An open job closes by itself after so long, in µs.
 pub const OPEN_FOR: u64 = 15 * 60 * SECOND;
 /// How long an idempotency key is remembered, in µs.
 pub const KEY_FOR: u64 = 24 * 3600 * SECOND;
+/// How long a job is kept after it ended, in µs.
+pub const RETENTION: u64 = 7 * 24 * 3600 * SECOND;
+/// Most idempotency keys an environment has remembered at once.
+pub const KEYS_PER_ENVIRONMENT_MAX: u64 = 1_000_000;
 
 /// Most photos in a job.
 pub const TASKS_PER_JOB_MAX: u64 = 100_000;

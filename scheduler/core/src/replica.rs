@@ -16,6 +16,7 @@ use crate::io::*;
 use crate::leader::Leader;
 use crate::limits::*;
 use crate::plan::Policy;
+use crate::state::settings::Settings;
 use crate::state::{Plant, State};
 use crate::table::{decode, encode};
 use crate::types::*;
@@ -52,10 +53,8 @@ pub struct Config {
     pub election: Election,
     /// Entries kept behind the applied one.
     pub log_keep: u64,
-    /// A worker's lease, in µs.
-    pub lease: u64,
-    /// Failover grace, in µs.
-    pub grace: u64,
+    /// The settings of a cluster that begins; one that has begun has its own in the log.
+    pub settings: Settings,
     /// The policy.
     pub policy: Policy,
     /// A planted bug, for tests of the tests.
@@ -71,8 +70,7 @@ impl Config {
             cluster,
             election: Election::Random,
             log_keep: LOG_KEEP_ENTRIES,
-            lease: WORKER_LEASE,
-            grace: FAILOVER_GRACE,
+            settings: Settings::default(),
             policy: Policy::default(),
             plant: Plant::None,
         }
@@ -431,6 +429,7 @@ fn command_bytes(command: &Command) -> usize {
         Command::Append { photos: list, .. } => photos(list),
         Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
         Command::Adopt(plan) => plan.assign.len() * 32,
+        Command::Settings(changes) => changes.len() * 12,
         _ => 0,
     }
 }

@@ -236,7 +236,8 @@ impl State {
             Command::Begin {
                 cluster,
                 cluster_version,
-            } => self.begin(context, cluster, *cluster_version),
+                settings,
+            } => self.begin(context, cluster, *cluster_version, settings),
             Command::Open(open) => self.open(context, open),
             Command::Append { job, offset, photos } => self.append(context, *job, *offset, photos),
             Command::Close { job, total } => self.close(context, *job, *total),
@@ -249,7 +250,7 @@ impl State {
             Command::Adopt(plan) => self.adopt(context, plan),
             Command::Ended { worker, reports } => self.ended(context, *worker, reports),
             Command::Count => self.count(context),
-            Command::Settings(settings) => self.set_settings(settings),
+            Command::Settings(changes) => self.set_settings(context, changes),
             Command::AcceptClock { wall } => self.accept_clock(context, *wall),
         }
     }
@@ -268,7 +269,13 @@ impl State {
         self.jobs.requeue(env, job, any_due);
     }
 
-    fn begin(&mut self, context: &mut Context, cluster: &ClusterId, version: u16) -> Result<Reply, Rejected> {
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        cluster: &ClusterId,
+        version: u16,
+        settings: &Settings,
+    ) -> Result<Reply, Rejected> {
         assert!(
             version <= CLUSTER_VERSION,
             "the cluster runs at version {version}: this build is too old for it"
@@ -279,6 +286,7 @@ impl State {
         }
         meta.cluster = cluster.clone();
         meta.version = version;
+        meta.settings = settings.clone();
         context.tell(
             EnvId::default(),
             None,
@@ -296,11 +304,6 @@ impl State {
             count,
             index: context.index,
         })
-    }
-
-    fn set_settings(&mut self, settings: &Settings) -> Result<Reply, Rejected> {
-        self.meta_mut().settings = settings.clone();
-        Ok(Reply::Done)
     }
 
     fn accept_clock(&mut self, context: &mut Context, wall: Time) -> Result<Reply, Rejected> {

@@ -10,7 +10,7 @@ use rebound_core::plan::{Assign, Because, Plan, Policy, plan};
 use rebound_core::replica::{decode_entry, encode_entry};
 use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
-use rebound_core::state::settings::Settings;
+use rebound_core::state::settings::{Setting, Settings};
 use rebound_core::state::{Applied, Plant, State};
 use rebound_core::types::*;
 
@@ -83,8 +83,8 @@ enum Step {
         env: u8,
     },
     Settings {
-        attempts: u32,
-        losses: u32,
+        attempts: u64,
+        losses: u64,
         tasks: u64,
     },
     AcceptClock {
@@ -127,7 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         )
             .prop_map(|(worker, job, tasks, late, stray)| Step::Ended { worker, job, tasks, late, stray }),
         1 => env.prop_map(|env| Step::Count { env }),
-        1 => (0u32..4, 0u32..3, 3u64..10)
+        1 => (0u64..4, 0u64..3, 3u64..10)
             .prop_map(|(attempts, losses, tasks)| Step::Settings { attempts, losses, tasks }),
         1 => (0u64..100).prop_map(|s| Step::AcceptClock { ahead: s * SECOND }),
         1 => Just(Step::Begin),
@@ -284,18 +284,18 @@ impl History {
                 attempts,
                 losses,
                 tasks,
-            } => Command::Settings(Box::new(Settings {
-                max_attempts: *attempts,
-                max_losses: *losses,
-                tasks_per_job_max: *tasks,
-                ..Settings::default()
-            })),
+            } => Command::Settings(vec![
+                (Setting::MaxAttempts, *attempts),
+                (Setting::MaxLosses, *losses),
+                (Setting::TasksPerJobMax, *tasks),
+            ]),
             Step::AcceptClock { ahead } => Command::AcceptClock {
                 wall: Time(self.now + ahead),
             },
             Step::Begin => Command::Begin {
                 cluster: ClusterId("test".into()),
                 cluster_version: 1,
+                settings: Box::new(Settings::default()),
             },
             Step::Count { .. } | Step::Empty | Step::Wait(_) => Command::Count,
         }
@@ -549,7 +549,7 @@ fn histories_reach_everything() {
         }
     }
     let facts = "Began JobOpened TasksQueued JobClosed JobDone JobCancelled RunGiven PieceDropped Recorded Refused \
-                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted";
+                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged";
     let verdicts = "Recorded AlreadyRecorded Stale";
     let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun";
     for wanted in [facts, verdicts, rejections]

@@ -59,6 +59,8 @@ scripts! {
         unknown
         timeout
         watch;
+    operator:
+        settings;
     log:
         persist_before_tell
         lost_messages

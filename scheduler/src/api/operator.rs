@@ -1,6 +1,7 @@
 //! Running the cluster.
 
-use rebound_core::io::{Read, Request as Asked};
+use rebound_core::codec::settings;
+use rebound_core::io::{Answer, Read, Request as Asked};
 use rebound_core::reply::Reply;
 use rebound_core::types::WorkerId;
 use rebound_proto::v1;
@@ -53,6 +54,18 @@ impl Api {
             version: VERSION.to_owned(),
             stale_refused: standing.stale_refused,
             ready: status.ready,
+        }
+    }
+
+    async fn settings_reply(&self, from: &From, timeout: u64) -> Answers<v1::SettingsReply> {
+        match self
+            .ask(from, draw_trace(), timeout, Asked::Read(Read::Settings))
+            .await?
+        {
+            Answered::Core(Answer::Settings(own)) => Ok(Response::new(v1::SettingsReply {
+                settings: settings::settings(&own),
+            })),
+            other => Err(unexpected(&other)),
         }
     }
 }
@@ -110,5 +123,22 @@ impl Operator for Api {
             Reply::Clock { now } => Ok(Response::new(v1::AcceptClockReply { now_us: now.0 })),
             _ => Err(Status::internal("the clock was answered with something else")),
         }
+    }
+
+    async fn settings(&self, request: Request<v1::SettingsRequest>) -> Answers<v1::SettingsReply> {
+        let from = From::read(request.metadata());
+        self.settings_reply(&from, request.into_inner().timeout_us).await
+    }
+
+    async fn change_settings(
+        &self,
+        request: Request<v1::ChangeSettingsRequest>,
+    ) -> Answers<v1::SettingsReply> {
+        let from = From::read(request.metadata());
+        let v1::ChangeSettingsRequest { timeout_us, changes } = request.into_inner();
+        let changes = settings::changes(&changes).map_err(|rejected| self.rejected(rejected))?;
+        self.apply(&from, draw_trace(), timeout_us, Asked::Settings(changes))
+            .await?;
+        self.settings_reply(&from, timeout_us).await
     }
 }

@@ -133,6 +133,7 @@ impl Node {
             cluster,
             term,
             now,
+            orphan_for,
         } = answer
         else {
             link.close(Some(tonic::Status::internal(
@@ -140,7 +141,7 @@ impl Node {
             )));
             return;
         };
-        link.welcome(&cluster, worker, term, now);
+        link.welcome(&cluster, worker, term, now, orphan_for);
         if let Some(older) = self.links.insert(worker, link) {
             older.close(None);
         }

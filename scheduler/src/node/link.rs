@@ -83,11 +83,12 @@ impl Link {
     }
 
     /// The session begins.
-    pub fn welcome(&self, cluster: &ClusterId, worker: WorkerId, term: Term, now: Time) {
+    pub fn welcome(&self, cluster: &ClusterId, worker: WorkerId, term: Term, now: Time, orphan_for: u64) {
         let mut session = self.session();
         (session.cluster, session.worker) = (cluster.clone(), worker);
         drop(session);
-        self.send(Body::Welcome(agent::welcome(cluster, worker, term, now)));
+        let welcome = agent::welcome(cluster, worker, term, now, orphan_for);
+        self.send(Body::Welcome(welcome));
     }
 
     /// A desired set as the agent reads it.

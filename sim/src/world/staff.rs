@@ -206,12 +206,13 @@ impl World {
                 cluster,
                 term,
                 now,
+                orphan_for,
             }) => {
                 self.streams.insert((stream.server, worker), (agent, stream));
                 self.say_on(
                     agent,
                     stream,
-                    Body::Welcome(codec::welcome(&cluster, worker, term, now)),
+                    Body::Welcome(codec::welcome(&cluster, worker, term, now, orphan_for)),
                 );
                 self.after(
                     WORKER_SIGN,

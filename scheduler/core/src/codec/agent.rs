@@ -9,7 +9,7 @@ use crate::command::{Join, Report};
 use crate::effects::{Desired, DesiredRun};
 use crate::event::Verdict;
 use crate::io::WorkerReport;
-use crate::limits::{ORPHAN_FOR, RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
+use crate::limits::{RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
 use crate::reply::{Judged, Rejected};
 use crate::rows::{Packing, Row};
 use crate::types::{ClusterId, Given, JobId, Recogniser, SpecId, Term, Time, WorkerId};
@@ -127,14 +127,14 @@ fn reports(results: Vec<v1::AttemptResult>) -> Vec<Report> {
     reports
 }
 
-/// The session is on.
-pub fn welcome(cluster: &ClusterId, worker: WorkerId, term: Term, now: Time) -> v1::Welcome {
+/// The session is on; with no word of a leader for `orphan_for` µs it has ended.
+pub fn welcome(cluster: &ClusterId, worker: WorkerId, term: Term, now: Time, orphan_for: u64) -> v1::Welcome {
     v1::Welcome {
         cluster: cluster.0.clone(),
         worker: worker.0,
         term,
         heartbeat_us: WORKER_HEARTBEAT,
-        orphan_for_us: ORPHAN_FOR,
+        orphan_for_us: orphan_for,
         now_us: now.0,
     }
 }

@@ -144,6 +144,10 @@ impl Replica {
                 Ok(worker) => Command::WorkerDrain { worker },
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
             },
+            Request::Settings(changes) => match self.state.meta().settings.with(&changes) {
+                Ok(_) => Command::Settings(changes),
+                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
+            },
             Request::Count => Command::Count,
             Request::AcceptClock => Command::AcceptClock { wall: self.now.wall },
         };
@@ -236,6 +240,7 @@ impl Replica {
         (heard.full, heard.leaving, heard.spooled) = (false, false, heard.spooled.max(1));
         leader.plan_wanted = true;
         let (cluster, term) = (self.config.cluster.clone(), leader.term);
+        let orphan_for = self.state.meta().settings.orphan_for();
         self.asks.welcomed.insert(worker);
         self.answer(
             ask,
@@ -244,6 +249,7 @@ impl Replica {
                 cluster,
                 term,
                 now,
+                orphan_for,
             }),
             out,
         );

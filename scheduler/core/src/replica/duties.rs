@@ -29,7 +29,8 @@ impl Replica {
     /// Once a tick: leases, jobs open for too long, waits that are over.
     pub(super) fn tick_duties(&mut self) {
         self.asks.tick();
-        let (elapsed, lease, grace) = (self.elapsed, self.config.lease, self.config.grace);
+        let elapsed = self.elapsed;
+        let (lease, grace) = (self.state.meta().settings.lease, self.state.meta().settings.grace);
         let begun = self.state.meta().cluster != ClusterId::default();
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
@@ -41,6 +42,7 @@ impl Replica {
             commands.push(Command::Begin {
                 cluster,
                 cluster_version: CLUSTER_VERSION,
+                settings: Box::new(self.config.settings.clone()),
             });
         }
         for worker in leader.silent(&self.state, elapsed, lease, grace) {

@@ -33,6 +33,7 @@ impl Replica {
                 }))
             }
             Read::Task { job, task } => self.task(environment, job, task),
+            Read::Settings => Ok(Answer::Settings(self.state.meta().settings.clone())),
             Read::Workers => {
                 let heard = |id| {
                     let leader = self.leader.as_ref()?;

@@ -146,11 +146,11 @@ impl State {
         let (attempts, losses) = self.tries(key.env, key.job, task);
         let allowed = match self.specs.get(job.spec).map_or(0, |spec| spec.max_attempts) {
             0 => self.meta().settings.max_attempts,
-            asked => asked,
+            asked => u64::from(asked),
         };
         let over = match cause.is_loss() {
-            true => losses + 1 > self.meta().settings.max_losses,
-            false => cause.is_final() || attempts + 1 >= allowed,
+            true => u64::from(losses) + 1 > self.meta().settings.max_losses,
+            false => cause.is_final() || u64::from(attempts) + 1 >= allowed,
         };
         if over {
             let ended = Ended {

@@ -3,7 +3,7 @@
 pub mod player;
 mod values;
 
-use values::{Filler, Size, Span, Tasks, Who};
+use values::{Amount, Filler, Size, Span, Tasks, Who};
 
 /// What a script can say. Words without a name come first, in this order.
 #[derive(goldenscript::Command)]
@@ -142,6 +142,10 @@ pub enum Command {
     },
     /// The operator takes a worker out of service.
     Drain(String),
+    /// The operator changes a setting.
+    Set(String, Amount),
+    /// Shows the settings that are not as they were at first.
+    Settings,
 
     /// A worker's first word on a stream. `process` is another number after its agent was started again.
     Hello {

@@ -7,6 +7,7 @@ use rebound_core::command::{Deadline, Join, Open, Photo, Report, Spec};
 use rebound_core::event::Cause;
 use rebound_core::io::{Read, Request, WorkerReport};
 use rebound_core::limits::TICK;
+use rebound_core::state::settings::Setting;
 use rebound_core::types::*;
 
 use super::Command;
@@ -249,6 +250,11 @@ fn client(stage: &mut Stage, command: &Command) -> Played {
             }
             ("count".into(), None, *at, timeout, Request::Count)
         }
+        Command::Set(name, value) => {
+            let setting = Setting::named(name).ok_or("no such setting")?;
+            let request = Request::Settings(vec![(setting, value.0)]);
+            (format!("set {name}"), None, None, 0, request)
+        }
         Command::Drain(worker) => {
             let request = Request::Drain {
                 worker: WorkerId(0),
@@ -314,6 +320,7 @@ fn read(stage: &Stage, command: &Command) -> Played<Asked> {
             ("jobs".into(), None, None, 0, read)
         }
         Command::Workers => ("workers".into(), None, None, 0, Read::Workers),
+        Command::Settings => ("settings".into(), None, None, 0, Read::Settings),
         _ => return Err("not a question".into()),
     };
     let (label, env, at, timeout, read) = asked;

@@ -26,6 +26,20 @@ impl FromStr for Span {
     }
 }
 
+/// A number, or a span of time as its µs.
+#[derive(Clone, Copy)]
+pub struct Amount(pub u64);
+
+impl FromStr for Amount {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Amount, String> {
+        match text.parse() {
+            Ok(number) => Ok(Amount(number)),
+            Err(_) => text.parse().map(|Span(us)| Amount(us)),
+        }
+    }
+}
+
 /// Bytes: `100` or `16K`.
 #[derive(Clone, Copy, Default)]
 pub struct Size(pub usize);

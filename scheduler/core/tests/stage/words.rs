@@ -4,6 +4,7 @@ use rebound_core::effects::Desired;
 use rebound_core::event::{Event, Fact};
 use rebound_core::io::{Answer, Fetch, JobView};
 use rebound_core::reply::{Judged, Refused, Rejected, Reply};
+use rebound_core::state::settings::{Setting, Settings};
 use rebound_core::types::SECOND;
 
 use super::names::{Names, tasks};
@@ -84,6 +85,10 @@ pub fn event(names: &Names, event: &Event) -> String {
         } => format!("{} lost with {held} tasks: {why}", names.worker(*worker)),
         Fact::WorkerLeft { worker } => format!("{} left", names.worker(*worker)),
         Fact::WorkerDraining { worker } => format!("{} drains", names.worker(*worker)),
+        Fact::SettingChanged { name, value } => match Setting::named(name) {
+            Some(setting) => format!("{name} is now {}", setting.about().unit.say(*value)),
+            None => format!("{name} is now {value}"),
+        },
         Fact::ClockAccepted { by } => format!("the cluster's clock went forward by {}", span(*by)),
     }
 }
@@ -134,6 +139,30 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             };
             let list: Vec<String> = list.iter().map(one).collect();
             list.join("; ")
+        }
+        Ok(Answer::Settings(settings)) => {
+            let changed = Setting::ALL
+                .iter()
+                .filter(|one| settings.get(**one) != one.about().default);
+            let changed: Vec<String> = changed
+                .map(|one| {
+                    format!(
+                        "{}={}",
+                        one.about().name,
+                        one.about().unit.say(settings.get(*one))
+                    )
+                })
+                .collect();
+            format!("[{}]", changed.join(" "))
+        }
+        Ok(Answer::Welcome {
+            worker, orphan_for, ..
+        }) if *orphan_for != Settings::default().orphan_for() => {
+            format!(
+                "welcome, {}, orphan after {}",
+                names.worker(*worker),
+                span(*orphan_for)
+            )
         }
         Ok(Answer::Welcome { worker, .. }) => format!("welcome, {}", names.worker(*worker)),
         Err(refused) => refusal(names, refused),
