@@ -180,11 +180,14 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } => (Exit::NoLeader, "unreachable"),
             ClientError::Unknown { .. } => (Exit::NoLeader, "unknown_outcome"),
             ClientError::Overloaded { .. } => (Exit::Overloaded, "overloaded"),
+            ClientError::Quota { .. } => (Exit::Overloaded, "quota"),
             ClientError::Timeout { .. } => (Exit::Timeout, "timeout"),
             ClientError::Internal { .. } => (Exit::Failed, "internal"),
         };
         let field = match &error {
-            ClientError::Rejected { field, .. } if !field.is_empty() => Some(field.clone()),
+            ClientError::Rejected { field, .. } | ClientError::Quota { field, .. } if !field.is_empty() => {
+                Some(field.clone())
+            }
             _ => None,
         };
         Self {
@@ -228,6 +231,15 @@ mod tests {
                 },
                 8,
                 "overloaded",
+            ),
+            (
+                ClientError::Quota {
+                    message: m(),
+                    field: "idempotency_key".into(),
+                    retry_at_us: 1,
+                },
+                8,
+                "quota",
             ),
             (ClientError::Timeout { message: m() }, 124, "timeout"),
             (ClientError::Internal { message: m() }, 1, "internal"),

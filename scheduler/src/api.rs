@@ -87,6 +87,7 @@ impl Api {
             Refused::Timeout => (Code::DeadlineExceeded, "timeout"),
             Refused::Rejected(Rejected::NotFound { .. }) => (Code::NotFound, "not_found"),
             Refused::Rejected(Rejected::Conflict { .. }) => (Code::Aborted, "conflict"),
+            Refused::Rejected(Rejected::Quota { .. }) => (Code::ResourceExhausted, "quota"),
             Refused::Rejected(_) => (Code::InvalidArgument, "rejected"),
         };
         telemetry::refused(kind);

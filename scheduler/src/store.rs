@@ -242,6 +242,9 @@ impl Store {
         for (key, value) in &order.kept {
             batch.put_cf(kept, key, value);
         }
+        for (from, to) in &order.kept_gone {
+            batch.delete_range_cf(kept, &from[..], &to[..]);
+        }
         for (index, digest) in &order.digests {
             batch.put_cf(meta, digest_key(*index), digest.0.to_be_bytes());
         }

@@ -53,6 +53,8 @@ fn describe() {
     describe_counter!("rebound_tasks_queued_total", "Photos queued");
     describe_counter!("rebound_jobs_opened_total", "Jobs opened");
     describe_counter!("rebound_jobs_ended_total", "Jobs ended, by how");
+    describe_counter!("rebound_jobs_deleted_total", "Jobs deleted after their retention");
+    describe_counter!("rebound_keys_forgotten_total", "Idempotency keys forgotten");
     describe_counter!("rebound_tasks_given_total", "Photos given to workers");
     describe_counter!(
         "rebound_tasks_requeued_total",
@@ -195,6 +197,8 @@ fn count(fact: &Fact) {
         Fact::WorkerJoined { .. } => counter!("rebound_workers_joined_total").increment(1),
         Fact::WorkerLost { .. } => counter!("rebound_workers_ended_total", "how" => "lost").increment(1),
         Fact::WorkerLeft { .. } => counter!("rebound_workers_ended_total", "how" => "left").increment(1),
+        Fact::JobDeleted { .. } => counter!("rebound_jobs_deleted_total").increment(1),
+        Fact::KeysForgotten { count } => counter!("rebound_keys_forgotten_total").increment(*count),
         Fact::Began { .. }
         | Fact::JobClosed { .. }
         | Fact::WorkerDraining { .. }

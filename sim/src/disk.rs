@@ -33,6 +33,7 @@ struct Batch {
     install: Option<Box<Image>>,
     state: Vec<Change>,
     kept: Vec<(Vec<u8>, Vec<u8>)>,
+    kept_gone: Vec<(Vec<u8>, Vec<u8>)>,
     compacted: Option<(Index, Term)>,
 }
 
@@ -43,6 +44,7 @@ impl Batch {
             && self.install.is_none()
             && self.state.is_empty()
             && self.kept.is_empty()
+            && self.kept_gone.is_empty()
             && self.compacted.is_none()
     }
 }
@@ -70,6 +72,10 @@ impl Image {
             };
         }
         self.kept.extend(batch.kept.iter().cloned());
+        for (from, to) in &batch.kept_gone {
+            let mut rest = self.kept.split_off(from);
+            self.kept.append(&mut rest.split_off(to));
+        }
         if let Some((index, term)) = batch.compacted {
             let rest = self.log.split_off(&(index + 1));
             self.archive.append(&mut self.log);
@@ -136,6 +142,7 @@ impl Disk {
         let second = Batch {
             state: std::mem::take(&mut order.state),
             kept: std::mem::take(&mut order.kept),
+            kept_gone: std::mem::take(&mut order.kept_gone),
             compacted: order.compacted.take(),
             ..Batch::default()
         };

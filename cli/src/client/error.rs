@@ -31,6 +31,16 @@ pub enum ClientError {
         /// What the server says.
         message: String,
     },
+    /// A limit of the environment was met.
+    #[error("{}", with_field(field, message))]
+    Quota {
+        /// What the server says.
+        message: String,
+        /// What the limit is on.
+        field: String,
+        /// When there is room again, in µs since 1970; 0: not known.
+        retry_at_us: u64,
+    },
     /// The caller may not do this.
     #[error("denied: {message}")]
     Denied {
@@ -121,6 +131,7 @@ fn by_kind(kind: Kind, refusal: Refusal, status_message: String) -> Refused {
         leader,
         retry_after_us,
         expected_offset,
+        retry_at_us,
         ..
     } = refusal;
     let message = if message.is_empty() {
@@ -140,6 +151,11 @@ fn by_kind(kind: Kind, refusal: Refusal, status_message: String) -> Refused {
         }),
         Kind::Conflict => Refused::Final(ClientError::Conflict { message }),
         Kind::NotFound => Refused::Final(ClientError::NotFound { message }),
+        Kind::Quota => Refused::Final(ClientError::Quota {
+            message,
+            field,
+            retry_at_us,
+        }),
         Kind::Overloaded => Refused::Overloaded {
             retry_after: Duration::from_micros(retry_after_us),
             message,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rebound_core::command::Command;
 use rebound_core::event::Fact;
 use rebound_core::kept::result_of;
-use rebound_core::key::result_key;
+use rebound_core::key::{kept_job, result_key};
 use rebound_core::limits::DIGEST_EVERY;
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::{Plant, State};
@@ -75,13 +75,31 @@ pub fn audit(dirs: &[PathBuf], acked: &[Acknowledged], plant: &str) -> Result<Au
     let until = last.iter().copied().max().unwrap_or(0);
     let log = common_log(&stores, until, &mut audit).map_err(|error| failed(&error))?;
     let plant = Plant::named(plant).unwrap_or_default();
-    let (state, noted) = replay(&log, &last, plant, &mut audit)?;
+    let Replayed {
+        state,
+        noted,
+        deleted,
+    } = replay(&log, &last, plant, &mut audit)?;
     compare_digests(&stores, &noted, &mut audit).map_err(|error| failed(&error))?;
-    compare_acknowledged(&stores, acked, &state, &mut audit).map_err(|error| failed(&error))?;
+    let acked: Vec<&Acknowledged> = acked
+        .iter()
+        .filter(|one| !deleted.contains(&JobId(one.job)))
+        .collect();
+    compare_acknowledged(&stores, &acked, &state, &mut audit).map_err(|error| failed(&error))?;
+    compare_deleted(&stores, &deleted, &mut audit).map_err(|error| failed(&error))?;
     Ok(audit)
 }
 
 type Log = BTreeMap<Index, (Term, Bytes)>;
+
+/// What the log comes to.
+struct Replayed {
+    state: State,
+    /// Digests at the last indexes of the servers, and at every 1 000th.
+    noted: BTreeMap<Index, Digest>,
+    /// Jobs whose retention was over.
+    deleted: BTreeSet<JobId>,
+}
 
 /// The log of all servers together: what two of them have must be the same.
 fn common_log(
@@ -111,14 +129,10 @@ fn common_log(
 }
 
 /// Replays the log by `apply` and by the model, and compares what was recorded with what is allowed.
-fn replay(
-    log: &Log,
-    last: &[Index],
-    plant: Plant,
-    audit: &mut Audit,
-) -> Result<(State, BTreeMap<Index, Digest>), Failure> {
+fn replay(log: &Log, last: &[Index], plant: Plant, audit: &mut Audit) -> Result<Replayed, Failure> {
     let (mut state, mut model) = (State::new(plant), Model::default());
     let mut noted = BTreeMap::new();
+    let mut deleted = BTreeSet::new();
     let mut recorded = Vec::new();
     let mut terms = BTreeSet::new();
     for (index, (term, data)) in log {
@@ -128,11 +142,14 @@ fn replay(
         let applied = state.apply(*index, *term, entry.as_ref());
         for event in applied.events {
             let Some(job) = event.job else { continue };
-            if let Fact::Recorded {
-                first, count, given, ..
-            } = event.fact
-            {
-                recorded.extend((first..first + count).map(|task| (job, task, given, *index)));
+            match event.fact {
+                Fact::Recorded {
+                    first, count, given, ..
+                } => recorded.extend((first..first + count).map(|task| (job, task, given, *index))),
+                Fact::JobDeleted { .. } => {
+                    deleted.insert(job);
+                }
+                _ => {}
             }
         }
         if let Some(entry) = entry {
@@ -173,7 +190,11 @@ fn replay(
             ));
         }
     }
-    Ok((state, noted))
+    Ok(Replayed {
+        state,
+        noted,
+        deleted,
+    })
 }
 
 fn compare_digests(
@@ -211,7 +232,7 @@ fn compare_digests(
 /// Each job and each result that was acknowledged is on each disk, byte for byte.
 fn compare_acknowledged(
     stores: &[OfflineStore],
-    acked: &[Acknowledged],
+    acked: &[&Acknowledged],
     state: &State,
     audit: &mut Audit,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -256,6 +277,32 @@ fn compare_acknowledged(
                         result.task
                     ));
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of a job whose retention was over nothing is on any disk.
+fn compare_deleted(
+    stores: &[OfflineStore],
+    deleted: &BTreeSet<JobId>,
+    audit: &mut Audit,
+) -> Result<(), Box<dyn std::error::Error>> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    for (at, store) in stores.iter().enumerate() {
+        let state = store.state()?;
+        for record in store.kept_iter(&[]) {
+            let job = kept_job(&record?.0).filter(|job| deleted.contains(job));
+            // A server that is behind still has the job itself.
+            if let Some(job) = job.filter(|job| state.jobs.get(*job).is_none()) {
+                audit.find(format!(
+                    "server {}: a record of deleted job {job} is still there",
+                    at + 1
+                ));
+                break;
             }
         }
     }

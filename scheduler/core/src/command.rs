@@ -67,6 +67,8 @@ pub enum Command {
     Settings(Vec<(Setting, u64)>),
     /// The cluster's clock follows the wall clock at once.
     AcceptClock { wall: Time },
+    /// Forgets the keys that made these jobs, and deletes those other jobs: their time is over.
+    Expire { keys: Vec<JobId>, jobs: Vec<JobId> },
 }
 
 /// A job to open.

@@ -132,6 +132,10 @@ pub enum Fact {
     WorkerDraining { worker: WorkerId },
     /// The cluster's clock was set forward.
     ClockAccepted { by: u64 },
+    /// Keys are no longer remembered.
+    KeysForgotten { count: u64 },
+    /// A job was deleted with all its records, so long after it ended.
+    JobDeleted { tasks: u64 },
     /// A limit that changes outcomes has another value.
     SettingChanged { name: &'static str, value: u64 },
 }

@@ -165,6 +165,8 @@ pub struct Persist {
     pub state: Vec<Change>,
     /// Kept records.
     pub kept: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Kept records that go, after those above have come: from a key up to, but not with, another.
+    pub kept_gone: Vec<(Vec<u8>, Vec<u8>)>,
     /// The log may be cut: nothing up to this entry, of this term, is needed any more.
     pub compacted: Option<(Index, Term)>,
     /// Digests to be noted.
@@ -179,6 +181,7 @@ impl Persist {
             && self.install.is_none()
             && self.state.is_empty()
             && self.kept.is_empty()
+            && self.kept_gone.is_empty()
             && self.compacted.is_none()
             && self.digests.is_empty()
     }

@@ -104,10 +104,23 @@ pub fn kept_prefix(kept: Kept, env: EnvId, job: JobId) -> Vec<u8> {
     key
 }
 
+/// Where the kept records of jobs `first` to `last` of an environment are: from, and up to but not with.
+pub fn kept_range(env: EnvId, first: JobId, last: JobId) -> [(Vec<u8>, Vec<u8>); 3] {
+    let after = JobId(last.0 + 1);
+    [Kept::Photos, Kept::Results, Kept::Attempts]
+        .map(|kept| (kept_prefix(kept, env, first), kept_prefix(kept, env, after)))
+}
+
 /// The task (or first photo) a kept key is about.
 pub fn kept_task(key: &[u8]) -> Option<u64> {
     let mut rest = key.get(1..)?;
     <(EnvId, JobId, u64)>::take(&mut rest).map(|(_, _, task)| task)
+}
+
+/// The job a kept key is about.
+pub fn kept_job(key: &[u8]) -> Option<JobId> {
+    let mut rest = key.get(1..)?;
+    <(EnvId, JobId)>::take(&mut rest).map(|(_, job)| job)
 }
 
 fn kept_key(kept: Kept, env: EnvId, job: JobId, task: u64) -> Vec<u8> {

@@ -72,6 +72,8 @@ pub struct Leader {
     pub losing: BTreeSet<WorkerId>,
     /// `CloseExpired` is on its way.
     pub closing: BTreeSet<JobId>,
+    /// `Expire` is on its way.
+    pub expiring: bool,
     /// `Begin` is on its way.
     pub beginning: bool,
     /// A plan is being made, or on its way.
@@ -91,6 +93,7 @@ impl Leader {
             heard: BTreeMap::new(),
             losing: BTreeSet::new(),
             closing: BTreeSet::new(),
+            expiring: false,
             beginning: false,
             planning: false,
             plan_wanted: true,

@@ -26,6 +26,12 @@ pub const OPEN_FOR: u64 = 15 * 60 * SECOND;
 pub const KEY_FOR: u64 = 24 * 3600 * SECOND;
 /// How long a job is kept after it ended, in µs.
 pub const RETENTION: u64 = 7 * 24 * 3600 * SECOND;
+/// Most keys forgotten by one entry.
+pub const EXPIRE_KEYS_MAX: usize = 1_024;
+/// Most jobs deleted by one entry.
+pub const EXPIRE_JOBS_MAX: usize = 512;
+/// Rows of deleted jobs that one entry takes away; what a job has more goes with later ones.
+pub const EXPIRE_ROWS_MAX: usize = 2_048;
 /// Most idempotency keys an environment has remembered at once.
 pub const KEYS_PER_ENVIRONMENT_MAX: u64 = 1_000_000;
 

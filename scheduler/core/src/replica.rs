@@ -430,6 +430,7 @@ fn command_bytes(command: &Command) -> usize {
         Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
         Command::Adopt(plan) => plan.assign.len() * 32,
         Command::Settings(changes) => changes.len() * 12,
+        Command::Expire { keys, jobs } => (keys.len() + jobs.len()) * 10,
         _ => 0,
     }
 }

@@ -46,6 +46,8 @@ pub enum Reply {
     Adopted { runs: usize, dropped: usize },
     /// The cluster's clock.
     Clock { now: Time },
+    /// So many keys were forgotten, and so many jobs deleted.
+    Expired { keys: u64, jobs: usize },
 }
 
 /// Why an entry, or a request before it became one, was turned down. Asking again gives the same answer until
@@ -74,6 +76,17 @@ pub enum Rejected {
         limit: u64,
         what: &'static str,
     },
+    /// A limit of the environment was met. It may pass: at `retry_at`, `retry_after` µs from now, if that is known.
+    #[error("{field}: the environment has {have} {what}, and {more} more would be over its limit of {limit}{}", later(*retry_after))]
+    Quota {
+        field: &'static str,
+        what: &'static str,
+        have: u64,
+        more: u64,
+        limit: u64,
+        retry_at: Option<Time>,
+        retry_after: u64,
+    },
     /// A field breaks a rule.
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: String },
@@ -91,11 +104,20 @@ impl Rejected {
         match self {
             Rejected::Gap { .. } => "offset",
             Rejected::WrongTotal { .. } => "total",
-            Rejected::TooMany { field, .. } | Rejected::Invalid { field, .. } => field,
+            Rejected::TooMany { field, .. }
+            | Rejected::Invalid { field, .. }
+            | Rejected::Quota { field, .. } => field,
             Rejected::ResultTooLarge { .. } => "output",
             Rejected::Conflict { what } => what,
             _ => "",
         }
+    }
+}
+
+fn later(retry_after: u64) -> String {
+    match retry_after {
+        0 => String::new(),
+        us => format!("; there is room again in {} s", us.div_ceil(crate::types::SECOND)),
     }
 }
 

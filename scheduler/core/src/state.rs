@@ -10,6 +10,7 @@ use crate::table::{Change, Corrupt, Digest, Table};
 use crate::types::{ClusterId, EnvId, Index, JobId, Time, TraceId};
 
 pub mod environments;
+mod expiry;
 mod giving;
 mod intake;
 pub mod jobs;
@@ -43,6 +44,7 @@ mod number {
     pub const RUNS: u8 = 8;
     pub const RETRIES: u8 = 9;
     pub const WORKERS: u8 = 10;
+    pub const REMAINS: u8 = 11;
 }
 
 /// The version of what `apply` answers that this build knows. A cluster runs at the version in its state.
@@ -78,6 +80,8 @@ pub struct Applied {
     pub matured: bool,
     /// Records for the disk that `apply` never reads.
     pub kept: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Such records that go: from a key up to, but not with, another.
+    pub kept_gone: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Which bug is planted, if any. Always none in a build without the feature.
@@ -128,6 +132,8 @@ pub struct State {
     pub retries: Retries,
     /// Sessions of agents.
     pub workers: Workers,
+    /// Deleted jobs of which rows are left: append notes and retries.
+    remains: Table<(EnvId, JobId), ()>,
     plant: Plant,
 }
 
@@ -139,6 +145,7 @@ pub(crate) struct Context<'a> {
     trace: TraceId,
     events: Vec<Event>,
     kept: Vec<(Vec<u8>, Vec<u8>)>,
+    kept_gone: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Context<'_> {
@@ -168,6 +175,7 @@ impl State {
             runs: Runs::new(number::RUNS),
             retries: Retries::new(number::RETRIES),
             workers: Workers::new(number::WORKERS),
+            remains: Table::new(number::REMAINS),
             plant,
         }
     }
@@ -204,6 +212,7 @@ impl State {
                 events: Vec::new(),
                 matured: false,
                 kept: Vec::new(),
+                kept_gone: Vec::new(),
             };
         };
         assert_eq!(
@@ -221,6 +230,7 @@ impl State {
             trace,
             events: Vec::new(),
             kept: Vec::new(),
+            kept_gone: Vec::new(),
         };
         let reply = self.dispatch(&mut context, &entry.command);
         Applied {
@@ -228,6 +238,7 @@ impl State {
             events: context.events,
             matured,
             kept: context.kept,
+            kept_gone: context.kept_gone,
         }
     }
 
@@ -252,6 +263,7 @@ impl State {
             Command::Count => self.count(context),
             Command::Settings(changes) => self.set_settings(context, changes),
             Command::AcceptClock { wall } => self.accept_clock(context, *wall),
+            Command::Expire { keys, jobs } => self.expire(context, keys, jobs),
         }
     }
 
@@ -348,6 +360,7 @@ impl State {
         self.runs.table.settle(&mut changes);
         self.retries.table.settle(&mut changes);
         self.workers.table.settle(&mut changes);
+        self.remains.settle(&mut changes);
         changes
     }
 
@@ -364,6 +377,7 @@ impl State {
             self.runs.table.digest(),
             self.retries.table.digest(),
             self.workers.table.digest(),
+            self.remains.digest(),
         ];
         let mut sum = Digest::default();
         tables.iter().for_each(|digest| sum.add(digest.0));
@@ -386,6 +400,7 @@ impl State {
         }
         state.environments.reindex();
         state.specs.reindex();
+        state.keys.reindex();
         state.jobs.reindex();
         state.runs.reindex();
         state.retries.reindex();
@@ -417,6 +432,7 @@ impl State {
             number::RUNS => self.runs.table.load(key, value),
             number::RETRIES => self.retries.table.load(key, value),
             number::WORKERS => self.workers.table.load(key, value),
+            number::REMAINS => self.remains.load(key, value),
             _ => Err(Corrupt {
                 table,
                 key: key.to_vec(),
@@ -437,6 +453,7 @@ impl State {
         self.runs.table.dump(&mut each);
         self.retries.table.dump(&mut each);
         self.workers.table.dump(&mut each);
+        self.remains.dump(&mut each);
     }
 
     /// Asserts every cross-reference. The state must be settled.
@@ -449,9 +466,38 @@ impl State {
         self.runs.check();
         self.retries.check();
         self.workers.check();
+        self.remains.check();
+        self.check_left();
         self.jobs.check_queue(|job| self.retries.any_due(job));
         self.check_jobs();
         self.check_runs();
+    }
+
+    /// Rows belong to a job that is there, or to one that was deleted and is noted; keys to one that is there.
+    fn check_left(&self) {
+        for (env, job) in self.keys.table.iter().map(|(key, _)| *key) {
+            assert!(self.jobs.get_in(env, job).is_some(), "the key of job {job}");
+        }
+        let appends = self.jobs.appends.iter().map(|(key, _)| *key);
+        let retries = self.retries.table.iter().map(|(key, _)| *key);
+        for (env, job, _) in appends.chain(retries) {
+            let there = self.jobs.get_in(env, job).is_some();
+            assert_ne!(
+                there,
+                self.remains.get(&(env, job)).is_some(),
+                "rows of job {job}"
+            );
+        }
+        let mut uses = std::collections::BTreeMap::<_, u64>::new();
+        for ((env, _), job) in self.jobs.table.iter() {
+            *uses.entry((*env, job.spec)).or_default() += 1;
+        }
+        let counted = self.specs.table.iter().map(|(id, shared)| (*id, shared.jobs));
+        assert_eq!(
+            counted.collect::<std::collections::BTreeMap<_, _>>(),
+            uses,
+            "jobs of specs"
+        );
     }
 
     fn check_jobs(&self) {
@@ -482,6 +528,10 @@ impl State {
             book.cancelled += job.cancelled();
         }
         for (env, environment) in self.environments.iter() {
+            // What deleted jobs had is only in the sum.
+            let book = books.entry(env).or_default();
+            book.submitted += environment.counts.deleted;
+            book.deleted = environment.counts.deleted;
             assert_eq!(
                 environment.counts,
                 books.remove(&env).unwrap_or_default(),

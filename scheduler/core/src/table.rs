@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::key::Key;
 
+pub mod once;
+
 /// Format of records on disk and in snapshots. An unknown one stops the replica.
 pub const RECORD_FORMAT: u8 = 1;
 

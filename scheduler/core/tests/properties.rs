@@ -12,6 +12,7 @@ use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
 use rebound_core::state::settings::{Setting, Settings};
 use rebound_core::state::{Applied, Plant, State};
+use rebound_core::table::{Digest, record_hash};
 use rebound_core::types::*;
 
 /// One step of a history. Jobs and workers are named by their place among those there ever were; a place beyond the
@@ -86,6 +87,14 @@ enum Step {
         attempts: u64,
         losses: u64,
         tasks: u64,
+        keys: u64,
+        keep: u64,
+    },
+    /// What the leader finds to be over.
+    Expire,
+    /// What no leader would say is over.
+    Delete {
+        job: usize,
     },
     AcceptClock {
         ahead: u64,
@@ -120,15 +129,17 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(worker, job, first, count)| Step::Give { worker, job, first, count }),
         8 => (
             worker,
-            job,
+            job.clone(),
             prop::collection::vec((0u64..8, 0u8..9), 1..4),
             prop::bool::weighted(0.2),
             prop::bool::weighted(0.2),
         )
             .prop_map(|(worker, job, tasks, late, stray)| Step::Ended { worker, job, tasks, late, stray }),
         1 => env.prop_map(|env| Step::Count { env }),
-        1 => (0u64..4, 0u64..3, 3u64..10)
-            .prop_map(|(attempts, losses, tasks)| Step::Settings { attempts, losses, tasks }),
+        1 => (0u64..4, 0u64..3, 3u64..10, 1u64..4, 0u64..60)
+            .prop_map(|(attempts, losses, tasks, keys, keep)| Step::Settings { attempts, losses, tasks, keys, keep }),
+        3 => Just(Step::Expire),
+        1 => job.prop_map(|job| Step::Delete { job }),
         1 => (0u64..100).prop_map(|s| Step::AcceptClock { ahead: s * SECOND }),
         1 => Just(Step::Begin),
         1 => Just(Step::Empty),
@@ -284,11 +295,21 @@ impl History {
                 attempts,
                 losses,
                 tasks,
+                keys,
+                keep,
             } => Command::Settings(vec![
+                (Setting::KeysMax, *keys),
+                (Setting::KeyFor, *keep * SECOND),
+                (Setting::Retention, *keep * SECOND),
                 (Setting::MaxAttempts, *attempts),
                 (Setting::MaxLosses, *losses),
                 (Setting::TasksPerJobMax, *tasks),
             ]),
+            Step::Expire => state.over(Time(self.now)).unwrap_or(Command::Count),
+            Step::Delete { job } => Command::Expire {
+                keys: vec![self.job(*job)],
+                jobs: vec![self.job(*job)],
+            },
             Step::AcceptClock { ahead } => Command::AcceptClock {
                 wall: Time(self.now + ahead),
             },
@@ -435,6 +456,7 @@ proptest! {
             prop_assert_eq!(&one.reply, &other.reply, "{:?}", entry);
             prop_assert_eq!(&one.events, &other.events);
             prop_assert_eq!(&one.kept, &other.kept);
+            prop_assert_eq!(&one.kept_gone, &other.kept_gone);
             prop_assert_eq!(steady.settle(), moved.settle());
             prop_assert_eq!(steady.digest(), moved.digest());
             steady.check();
@@ -467,6 +489,34 @@ proptest! {
             prop_assert_eq!(&disk, &dumped);
         }
         prop_assert_eq!(reload(&state).digest(), state.digest());
+    }
+
+    /// The kept records that a disk holds after each step are those of the jobs there are, and their hashes are summed
+    /// in the jobs' records: nothing of a deleted job is left, and nothing of another is lost with it.
+    #[test]
+    fn kept_records_are_those_of_the_jobs(history in prop::collection::vec(step(), 1..120)) {
+        let mut state = State::new(Plant::None);
+        let mut kept = std::collections::BTreeMap::new();
+        let mut writer = History { now: 1_000_000 * SECOND, jobs: Vec::new(), workers: Vec::new() };
+        for step in &history {
+            let Some(entry) = writer.entry(step, &state) else { continue };
+            let applied = state.apply(state.applied() + 1, 1, entry.as_ref());
+            writer.learn(&applied);
+            kept.extend(applied.kept);
+            for (from, to) in applied.kept_gone {
+                kept.retain(|key, _| *key < from || *key >= to);
+            }
+        }
+        let mut sums = std::collections::BTreeMap::<JobId, Digest>::new();
+        for (key, value) in &kept {
+            let job = JobId(u64::from_be_bytes(*key[5..].first_chunk().expect("table, environment, job")));
+            sums.entry(job).or_default().add(record_hash(key, value));
+        }
+        for job in &writer.jobs {
+            let there = state.jobs.get(*job).map_or(0, |(_, job)| job.kept);
+            prop_assert_eq!(sums.remove(job).unwrap_or_default().0, there, "job {}", job);
+        }
+        prop_assert!(sums.is_empty());
     }
 
     /// An entry comes out of the log as it went in. Cut short, or with something behind it, it is refused.
@@ -549,9 +599,9 @@ fn histories_reach_everything() {
         }
     }
     let facts = "Began JobOpened TasksQueued JobClosed JobDone JobCancelled RunGiven PieceDropped Recorded Refused \
-                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged";
+                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged KeysForgotten JobDeleted";
     let verdicts = "Recorded AlreadyRecorded Stale";
-    let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun";
+    let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun Quota";
     for wanted in [facts, verdicts, rejections]
         .iter()
         .flat_map(|list| list.split_whitespace())

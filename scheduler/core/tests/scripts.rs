@@ -37,7 +37,9 @@ scripts! {
         open_job_closes_by_itself
         cancel
         priority_and_deadline
-        environments;
+        environments
+        expiry
+        keys_limit;
     retries:
         by_cause_with_backoff
         attempts_exhausted

@@ -4,10 +4,12 @@ use rebound_core::codec::client;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Heard, SnapshotOrder};
 use rebound_core::observe::Observation;
+use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
 use super::*;
 use crate::store::pairs::Pairs;
+use crate::store::photos::Fetched;
 
 /// Chunks of a snapshot read ahead of what the follower takes.
 const CHUNKS_AHEAD: usize = 4;
@@ -103,10 +105,14 @@ impl Node {
             Ok(Answer::Fetch(fetch)) => {
                 let read = Box::new(move |reader: &crate::store::photos::Reader| {
                     let answered = match reader.fetch(fetch) {
-                        Ok(fetched) => Answered::Fetched(fetched),
-                        Err(error) => Answered::Unreadable(error.to_string()),
+                        Ok(Fetched::Gone(job)) => Err(Refused::Rejected(Rejected::NotFound {
+                            what: "job",
+                            id: job.0,
+                        })),
+                        Ok(fetched) => Ok(Answered::Fetched(fetched)),
+                        Err(error) => Ok(Answered::Unreadable(error.to_string())),
                     };
-                    let _ = answering.send(Ok(answered));
+                    let _ = answering.send(answered);
                 });
                 return self.store(Job::Read(Lane::Answers, read)).await;
             }

@@ -26,6 +26,8 @@ pub enum Fetched {
         results: Vec<(u64, String, ResultRecord)>,
         next: Option<u64>,
     },
+    /// The job was deleted meanwhile.
+    Gone(JobId),
     /// All there is about a task.
     Task {
         view: TaskView,
@@ -75,6 +77,32 @@ impl Reader {
 
     /// Reads what a question is about.
     pub fn fetch(&self, fetch: Fetch) -> Result<Fetched, ReadError> {
+        let (env, job, tasks) = match &fetch {
+            Fetch::Results { env, job, tasks, .. } => (*env, *job, *tasks),
+            Fetch::Task(view) => (view.env, view.job, view.task + 1),
+        };
+        let fetched = self.fetch_there(fetch);
+        let nothing = match &fetched {
+            Err(_) => true,
+            Ok(Fetched::Results { results, .. }) => results.is_empty(),
+            Ok(Fetched::Task { record, .. }) => record.is_none(),
+            Ok(Fetched::Gone(_)) => false,
+        };
+        match nothing && tasks > 0 && self.is_gone(env, job) {
+            true => Ok(Fetched::Gone(job)),
+            false => fetched,
+        }
+    }
+
+    /// True when a job that has photos has no photo list: it was deleted between the question and this read.
+    fn is_gone(&self, env: EnvId, job: JobId) -> bool {
+        let prefix = kept_prefix(Kept::Photos, env, job);
+        let mode = IteratorMode::From(&prefix, Direction::Forward);
+        let first = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
+        !matches!(first, Some(Ok((key, _))) if key.starts_with(&prefix))
+    }
+
+    fn fetch_there(&self, fetch: Fetch) -> Result<Fetched, ReadError> {
         match fetch {
             Fetch::Results {
                 env,

@@ -245,23 +245,22 @@ pub fn worker(id: WorkerId, worker: &Worker, heard: Option<&Heard>, given: u64) 
 /// The typed detail of a refused call. `leader` is the leader's address, if it is known.
 pub fn refusal(refused: &Refused, leader: String) -> v1::Refusal {
     use v1::refusal::Kind;
-    let (kind, field, retry_after_us, expected_offset) = match refused {
-        Refused::NotLeader { .. } => (Kind::NotLeader, "", 0, 0),
-        Refused::Overloaded { retry_after, .. } => (Kind::Overloaded, "", *retry_after, 0),
-        Refused::Unknown => (Kind::Unknown, "", 0, 0),
-        Refused::Timeout => (Kind::Timeout, "", 0, 0),
+    let mut wire = v1::Refusal {
+        leader,
+        ..v1::Refusal::default()
+    };
+    let mut field = "";
+    let kind = match refused {
+        Refused::NotLeader { .. } => Kind::NotLeader,
+        Refused::Overloaded { retry_after, .. } => {
+            wire.retry_after_us = *retry_after;
+            Kind::Overloaded
+        }
+        Refused::Unknown => Kind::Unknown,
+        Refused::Timeout => Kind::Timeout,
         Refused::Rejected(rejected) => {
-            let expected = if let Rejected::Gap { expected } = rejected {
-                *expected
-            } else {
-                0
-            };
-            let kind = match rejected {
-                Rejected::NotFound { .. } => Kind::NotFound,
-                Rejected::Conflict { .. } => Kind::Conflict,
-                _ => Kind::Rejected,
-            };
-            (kind, rejected.field(), 0, expected)
+            field = rejected.field();
+            rejection(rejected, &mut wire)
         }
     };
     // The message already begins with the field; said apart, it must not be said twice.
@@ -274,9 +273,31 @@ pub fn refusal(refused: &Refused, leader: String) -> v1::Refusal {
         kind: kind.into(),
         message: message.to_owned(),
         field: field.to_owned(),
-        leader,
-        retry_after_us,
-        expected_offset,
+        ..wire
+    }
+}
+
+fn rejection(rejected: &Rejected, wire: &mut v1::Refusal) -> v1::refusal::Kind {
+    use v1::refusal::Kind;
+    match rejected {
+        Rejected::NotFound { .. } => Kind::NotFound,
+        Rejected::Conflict { .. } => Kind::Conflict,
+        Rejected::Gap { expected } => {
+            wire.expected_offset = *expected;
+            Kind::Rejected
+        }
+        Rejected::Quota {
+            have,
+            limit,
+            retry_at,
+            retry_after,
+            ..
+        } => {
+            (wire.have, wire.limit) = (*have, *limit);
+            (wire.retry_at_us, wire.retry_after_us) = (time_out(*retry_at), *retry_after);
+            Kind::Quota
+        }
+        _ => Kind::Rejected,
     }
 }
 

@@ -58,6 +58,12 @@ impl Replica {
                 commands.push(Command::CloseExpired { job });
             }
         }
+        if !leader.expiring
+            && let Some(expire) = self.state.over(now)
+        {
+            leader.expiring = true;
+            commands.push(expire);
+        }
         leader.plan_wanted |= self.state.mature(now);
         for command in commands {
             self.duty(command);

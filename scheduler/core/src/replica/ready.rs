@@ -284,13 +284,16 @@ impl Replica {
             reply,
             events,
             kept,
+            kept_gone,
             matured,
         } = applied;
         persist.kept.extend(kept);
+        persist.kept_gone.extend(kept_gone);
         self.barrier(term);
         if let Some(leader) = &mut self.leader {
             leader.plan_wanted |= matured || !events.is_empty();
             leader.clock.follow(self.state.now());
+            leader.expiring &= !matches!(reply, Ok(Reply::Expired { .. }));
         }
         if let Ok(Reply::Ended { worker, verdicts }) = &reply
             && self.leader.is_some()

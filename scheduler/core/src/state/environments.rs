@@ -23,6 +23,8 @@ pub struct Counts {
     pub failed: u64,
     /// Not ended when their job was cancelled.
     pub cancelled: u64,
+    /// However they ended: their job was deleted since.
+    pub deleted: u64,
 }
 
 /// A tenant.
@@ -115,7 +117,7 @@ impl Environments {
             let c = environment.counts;
             assert_eq!(
                 c.submitted,
-                c.waiting + c.given + c.succeeded + c.failed + c.cancelled,
+                c.waiting + c.given + c.succeeded + c.failed + c.cancelled + c.deleted,
                 "{environment:?}"
             );
         }

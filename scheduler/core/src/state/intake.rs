@@ -1,7 +1,7 @@
 //! Jobs coming in: open, append, close, cancel.
 
 use super::jobs::{AppendNote, Job, Phase};
-use super::keys::{Known, hash};
+use super::keys::{Hash, hash};
 use super::{Context, State};
 use crate::command::{Open, Photo};
 use crate::event::Fact;
@@ -16,11 +16,11 @@ impl State {
     pub(super) fn open(&mut self, context: &mut Context, open: &Open) -> Result<Reply, Rejected> {
         let env = self.environment(context)?;
         let digest = open_digest(open);
-        if let Some(known) = self.known_key(context, env, open) {
-            return self.opened_before(env, known, digest);
+        if let Some((job, asked)) = self.known_key(context, env, open) {
+            return self.opened_before(env, job, asked == Hash::from(digest));
         }
         let settings = &self.meta().settings;
-        let (open_for, key_for, jobs_max) = (settings.open_for, settings.key_for, settings.jobs_max);
+        let (open_for, jobs_max) = (settings.open_for, settings.jobs_max);
         let tasks_max = settings.tasks_per_job_max;
         if self.jobs.len() as u64 >= jobs_max {
             return Err(Rejected::TooMany {
@@ -41,6 +41,9 @@ impl State {
                 field: "photos",
                 why: "a job has at least one photo".into(),
             });
+        }
+        if !open.key.is_empty() {
+            self.room_for_key(context, env)?;
         }
         let too_many = Rejected::TooMany {
             field: "spec",
@@ -79,16 +82,7 @@ impl State {
             },
         );
         if !open.key.is_empty() {
-            let until = Time(context.at.0.saturating_add(key_for));
-            self.keys.insert(
-                env,
-                &open.key,
-                Known {
-                    digest,
-                    job: id,
-                    until,
-                },
-            );
+            self.keys.insert(env, &open.key, id, digest);
         }
         if !open.photos.is_empty() {
             self.add_photos(context, env, id, &open.photos);
@@ -108,31 +102,59 @@ impl State {
         })
     }
 
-    fn known_key(&self, context: &Context, env: EnvId, open: &Open) -> Option<Known> {
+    /// What a key made, if it is remembered. One whose time is over makes room for its next use.
+    fn known_key(&mut self, context: &Context, env: EnvId, open: &Open) -> Option<(JobId, Hash)> {
         if open.key.is_empty() {
             return None;
         }
-        self.keys
-            .get(env, &open.key)
-            .filter(|known| context.at < known.until)
+        let (job, asked) = self.keys.get(env, &open.key)?;
+        if self.key_is_over(env, job, context.at) {
+            self.keys.remove(env, job);
+            return None;
+        }
+        Some((job, asked))
     }
 
-    fn opened_before(&self, env: EnvId, known: Known, digest: u128) -> Result<Reply, Rejected> {
-        if known.digest != digest {
+    /// Refuses a key when the environment has as many as it may, and says when there is room again.
+    fn room_for_key(&mut self, context: &Context, env: EnvId) -> Result<(), Rejected> {
+        let limit = self.meta().settings.keys_max;
+        if self.keys.count(env) < limit {
+            return Ok(());
+        }
+        let oldest = self.keys.oldest_of(env).expect("a limit is at least one");
+        let until = self.key_until(env, oldest);
+        if until <= context.at {
+            self.keys.remove(env, oldest);
+        }
+        match self.keys.count(env) {
+            have if have < limit => Ok(()),
+            have => Err(Rejected::Quota {
+                field: "idempotency_key",
+                what: "keys remembered",
+                have,
+                more: 1,
+                limit,
+                retry_at: Some(until.max(context.at)),
+                retry_after: until.0.saturating_sub(context.at.0),
+            }),
+        }
+    }
+
+    fn opened_before(&self, env: EnvId, job: JobId, same: bool) -> Result<Reply, Rejected> {
+        if !same {
             return Err(Rejected::Conflict {
                 what: "idempotency_key",
             });
         }
-        let job = self
+        let record = self
             .jobs
-            .get_in(env, known.job)
+            .get_in(env, job)
             .expect("a key's job is kept as long as the key");
-        let (phase, next_offset, trace) = (job.phase, job.tasks, job.trace);
         Ok(Reply::Opened {
-            job: known.job,
-            phase,
-            next_offset,
-            trace,
+            job,
+            phase: record.phase,
+            next_offset: record.tasks,
+            trace: record.trace,
             repeated: true,
         })
     }

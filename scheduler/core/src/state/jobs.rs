@@ -158,6 +158,8 @@ pub struct Jobs {
     homes: BTreeMap<JobId, EnvId>,
     queue: BTreeMap<SpecId, BTreeSet<QueueKey>>,
     closing: BTreeSet<(Time, JobId)>,
+    /// Those that have ended, by when.
+    ended: BTreeSet<(Time, JobId)>,
 }
 
 impl Jobs {
@@ -169,6 +171,7 @@ impl Jobs {
             homes: BTreeMap::new(),
             queue: BTreeMap::new(),
             closing: BTreeSet::new(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -224,6 +227,14 @@ impl Jobs {
             .map(|(_, job)| *job)
     }
 
+    /// Jobs that had ended at `time`, the first to end first.
+    pub fn ended_by(&self, time: Time) -> impl Iterator<Item = JobId> + '_ {
+        self.ended
+            .iter()
+            .take_while(move |(at, _)| *at <= time)
+            .map(|(_, job)| *job)
+    }
+
     /// How many jobs take photos.
     pub fn open_count(&self) -> usize {
         self.closing.len()
@@ -263,6 +274,22 @@ impl Jobs {
         if job.phase != Phase::Open {
             self.closing.remove(&(job.close_at, id));
         }
+        if let Some(at) = job.ended {
+            self.ended.insert((at, id));
+        }
+    }
+
+    /// Takes an ended job away with its pages; says how many. Its append notes stay.
+    pub(crate) fn remove(&mut self, env: EnvId, id: JobId) -> (Job, usize) {
+        let job = self.table.remove(&(env, id)).expect("a job that was just found");
+        self.ended.remove(&(job.ended.expect("it has ended"), id));
+        self.homes.remove(&id);
+        let pages = self.pages.range((env, id, 0)..=(env, id, u64::MAX));
+        let pages: Vec<_> = pages.map(|(key, _)| *key).collect();
+        for key in &pages {
+            self.pages.remove(key);
+        }
+        (job, pages.len())
     }
 
     /// Notes how `count` tasks ended, from `first` on.
@@ -290,6 +317,8 @@ impl Jobs {
             .filter(|(_, job)| job.phase == Phase::Open)
             .map(|((_, id), job)| (job.close_at, *id))
             .collect();
+        let ended = |((_, id), job): (&(EnvId, JobId), &Job)| Some((job.ended?, *id));
+        self.ended = self.table.iter().filter_map(ended).collect();
     }
 
     pub(crate) fn check(&self) {
@@ -318,9 +347,9 @@ impl Jobs {
             );
             let all_ended = job.succeeded + job.failed == job.tasks;
             match job.phase {
-                Phase::Done => assert!(all_ended && job.given == 0),
+                Phase::Done => assert!(all_ended && job.given == 0 && job.ended.is_some()),
                 Phase::Closed => assert!(!all_ended),
-                Phase::Cancelled => assert_eq!(job.given, 0),
+                Phase::Cancelled => assert!(job.given == 0 && job.ended.is_some()),
                 Phase::Open => assert!(self.closing.contains(&(job.close_at, *id))),
             }
         }
@@ -330,6 +359,12 @@ impl Jobs {
             .filter(|(_, job)| job.phase == Phase::Open)
             .count();
         assert_eq!(open, self.closing.len());
+        let ended = self.table.iter().filter(|(_, job)| job.ended.is_some());
+        let ended = ended.map(|((_, id), job)| (job.ended.expect("filtered"), *id));
+        assert_eq!(ended.collect::<BTreeSet<_>>(), self.ended);
+        for (env, id, _) in self.pages.iter().map(|(key, _)| key) {
+            assert!(self.table.get(&(*env, *id)).is_some(), "pages of job {id}");
+        }
     }
 
     /// The queue holds exactly the live jobs with something to give.

@@ -56,6 +56,17 @@ impl Specs {
         Some(id)
     }
 
+    /// Counts one job less on a spec; one without jobs goes.
+    pub(crate) fn release(&mut self, env: EnvId, id: SpecId) {
+        let shared = self.table.get_mut(&(env, id)).expect("a job's spec");
+        shared.jobs -= 1;
+        if shared.jobs == 0 {
+            let shared = self.table.remove(&(env, id)).expect("just there");
+            self.by_spec.remove(&(env, shared.spec));
+            self.homes.remove(&id);
+        }
+    }
+
     /// One spec.
     pub fn get(&self, id: SpecId) -> Option<&Spec> {
         let env = self.homes.get(&id)?;

@@ -85,6 +85,8 @@ pub fn event(names: &Names, event: &Event) -> String {
         } => format!("{} lost with {held} tasks: {why}", names.worker(*worker)),
         Fact::WorkerLeft { worker } => format!("{} left", names.worker(*worker)),
         Fact::WorkerDraining { worker } => format!("{} drains", names.worker(*worker)),
+        Fact::KeysForgotten { count } => format!("keys forgotten: {count}"),
+        Fact::JobDeleted { tasks } => format!("{job} deleted with {tasks} tasks"),
         Fact::SettingChanged { name, value } => match Setting::named(name) {
             Some(setting) => format!("{name} is now {}", setting.about().unit.say(*value)),
             None => format!("{name} is now {value}"),
@@ -188,7 +190,9 @@ fn applied(names: &Names, reply: &Reply) -> String {
         Reply::Counted { count, .. } => format!("counted {count}"),
         Reply::Done | Reply::Job { .. } => "ok".into(),
         Reply::Joined { worker } => format!("{} joined", names.worker(*worker)),
-        Reply::Ended { .. } | Reply::Adopted { .. } | Reply::Clock { .. } => format!("{reply:?}"),
+        Reply::Ended { .. } | Reply::Adopted { .. } | Reply::Clock { .. } | Reply::Expired { .. } => {
+            format!("{reply:?}")
+        }
     }
 }
 
