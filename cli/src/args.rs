@@ -65,7 +65,8 @@ pub enum Command {
     Server(cmd::server::ServerArgs),
     /// A whole cluster on this machine, a burst of photos through it, and its figures
     Dev(crate::dev::DevArgs),
-    /// How fast a cluster of real processes is on this machine: throughput
+    /// How fast a cluster of real processes is on this machine: throughput, latency, queue,
+    /// failover
     #[command(subcommand)]
     Bench(cmd::bench::BenchCommand),
     /// The cluster in a simulated world

@@ -28,7 +28,9 @@ pub const AGENT_MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Who asks, as the caller says. Until there are credentials this is for people to read, and opens nothing.
 pub const ACTOR_KEY: &str = "rebound-actor";
-/// The environment of every caller, until there are credentials.
+/// The environment a caller works in, as the caller says, until there are credentials.
+pub const ENVIRONMENT_KEY: &str = "rebound-environment";
+/// The environment of callers that name none.
 const ENVIRONMENT: &str = "default";
 /// The environment that probes count in.
 const PROBE_ENVIRONMENT: &str = "_probe";
@@ -112,8 +114,13 @@ impl From {
             .get(ACTOR_KEY)
             .and_then(|value| value.to_str().ok())
             .filter(|name| is_name(name));
+        // What is no name is refused with the call itself.
+        let environment = metadata.get(ENVIRONMENT_KEY).map(|value| value.to_str());
         let caller = Caller {
-            environment: ENVIRONMENT.to_owned(),
+            environment: environment
+                .unwrap_or(Ok(ENVIRONMENT))
+                .unwrap_or_default()
+                .to_owned(),
             actor: actor.unwrap_or("unknown").to_owned(),
         };
         let limit = metadata
@@ -210,6 +217,18 @@ mod tests {
         for bad in ["", "m", "999999999S", "1x", "-1S", "é"] {
             assert_eq!(grpc_timeout(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn environments_are_as_the_caller_says() {
+        let from = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(ENVIRONMENT_KEY, text.parse().unwrap());
+            From::read(&metadata).caller.environment
+        };
+        assert_eq!(from("shelves"), "shelves");
+        assert_eq!(from(""), "", "refused later");
+        assert_eq!(From::read(&MetadataMap::new()).caller.environment, ENVIRONMENT);
     }
 
     #[test]

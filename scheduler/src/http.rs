@@ -1,6 +1,7 @@
 //! `/metrics` and `/healthz`.
 
 use std::convert::Infallible;
+use std::sync::Weak;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::node::{Handle, Standing};
+use crate::store::Disk;
 use crate::telemetry;
 
 /// Connections at once; more wait.
@@ -20,7 +22,7 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Serves until told to stop.
-pub async fn serve(listener: TcpListener, handle: Handle, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, handle: Handle, disk: Weak<Disk>, mut stop: watch::Receiver<bool>) {
     let room = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else {
@@ -35,10 +37,10 @@ pub async fn serve(listener: TcpListener, handle: Handle, mut stop: watch::Recei
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
-        let (handle, mut stop) = (handle.clone(), stop.clone());
+        let (handle, disk, mut stop) = (handle.clone(), disk.clone(), stop.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &handle);
+                let response = answer(&request, &handle, &disk);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -52,7 +54,7 @@ pub async fn serve(listener: TcpListener, handle: Handle, mut stop: watch::Recei
     }
 }
 
-fn answer(request: &Request<Incoming>, handle: &Handle) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, handle: &Handle, disk: &Weak<Disk>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         return text(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -61,19 +63,26 @@ fn answer(request: &Request<Incoming>, handle: &Handle) -> Response<Full<Bytes>>
         );
     }
     match request.uri().path() {
-        "/metrics" => match telemetry::render() {
-            Some(figures) => text(StatusCode::OK, "text/plain; version=0.0.4", figures),
-            None => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "text/plain",
-                "no recorder\n".to_owned(),
-            ),
-        },
+        "/metrics" => metrics(disk),
         "/healthz" => health(&handle.standing()),
         _ => text(
             StatusCode::NOT_FOUND,
             "text/plain",
             "try /metrics or /healthz\n".to_owned(),
+        ),
+    }
+}
+
+fn metrics(disk: &Weak<Disk>) -> Response<Full<Bytes>> {
+    if let Some(disk) = disk.upgrade() {
+        telemetry::store_memory(&disk.memory());
+    }
+    match telemetry::render() {
+        Some(figures) => text(StatusCode::OK, "text/plain; version=0.0.4", figures),
+        None => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain",
+            "no recorder\n".to_owned(),
         ),
     }
 }

@@ -114,7 +114,12 @@ impl Server {
         let listeners = vec![
             tokio::spawn(serve_clients(sockets.client, api, stopped.clone())),
             tokio::spawn(serve_peers(sockets.peer, service, stopped.clone())),
-            tokio::spawn(http::serve(sockets.http, handle.clone(), stopped)),
+            tokio::spawn(http::serve(
+                sockets.http,
+                handle.clone(),
+                Arc::downgrade(&disk),
+                stopped,
+            )),
         ];
         tracing::info!(
             %cluster, server = config.server, client = %config.listen.client, peer = %config.listen.peer,

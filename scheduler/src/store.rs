@@ -61,6 +61,22 @@ pub struct Disk {
     pub dir: PathBuf,
 }
 
+impl Disk {
+    /// RocksDB's memory in bytes, by use. Blocks read are in one cache that all families share.
+    pub fn memory(&self) -> [(&'static str, u64); 3] {
+        let of = |name: &str, property: &str| {
+            let value = self.db.property_int_value_cf(family(&self.db, name), property);
+            value.ok().flatten().unwrap_or(0)
+        };
+        let sum = |property: &str| FAMILIES.iter().map(|name| of(name, property)).sum();
+        [
+            ("block_cache", of(KEPT, "rocksdb.block-cache-usage")),
+            ("memtables", sum("rocksdb.size-all-mem-tables")),
+            ("table_readers", sum("rocksdb.estimate-table-readers-mem")),
+        ]
+    }
+}
+
 /// An open data directory. There is one writer.
 pub struct Store {
     disk: Arc<Disk>,

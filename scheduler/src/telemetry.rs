@@ -1,6 +1,7 @@
 //! Figures for `/metrics` and log lines. The only module that names the crate `metrics`.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -87,6 +88,11 @@ fn describe() {
     describe_histogram!("rebound_queue_wait_seconds", "How long things waited in a queue");
     describe_histogram!("rebound_store_write_seconds", "Time of one order to the store");
     describe_histogram!("rebound_handle_seconds", "Time of one call of the replica");
+    describe_gauge!(
+        "rebound_handle_seconds_max",
+        "Longest call of the replica since the server began"
+    );
+    describe_gauge!("rebound_store_memory_bytes", "RocksDB's memory, by use");
     describe_histogram!("rebound_ask_seconds", "Time from a question to its answer");
 }
 
@@ -102,6 +108,13 @@ pub(crate) fn waited(queue: &'static str, time: Duration) {
     histogram!("rebound_queue_wait_seconds", "queue" => queue).record(time.as_secs_f64());
 }
 
+/// Memory of the store, by use.
+pub(crate) fn store_memory(uses: &[(&'static str, u64)]) {
+    for (of, bytes) in uses {
+        gauge!("rebound_store_memory_bytes", "of" => *of).set(*bytes as f64);
+    }
+}
+
 /// Jobs that wait for the store.
 pub(crate) fn store_queue(depth: usize) {
     gauge!("rebound_queue_depth", "queue" => "store").set(depth as f64);
@@ -109,7 +122,12 @@ pub(crate) fn store_queue(depth: usize) {
 
 /// The replica was called with so many inputs.
 pub(crate) fn handled(time: Duration, inputs: usize) {
+    static LONGEST_US: AtomicU64 = AtomicU64::new(0);
     histogram!("rebound_handle_seconds").record(time.as_secs_f64());
+    let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    if LONGEST_US.fetch_max(us, Ordering::Relaxed) < us {
+        gauge!("rebound_handle_seconds_max").set(time.as_secs_f64());
+    }
     counter!("rebound_inputs_total").increment(inputs as u64);
 }
 

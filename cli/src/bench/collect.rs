@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::fill::Taken;
-use super::load::{Answers, Load};
+use super::load::{Answers, Photos};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::limits::{LIST_MAX, RESULTS_PAGE_MAX};
@@ -28,16 +28,16 @@ const PAGES_AT_ONCE: u64 = 4;
 #[derive(Clone)]
 pub struct Expected {
     /// What was submitted.
-    pub load: Arc<Load>,
+    pub photos: Photos,
     /// What must be answered.
     pub answers: Answers,
 }
 
 impl Expected {
     /// Compares results with those of the tasks from `first` on. An error names the first that is wrong.
-    fn compare(&self, job: Taken, first: u64, results: &[TaskResult]) -> Result<(), Failure> {
+    pub fn compare(&self, job: Taken, first: u64, results: &[TaskResult]) -> Result<(), Failure> {
         for (task, result) in (first..).zip(results) {
-            let uri = self.load.photos.uri(job.part.first + task);
+            let uri = self.photos.uri(job.part.first + task);
             let is_right = result.task == task
                 && result.uri == uri
                 && result.outcome() == Outcome::Succeeded

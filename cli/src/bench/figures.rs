@@ -148,7 +148,7 @@ pub fn per_task(processes: &[ProcessFigures], tasks: u64) -> PerTask {
             .iter()
             .filter(|process| wanted.is_none_or(|role| process.role == role))
             .map(|process| process.user_s + process.system_s)
-            .sum();
+            .fold(0.0, |sum, one| sum + one);
         round(used * 1e6 / tasks.max(1) as f64, 2)
     };
     PerTask {

@@ -8,7 +8,7 @@ use rebound_proto::v1::{AppendRequest, JobSpec, OpenRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::load::{JobPart, Load};
+use super::load::{JobPart, Load, Photos};
 use crate::client::{Client, ClientError};
 use crate::exit::Failure;
 use crate::local::asked;
@@ -26,10 +26,10 @@ pub struct Taken {
     pub part: JobPart,
 }
 
-/// Submits everything in jobs of this spec, `at_once` small jobs at a time. Tells each small job when it was
-/// acknowledged, and each large one when it was opened. Receivers that are gone are not told.
+/// Submits everything in jobs of this spec, `at_once` small jobs at a time, the clients in turn. Tells each small job
+/// when it was acknowledged, and each large one when it was opened. Receivers that are gone are not told.
 pub async fn fill(
-    client: &Client,
+    clients: &[Client],
     load: Arc<Load>,
     spec: JobSpec,
     at_once: usize,
@@ -37,24 +37,25 @@ pub async fn fill(
     large: mpsc::UnboundedSender<Taken>,
 ) -> Result<(), Failure> {
     let next = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clients: Arc<[Client]> = clients.into();
     let mut lanes = JoinSet::new();
     for _ in 0..at_once.min(load.small.len()) {
-        let (client, load, spec) = (client.clone(), load.clone(), spec.clone());
+        let (clients, load, spec) = (clients.clone(), load.clone(), spec.clone());
         let (next, told) = (next.0.clone(), small.clone());
         lanes.spawn(async move {
-            while let Some(part) = load.small.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let id = submit_small(&client, &load, *part, &spec).await?;
-                let _ = told.send(Taken { id, part: *part });
+            while let Some((client, part)) = turn(&next, &clients, &load.small) {
+                let id = submit_small(client, &load.photos, part, &spec).await?;
+                let _ = told.send(Taken { id, part });
             }
             Ok(())
         });
     }
     for _ in 0..LARGE_AT_ONCE.min(load.large.len()) {
-        let (client, load, spec) = (client.clone(), load.clone(), spec.clone());
+        let (clients, load, spec) = (clients.clone(), load.clone(), spec.clone());
         let (next, told) = (next.1.clone(), large.clone());
         lanes.spawn(async move {
-            while let Some(part) = load.large.get(next.fetch_add(1, Ordering::Relaxed)) {
-                submit_large(&client, &load, *part, &spec, &told).await?;
+            while let Some((client, part)) = turn(&next, &clients, &load.large) {
+                submit_large(client, &load, part, &spec, &told).await?;
             }
             Ok(())
         });
@@ -66,6 +67,12 @@ pub async fn fill(
         lane.map_err(asked("submit"))?;
     }
     Ok(())
+}
+
+/// The next job, and whose it is.
+fn turn<'a>(next: &AtomicUsize, clients: &'a [Client], parts: &[JobPart]) -> Option<(&'a Client, JobPart)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    Some((clients.get(at % clients.len().max(1))?, *parts.get(at)?))
 }
 
 fn open(spec: &JobSpec) -> OpenRequest {
@@ -82,12 +89,12 @@ fn open(spec: &JobSpec) -> OpenRequest {
 /// One call; its job's id.
 pub async fn submit_small(
     client: &Client,
-    load: &Load,
+    photos: &Photos,
     part: JobPart,
     spec: &JobSpec,
 ) -> Result<u64, ClientError> {
     let request = OpenRequest {
-        photos: load.photos.piece(part, 0),
+        photos: photos.piece(part, 0),
         close: true,
         ..open(spec)
     };

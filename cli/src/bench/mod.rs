@@ -4,11 +4,15 @@
 
 mod collect;
 mod command;
+pub mod failover;
 mod figures;
 mod fill;
+pub mod latency;
 mod load;
+pub mod queue;
 mod scrape;
 pub mod throughput;
+mod trace;
 mod usage;
 mod yardstick;
 

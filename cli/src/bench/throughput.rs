@@ -212,7 +212,7 @@ pub async fn through(
     let (small, small_told) = mpsc::unbounded_channel();
     let (large, large_told) = mpsc::unbounded_channel();
     let expected = Expected {
-        load: load.clone(),
+        photos: load.photos.clone(),
         answers,
     };
     let begun = Instant::now();
@@ -221,7 +221,7 @@ pub async fn through(
         tokio::spawn(large_jobs(client.clone(), expected, large_told)),
     ];
     let tasks = load.tasks();
-    let filled = fill(&client, load, spec, at_once, small, large).await;
+    let filled = fill(&[client], load, spec, at_once, small, large).await;
     let submit = begun.elapsed();
     let mut compared = 0;
     for reader in readers {

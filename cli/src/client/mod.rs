@@ -28,6 +28,8 @@ use crate::limits::{ANSWER_BYTES_MAX, ATTEMPT_TIMEOUT, STATUS_TIMEOUT};
 
 /// The metadata key that carries the caller's name.
 const ACTOR_KEY: &str = "rebound-actor";
+/// The metadata key that carries the environment.
+const ENVIRONMENT_KEY: &str = "rebound-environment";
 /// How much later than the server's own limit its answer may arrive.
 const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// The same for a question that a server holds until something changes.
@@ -38,6 +40,8 @@ const WATCH_GRACE: Duration = Duration::from_secs(2);
 pub struct Client {
     route: Arc<Route>,
     actor: MetadataValue<Ascii>,
+    /// None: the cluster's default.
+    environment: Option<MetadataValue<Ascii>>,
     timeout: Duration,
 }
 
@@ -48,7 +52,16 @@ impl Client {
         Self {
             route: Arc::new(Route::new(servers)),
             actor: actor::actor(),
+            environment: None,
             timeout,
+        }
+    }
+
+    /// The same client in another environment; a name that is not plain ASCII is left out.
+    pub fn in_environment(&self, name: &str) -> Self {
+        Self {
+            environment: MetadataValue::try_from(name).ok(),
+            ..self.clone()
         }
     }
 
@@ -306,6 +319,11 @@ impl Client {
     fn request<Q>(&self, body: Q) -> Request<Q> {
         let mut request = Request::new(body);
         request.metadata_mut().insert(ACTOR_KEY, self.actor.clone());
+        if let Some(environment) = &self.environment {
+            request
+                .metadata_mut()
+                .insert(ENVIRONMENT_KEY, environment.clone());
+        }
         request
     }
 }

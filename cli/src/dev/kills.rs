@@ -206,25 +206,7 @@ fn place(name: &str) -> usize {
 async fn bring_back(house: &mut House, name: &str) -> Result<(), Failure> {
     tokio::time::sleep(AWAY).await;
     house.start_server(place(name), false)?;
-    caught_up(house, place(name)).await
-}
-
-/// Waits until the server has applied what the leader had when it came back.
-async fn caught_up(house: &mut House, at: usize) -> Result<(), Failure> {
-    let (_, leader) = house.leader(MOMENT_WITHIN).await?;
-    let until = Instant::now() + MOMENT_WITHIN;
-    while Instant::now() < until {
-        let statuses = house.statuses().await;
-        if statuses
-            .iter()
-            .any(|(one, status)| *one == at && status.applied >= leader.applied)
-        {
-            return Ok(());
-        }
-        house.check_alive()?;
-        tokio::time::sleep(LOOK * 5).await;
-    }
-    Err(Failure::timeout(format!("server {} did not catch up", at + 1)))
+    house.caught_up(place(name), MOMENT_WITHIN).await
 }
 
 /// Comes back only when the leader's log begins after everything it has.
@@ -250,7 +232,7 @@ async fn bring_back_behind(house: &mut House, name: &str) -> Result<(), Failure>
         tokio::time::sleep(LOOK * 5).await;
     }
     house.start_server(place(name), false)?;
-    caught_up(house, place(name)).await
+    house.caught_up(place(name), MOMENT_WITHIN).await
 }
 
 /// Comes back with its spool when it was missed, so that its late results find their tasks given anew.

@@ -1,11 +1,11 @@
 //! `rebound dev`: a whole cluster on this machine, a burst of photos through it, perhaps with processes killed in
 //! the middle, and figures that come from outside the servers.
 
-mod audit;
-mod burst;
+pub mod audit;
+pub mod burst;
 mod figures;
 mod kills;
-mod probe;
+pub mod probe;
 
 use std::path::PathBuf;
 use std::time::Duration;

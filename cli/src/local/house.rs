@@ -184,6 +184,11 @@ impl House {
         &self.servers[at].http
     }
 
+    /// Where a server's log lines go.
+    pub fn log(&self, at: usize) -> PathBuf {
+        self.servers[at].data.with_extension("log")
+    }
+
     /// Names and ids of all processes.
     pub fn pids(&self) -> Vec<(String, u32)> {
         let servers = self
@@ -245,6 +250,24 @@ impl House {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Waits until the server has applied what the leader has now.
+    pub async fn caught_up(&mut self, at: usize, within: Duration) -> Result<(), Failure> {
+        let (_, leader) = self.leader(within).await?;
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            let statuses = self.statuses().await;
+            if statuses
+                .iter()
+                .any(|(one, status)| *one == at && status.applied >= leader.applied)
+            {
+                return Ok(());
+            }
+            self.check_alive()?;
+            tokio::time::sleep(LOOK * 2).await;
+        }
+        Err(Failure::timeout(format!("server {} did not catch up", at + 1)))
     }
 
     /// Waits until all servers have applied the same, all agents have joined and say that their spools are empty, and
@@ -361,7 +384,7 @@ fn config(
         log: layout.log.clone(),
         store: Default::default(),
         limits: layout.limits.clone(),
-        logging: Default::default(),
+        logging: layout.logging.clone(),
         members,
     }
 }

@@ -10,7 +10,7 @@ pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;
 
-use rebound_scheduler::config::{LimitsConfig, LogConfig};
+use rebound_scheduler::config::{LimitsConfig, LogConfig, LoggingConfig};
 
 use crate::exit::Failure;
 
@@ -33,6 +33,8 @@ pub struct Layout {
     pub log: LogConfig,
     /// The servers' bounds.
     pub limits: LimitsConfig,
+    /// The servers' log lines.
+    pub logging: LoggingConfig,
     /// A planted bug for the servers; empty for none.
     pub plant: String,
     /// Agents reach servers through gates of this process, which can hold what they say.
