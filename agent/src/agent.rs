@@ -4,6 +4,7 @@ mod start;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::fetch::{self, fetch};
 use crate::link::{Event, Link};
-use crate::machine::{self, Action, Counts, Failure, Input, Machine, NOOP, Now, TaskKey};
+use crate::machine::{self, Action, Counts, Failure, Input, Machine, NOOP, Now, TaskKey, Uri};
 use crate::runner::{self, Execution, Runner};
 use crate::spool::{Spool, SpoolError};
 pub use start::{LOCK_FILE, StartError};
@@ -27,6 +28,9 @@ pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Ended fetches and executions that may wait for the loop; beyond, they wait.
 const DONE_WAITING: usize = 64;
+
+/// Most inputs handed to the machine at once.
+const INPUTS_MAX: usize = 4096;
 
 /// Runs the agent until it has left. Must be called on a runtime whose thread lives as long as the process.
 pub async fn run(config: Config) -> Result<(), StartError> {
@@ -127,18 +131,53 @@ struct Agent {
 impl Agent {
     async fn live(mut self, mut ended: mpsc::Receiver<Done>, mut terminate: Signal, mut interrupt: Signal) {
         while !self.machine.is_finished() {
-            let input = match self.inputs.pop_front() {
-                Some(input) => input,
-                None => self.wait(&mut ended, &mut terminate, &mut interrupt).await,
-            };
+            let mut inputs = Vec::from(std::mem::take(&mut self.inputs));
+            if inputs.is_empty() {
+                inputs.push(self.wait(&mut ended, &mut terminate, &mut interrupt).await);
+            } else {
+                // What comes and goes without waiting must not keep the stream's task from its turn.
+                tokio::task::yield_now().await;
+            }
+            self.gather(&mut ended, &mut inputs);
             let now = self.now();
-            for action in self.machine.handle(now, input) {
+            for action in self.machine.handle_all(now, inputs) {
                 self.act(action);
             }
+            self.flush();
             self.note();
         }
         self.say_farewell().await;
-        info!(spooled = self.spool.len(), "the agent ends");
+        info!(spooled = self.machine.spooled(), "the agent ends");
+    }
+
+    /// Takes what else waits, as far as it is of the same stream.
+    fn gather(&mut self, ended: &mut mpsc::Receiver<Done>, inputs: &mut Vec<Input>) {
+        while inputs.len() < INPUTS_MAX
+            && let Ok(done) = ended.try_recv()
+        {
+            inputs.push(self.ended(done));
+        }
+        let of_this_stream = |input: &Input| !matches!(input, Input::Connected | Input::Disconnected);
+        while inputs.len() < INPUTS_MAX
+            && inputs.last().is_none_or(of_this_stream)
+            && let Some(event) = self.link.try_next()
+        {
+            inputs.push(self.heard(event));
+        }
+    }
+
+    fn heard(&mut self, event: Event) -> Input {
+        match event {
+            Event::Up(outgoing) => {
+                self.outgoing = Some(outgoing);
+                Input::Connected
+            }
+            Event::Message(message) => Input::Server(message),
+            Event::Down => {
+                self.outgoing = None;
+                Input::Disconnected
+            }
+        }
     }
 
     async fn wait(
@@ -157,17 +196,7 @@ impl Agent {
             }
         };
         tokio::select! {
-            Some(event) = self.link.next() => match event {
-                Event::Up(outgoing) => {
-                    self.outgoing = Some(outgoing);
-                    Input::Connected
-                }
-                Event::Message(message) => Input::Server(message),
-                Event::Down => {
-                    self.outgoing = None;
-                    Input::Disconnected
-                }
-            },
+            Some(event) = self.link.next() => self.heard(event),
             Some(done) = ended.recv() => self.ended(done),
             _ = terminate.recv() => Input::Leave { why: "SIGTERM".to_string() },
             _ = interrupt.recv() => Input::Leave { why: "SIGINT".to_string() },
@@ -206,7 +235,7 @@ impl Agent {
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(message) => self.send(message),
-            Action::Fetch { task, uri } => self.fetch(task, uri),
+            Action::Fetch { task, uri } => self.fetch(task, &uri),
             Action::Start { task, spec, uri, .. } => self.start(task, spec, &uri),
             Action::Stop { task, .. } => {
                 self.stops.remove(&task);
@@ -217,12 +246,12 @@ impl Agent {
                     fetch.abort();
                 }
             }
-            Action::Spool(spooled) => {
-                let kept = self.spool.add(&spooled);
-                self.note_spool(kept);
-            }
-            Action::Unspool(keys) => {
-                let kept = self.spool.remove(&keys);
+            Action::Spool(spooled) => self.spool.add(spooled),
+            Action::Unspool(ranges) => {
+                let (machine, spool) = (&self.machine, &mut self.spool);
+                let removed = spool.remove(&ranges);
+                let kept =
+                    removed.and_then(|()| spool.compact(machine.spooled_bytes(), machine.spooled_results()));
                 self.note_spool(kept);
             }
             Action::Disconnect { why } => {
@@ -238,7 +267,16 @@ impl Agent {
         self.link.give_up();
     }
 
+    /// Results are on disk before they are sent.
+    fn flush(&mut self) {
+        if !self.spool.is_flushed() {
+            let kept = self.spool.flush();
+            self.note_spool(kept);
+        }
+    }
+
     fn send(&mut self, message: v1::AgentMessage) {
+        self.flush();
         let Some(outgoing) = &self.outgoing else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = outgoing.try_send(message) {
             warn!("the server does not take what is said; the stream is given up");
@@ -248,9 +286,9 @@ impl Agent {
         // A closed stream says so by itself.
     }
 
-    fn fetch(&mut self, task: TaskKey, uri: String) {
+    fn fetch(&mut self, task: TaskKey, uri: &Uri) {
         let done = self.done.clone();
-        let limit = self.max_photo_bytes;
+        let (limit, uri) = (self.max_photo_bytes, uri.to_string());
         let fetching = tokio::spawn(async move {
             let outcome = fetch(uri, limit).await;
             // The loop outlives its tasks; if not, nobody asks.
@@ -259,7 +297,7 @@ impl Agent {
         self.fetches.insert(task, fetching.abort_handle());
     }
 
-    fn start(&mut self, task: TaskKey, spec: v1::Spec, uri: &str) {
+    fn start(&mut self, task: TaskKey, spec: Arc<v1::Spec>, uri: &Uri) {
         if spec.recogniser.split('@').next() == Some(NOOP) {
             let outcome = Ok(runner::noop(uri, self.noop_bytes));
             self.inputs.push_back(Input::Finished { task, outcome });

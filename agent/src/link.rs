@@ -137,9 +137,17 @@ impl Link {
     /// The next event; never ends while the link's task lives.
     pub async fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().await;
-        if let Some(Event::Up(_)) = event {
-            self.streams += 1;
-        }
+        self.count(event)
+    }
+
+    /// The next event, if it is here already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        let event = self.events.try_recv().ok();
+        self.count(event)
+    }
+
+    fn count(&mut self, event: Option<Event>) -> Option<Event> {
+        self.streams += u64::from(matches!(event, Some(Event::Up(_))));
         event
     }
 

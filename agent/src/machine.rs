@@ -8,6 +8,8 @@
 //! - each [`Action::Start`] is answered by exactly one [`Input::Finished`], also after [`Action::Stop`]: the slot is
 //!   free only then;
 //! - actions are done in order; a result is spooled before it is sent;
+//! - what comes in one call of [`Machine::handle_all`] is of one stream: [`Input::Connected`] and
+//!   [`Input::Disconnected`] only come last;
 //! - no message of an earlier stream is handed in after [`Input::Connected`] of the next;
 //! - [`Machine::handle`] is called with [`Input::Tick`] when [`Machine::wake_at`] has come.
 //!
@@ -18,25 +20,30 @@
 //! ```
 
 mod check;
+pub(crate) mod columns;
 mod leave;
 pub mod limits;
 mod outbox;
+mod photos;
 #[cfg(test)]
 mod random;
 mod schedule;
 mod session;
 mod settle;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rebound_proto::v1;
 
 use leave::Leave;
 use outbox::Outbox;
+pub use photos::Uri;
 use session::{Link, Session};
 use work::Work;
 
@@ -52,15 +59,16 @@ pub struct Now {
     pub wall_us: u64,
 }
 
-/// One execution of a photo: the task and the log index of the entry that gave it.
+/// One execution of a photo: the task and the log index of the entry that gave it. In this order consecutive tasks
+/// with one fence are neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey {
     /// The job's id.
     pub job: u64,
-    /// Index of the photo in its job.
-    pub task: u64,
     /// Log index of the entry that gave it.
     pub given: u64,
+    /// Index of the photo in its job.
+    pub task: u64,
 }
 
 impl fmt::Display for TaskKey {
@@ -70,13 +78,56 @@ impl fmt::Display for TaskKey {
 }
 
 impl TaskKey {
-    /// The key of a result on the wire.
-    pub fn of(result: &v1::AttemptResult) -> TaskKey {
-        TaskKey {
-            job: result.job,
-            task: result.task,
-            given: result.given,
-        }
+    /// True when `next` is the task behind this one, with the same fence.
+    pub(crate) fn precedes(self, next: TaskKey) -> bool {
+        (self.job, self.given, self.task.checked_add(1)) == (next.job, next.given, Some(next.task))
+    }
+}
+
+/// Consecutive tasks with one fence, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskRange {
+    /// The job's id.
+    pub job: u64,
+    /// Log index of the entry that gave them.
+    pub given: u64,
+    /// The first task.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+}
+
+impl TaskRange {
+    fn key(&self, task: u64) -> TaskKey {
+        let TaskRange { job, given, .. } = *self;
+        TaskKey { job, given, task }
+    }
+
+    /// Key of the first task.
+    pub fn first_key(&self) -> TaskKey {
+        self.key(self.first)
+    }
+
+    /// Key of the last task.
+    pub fn last_key(&self) -> TaskKey {
+        self.key(self.last)
+    }
+
+    /// All of its tasks.
+    pub fn keys(self) -> impl Iterator<Item = TaskKey> {
+        (self.first..=self.last).map(move |task| self.key(task))
+    }
+
+    /// Sorted keys as ranges.
+    pub(crate) fn together(keys: &[TaskKey]) -> Vec<TaskRange> {
+        let chunks = keys.chunk_by(|a, b| a.precedes(*b));
+        let range = |chunk: &[TaskKey]| TaskRange {
+            job: chunk[0].job,
+            given: chunk[0].given,
+            first: chunk[0].task,
+            last: chunk[chunk.len() - 1].task,
+        };
+        chunks.map(range).collect()
     }
 }
 
@@ -99,13 +150,28 @@ impl Failure {
     }
 }
 
+/// An attempt that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which one.
+    pub task: TaskKey,
+    /// Unspecified: it succeeded.
+    pub cause: v1::Cause,
+    /// What the recogniser answered, or why it did not.
+    pub output: Bytes,
+    /// By the machine's wall clock, µs since 1970.
+    pub started_us: u64,
+    /// The same; never before `started_us`.
+    pub ended_us: u64,
+}
+
 /// A result that waits for its answer, with the cluster that gave the work: `given` says something only there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spooled {
     /// Id of the cluster whose attempt this is.
-    pub cluster: String,
+    pub cluster: Arc<str>,
     /// What is reported.
-    pub result: v1::AttemptResult,
+    pub attempt: Attempt,
 }
 
 /// What the machine needs to know about itself. It does not change while the process lives.
@@ -173,7 +239,7 @@ pub enum Action {
         /// For which task.
         task: TaskKey,
         /// From where.
-        uri: String,
+        uri: Uri,
     },
     /// Give the photo to a recogniser.
     Start {
@@ -182,9 +248,9 @@ pub enum Action {
         /// What runs.
         task: TaskKey,
         /// How it runs.
-        spec: v1::Spec,
+        spec: Arc<v1::Spec>,
         /// Its photo, fetched before unless the recogniser is [`NOOP`].
-        uri: String,
+        uri: Uri,
     },
     /// End the execution in this slot. `Finished` still comes.
     Stop {
@@ -201,7 +267,7 @@ pub enum Action {
     /// Keep the result on disk.
     Spool(Spooled),
     /// These results are answered (or no cluster can take them): remove them from disk.
-    Unspool(Vec<TaskKey>),
+    Unspool(Vec<TaskRange>),
     /// Give the stream up and look for the leader again.
     Disconnect {
         /// For the log.
@@ -280,6 +346,11 @@ impl Machine {
 
     /// Takes one input and says what is to be done. Total: no input makes it fail.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
+        self.handle_all(now, std::iter::once(input))
+    }
+
+    /// Takes all inputs that wait, and says what is to be done after the last of them.
+    pub fn handle_all(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) -> Vec<Action> {
         let mut out = Vec::new();
         if self.exited {
             return out;
@@ -290,17 +361,26 @@ impl Machine {
         };
         self.now_us = now.mono_us;
         self.watch(now, &mut out);
-        match input {
-            Input::Connected => self.connected(now, &mut out),
-            Input::Disconnected => self.link = Link::Down,
-            Input::Server(message) => self.server(now, message, &mut out),
-            Input::Fetched { task, outcome } => self.fetched(now, task, outcome, &mut out),
-            Input::Finished { task, outcome } => self.finished(now, task, outcome, &mut out),
-            Input::Tick => {}
-            Input::Leave { why } => self.leave(now, why, &mut out),
+        for input in inputs {
+            self.take(now, input, &mut out);
         }
         self.advance(now, &mut out);
         out
+    }
+
+    fn take(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        if self.exited {
+            return;
+        }
+        match input {
+            Input::Connected => self.connected(now, out),
+            Input::Disconnected => self.link = Link::Down,
+            Input::Server(message) => self.server(now, message, out),
+            Input::Fetched { task, outcome } => self.fetched(now, task, outcome, out),
+            Input::Finished { task, outcome } => self.finished(now, task, outcome, out),
+            Input::Tick => {}
+            Input::Leave { why } => self.leave(now, why, out),
+        }
     }
 
     /// When [`Input::Tick`] is due, on the monotonic clock; `u64::MAX`: never.
@@ -316,9 +396,19 @@ impl Machine {
         self.outbox.len()
     }
 
+    /// Those results, in no order that matters.
+    pub fn spooled_results(&self) -> impl Iterator<Item = &Spooled> {
+        self.outbox.iter()
+    }
+
+    /// What they take, in bytes: a bound, not a measure.
+    pub fn spooled_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
     /// Photos in recognisers, those being stopped included.
     pub fn running(&self) -> usize {
-        self.work.running()
+        self.work.slots.running()
     }
 
     /// It said [`Action::Exit`].
@@ -345,22 +435,13 @@ impl Machine {
     pub fn session(&self) -> Option<(&str, u64)> {
         self.session
             .as_ref()
-            .map(|session| (session.cluster.as_str(), session.worker))
+            .map(|session| (&*session.cluster, session.worker))
     }
 
     /// The trace id of the run a task came with, for log lines; empty if it is not in the desired set.
     pub fn trace_of(&self, task: TaskKey) -> Bytes {
-        let is_its = |run: &&work::Run| {
-            run.job == task.job
-                && run.given == task.given
-                && (run.first..run.first + run.count).contains(&task.task)
-        };
-        self.work
-            .runs
-            .iter()
-            .find(is_its)
-            .map(|run| run.trace_id.clone())
-            .unwrap_or_default()
+        let found = self.work.find(task);
+        found.map_or_else(Bytes::new, |(run, _)| self.work.runs[run].photos.trace_id.clone())
     }
 
     /// Rare things that happened so far.

@@ -9,7 +9,6 @@
 mod child;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,7 +72,7 @@ pub struct Runner {
 #[derive(Debug, Clone)]
 pub struct Execution {
     /// Which recogniser, and how long it may take.
-    pub spec: v1::Spec,
+    pub spec: Arc<v1::Spec>,
     /// The photo.
     pub photo: PathBuf,
     /// For the log.
@@ -83,14 +82,12 @@ pub struct Execution {
 /// What `noop` answers: the lower-case hex sha256 of the URI; then, as far as `bytes` reach, the sha256 of the digest
 /// before, and so on. It is not JSON.
 pub fn noop(uri: &str, bytes: usize) -> Bytes {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut digest = Sha256::digest(uri.as_bytes());
-    let mut hex = String::with_capacity(bytes.next_multiple_of(NOOP_BYTES));
+    let mut hex = Vec::with_capacity(bytes.next_multiple_of(NOOP_BYTES));
     loop {
-        digest.iter().fold(&mut hex, |hex, byte| {
-            // Writing into a string does not fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        hex.extend(digits.map(|digit| DIGITS[usize::from(digit)]));
         if hex.len() >= bytes {
             hex.truncate(bytes);
             return hex.into();

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fake::Cluster;
+use rebound_agent::machine::Attempt;
 use rebound_proto::v1;
 use rebound_proto::v1::Cause;
 use tempfile::TempDir;
@@ -140,7 +141,7 @@ fn spec(id: u64, recogniser: &str, photo_timeout_ms: u64) -> v1::Spec {
     }
 }
 
-fn text(result: &v1::AttemptResult) -> String {
+fn text(result: &Attempt) -> String {
     String::from_utf8_lossy(&result.output).into_owned()
 }
 
@@ -209,7 +210,7 @@ fn check_causes(state: &fake::State) {
     ];
     assert_eq!(results.len(), expected.len());
     for (result, (cause, words)) in results.iter().zip(expected) {
-        assert_eq!(result.cause(), cause, "task {}: {}", result.task, text(result));
+        assert_eq!(result.cause, cause, "task {}: {}", result.task, text(result));
         assert!(
             text(result).contains(words),
             "task {}: {}",
@@ -219,9 +220,9 @@ fn check_causes(state: &fake::State) {
         assert!(result.started_us > 0 && result.ended_us >= result.started_us);
     }
     for result in state.of_job(8) {
-        assert_eq!((result.cause(), result.output.len()), (Cause::Unspecified, 64));
+        assert_eq!((result.cause, result.output.len()), (Cause::Unspecified, 64));
     }
-    assert_eq!(state.of_job(9)[0].cause(), Cause::Recogniser);
+    assert_eq!(state.of_job(9)[0].cause, Cause::Recogniser);
     let hello = &state.hellos[0];
     assert_eq!((hello.name.as_str(), hello.slots, hello.protocol), ("m1", 2, 1));
     let names: Vec<&str> = hello.recognisers.iter().map(|one| one.name.as_str()).collect();
@@ -346,7 +347,7 @@ async fn sigterm_finishes_what_runs_and_hands_back_the_rest() {
     let status = agent.wait();
     assert_eq!(status.code(), Some(0));
     let state = cluster.state();
-    let causes: Vec<Cause> = state.of_job(1).iter().map(|result| result.cause()).collect();
+    let causes: Vec<Cause> = state.of_job(1).iter().map(|result| result.cause).collect();
     assert_eq!(
         causes,
         [
@@ -423,7 +424,7 @@ async fn a_recogniser_gets_no_more_memory_than_it_may_have() {
         .until("both recorded", |state| state.recorded.len() == 2)
         .await;
     let state = cluster.state();
-    let causes: Vec<Cause> = state.of_job(1).iter().map(|result| result.cause()).collect();
+    let causes: Vec<Cause> = state.of_job(1).iter().map(|result| result.cause).collect();
     assert_eq!(
         causes,
         [Cause::Recogniser, Cause::Unspecified],
@@ -477,7 +478,7 @@ async fn real_photos_are_recognised_by_a_real_model() {
         photos as f64 / took.as_secs_f64()
     );
     for result in cluster.state().of_job(1) {
-        assert_eq!(result.cause(), Cause::Unspecified, "{}", text(result));
+        assert_eq!(result.cause, Cause::Unspecified, "{}", text(result));
         assert!(text(result).contains("\"label\""), "{}", text(result));
     }
 }

@@ -161,7 +161,7 @@ pub struct World {
     /// Streams that lost a message.
     torn: BTreeSet<u64>,
     /// Specs said on each stream.
-    said: BTreeMap<u64, BTreeSet<SpecId>>,
+    said: BTreeMap<u64, rebound_core::codec::agent::Said>,
     /// Until when each stream is in use, each way, so that its messages keep their order.
     busy: BTreeMap<(u64, bool), u64>,
     given_in: BTreeMap<Given, Term>,

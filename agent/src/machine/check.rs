@@ -1,5 +1,7 @@
 //! What must always hold. Called by tests and the simulator; an agent may call it too.
 
+use std::collections::BTreeSet;
+
 use super::limits::{MAX_DESIRED_TASKS, MAX_SPECS, PREFETCH_PER_SLOT};
 use super::work::State;
 use super::{Machine, TaskKey};
@@ -8,6 +10,7 @@ impl Machine {
     /// Asserts the machine's own invariants.
     pub fn check(&self) {
         self.outbox.check();
+        self.work.check();
         self.check_bounds();
         self.check_slots();
         self.check_tasks();
@@ -19,7 +22,7 @@ impl Machine {
 
     fn check_bounds(&self) {
         assert_eq!(self.work.slots.len(), self.config.slots as usize);
-        assert!(self.work.tasks.len() <= MAX_DESIRED_TASKS);
+        assert!(self.work.tasks() <= MAX_DESIRED_TASKS);
         assert!(self.work.specs.len() <= MAX_SPECS);
         let ahead = self.work.count(&[State::Fetching, State::Ready]);
         assert!(
@@ -27,50 +30,40 @@ impl Machine {
             "more photos ahead than slots"
         );
         assert!(
-            self.session.is_some() || self.work.tasks.is_empty(),
+            self.session.is_some() || self.work.runs.is_empty(),
             "work without a session"
         );
     }
 
     fn check_slots(&self) {
-        let mut held: Vec<TaskKey> = self.work.held().map(|held| held.task).collect();
-        held.sort_unstable();
-        assert!(
-            held.windows(2).all(|pair| pair[0] != pair[1]),
-            "one task in two slots"
-        );
-        for held in self.work.held().filter(|held| !held.stopping) {
-            let task = self
-                .work
-                .tasks
-                .get(&held.task)
-                .expect("a slot runs what nobody wants");
-            assert_eq!(task.state, State::Running);
+        for held in self.work.slots.held().filter(|held| !held.stopping) {
+            let state = self.work.state(held.task);
+            assert_eq!(state, Some(State::Running), "a slot runs what nobody wants");
         }
     }
 
     fn check_tasks(&self) {
-        let mut order = self.work.order.clone();
-        order.sort_unstable();
-        assert!(
-            order.iter().eq(self.work.tasks.keys()),
-            "the order is not that of the tasks"
-        );
-        for (key, task) in &self.work.tasks {
-            assert!(
-                self.work.specs.contains_key(&task.spec),
-                "a task without its spec"
-            );
-            if task.state == State::Running {
+        let held: BTreeSet<TaskKey> = self
+            .work
+            .slots
+            .held()
+            .filter(|held| !held.stopping)
+            .map(|held| held.task)
+            .collect();
+        for run in &self.work.runs {
+            assert!(self.work.specs.contains_key(&run.spec), "a task without its spec");
+            for (at, state) in run.states.iter().enumerate() {
+                let key = run.key(at);
+                assert_eq!(
+                    *state == State::Running,
+                    held.contains(&key),
+                    "{key} and its slot"
+                );
                 assert!(
-                    self.work.held().any(|held| held.task == *key && !held.stopping),
-                    "it runs in no slot"
+                    *state == State::Over || !self.outbox.contains(key),
+                    "a result, and not over"
                 );
             }
-            assert!(
-                task.state == State::Over || !self.outbox.contains(*key),
-                "a result, and not over"
-            );
         }
     }
 }

@@ -45,14 +45,14 @@ impl Machine {
     pub(super) fn release_waiting(&mut self, now: Now, out: &mut Vec<Action>) {
         let Some(leave) = &self.leave else { return };
         let message = format!("the worker leaves: {}", leave.why);
-        let unstarted = self
-            .work
-            .order
-            .iter()
-            .filter_map(|key| Some((*key, self.work.tasks.get(key)?.state)));
-        let mut unstarted: Vec<(TaskKey, State)> = unstarted
-            .filter(|(_, state)| matches!(state, State::Waiting | State::Fetching | State::Ready))
-            .collect();
+        let mut unstarted: Vec<(TaskKey, State)> = Vec::new();
+        if self.work.has_waiting() {
+            for run in &self.work.runs {
+                let tasks = run.states.iter().enumerate();
+                unstarted.extend(tasks.map(|(at, state)| (run.key(at), *state)));
+            }
+        }
+        unstarted.retain(|(_, state)| matches!(state, State::Waiting | State::Fetching | State::Ready));
         // Those with a photo have their room already.
         unstarted.sort_by_key(|(_, state)| *state == State::Waiting);
         for (key, state) in unstarted {

@@ -28,10 +28,10 @@ pub const MAX_MESSAGE_BYTES: usize = 1024;
 pub const MAX_CLUSTER_BYTES: usize = 128;
 
 /// Most results in one message.
-pub const MAX_BATCH_RESULTS: usize = 256;
+pub const MAX_BATCH_RESULTS: usize = 1024;
 
 /// Most bytes of results in one message, so that a message stays well below what a server takes.
-pub const MAX_BATCH_BYTES: usize = 192 * 1024;
+pub const MAX_BATCH_BYTES: usize = 384 * 1024;
 
 /// Messages of results that may be unanswered on a stream. With so many under way further results gather and go
 /// together with the next answer.

@@ -1,17 +1,20 @@
 //! Results that wait for their answers: which are spooled, which are under way on the present stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use rebound_proto::v1;
 
+use super::columns;
 use super::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES, RESEND_AFTER_US,
     RESULT_OVERHEAD_BYTES,
 };
-use super::{Spooled, TaskKey};
+use super::{Attempt, Spooled, TaskKey, TaskRange};
 
 struct Entry {
     spooled: Spooled,
+    /// Rises with each arrival.
+    order: u64,
     /// The message of this stream that carries it.
     batch: Option<u64>,
 }
@@ -21,13 +24,11 @@ pub(super) struct Outbox {
     max_bytes: usize,
     /// How many the disk had at the start: the bound may have been lowered since.
     loaded: usize,
-    /// In order of arrival.
-    entries: BTreeMap<u64, Entry>,
-    order_of: BTreeMap<TaskKey, u64>,
+    entries: BTreeMap<TaskKey, Entry>,
     bytes: usize,
     next_order: u64,
-    /// First entry that is not sent on this stream.
-    unsent_from: u64,
+    /// Not sent on this stream, in order of arrival. Some may have been answered all the same.
+    unsent: VecDeque<TaskKey>,
     /// Messages under way on this stream, with how many of their results are unanswered.
     batches: BTreeMap<u64, usize>,
     next_batch: u64,
@@ -35,8 +36,8 @@ pub(super) struct Outbox {
     progress_us: u64,
 }
 
-fn size_of(spooled: &Spooled) -> usize {
-    spooled.result.output.len() + RESULT_OVERHEAD_BYTES
+fn size_of(attempt: &Attempt) -> usize {
+    attempt.output.len() + RESULT_OVERHEAD_BYTES
 }
 
 impl Outbox {
@@ -46,16 +47,17 @@ impl Outbox {
             max_bytes,
             loaded: spooled.len(),
             entries: BTreeMap::new(),
-            order_of: BTreeMap::new(),
             bytes: 0,
             next_order: 0,
-            unsent_from: 0,
+            unsent: VecDeque::new(),
             batches: BTreeMap::new(),
             next_batch: 0,
             progress_us: 0,
         };
         for one in spooled {
-            outbox.remove(TaskKey::of(&one.result));
+            if outbox.remove(one.attempt.task) {
+                outbox.unsent.retain(|task| *task != one.attempt.task);
+            }
             outbox.push(one);
         }
         outbox
@@ -65,8 +67,16 @@ impl Outbox {
         self.entries.len()
     }
 
-    pub fn contains(&self, key: TaskKey) -> bool {
-        self.order_of.contains_key(&key)
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn contains(&self, task: TaskKey) -> bool {
+        self.entries.contains_key(&task)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Spooled> {
+        self.entries.values().map(|entry| &entry.spooled)
     }
 
     /// Whether `results` more fit, each as large as results may be. One always fits into an empty spool.
@@ -81,31 +91,37 @@ impl Outbox {
 
     /// Takes a result whose key it does not hold.
     pub fn push(&mut self, spooled: Spooled) {
-        let order = self.next_order;
+        let task = spooled.attempt.task;
+        self.bytes += size_of(&spooled.attempt);
+        self.unsent.push_back(task);
+        let entry = Entry {
+            spooled,
+            order: self.next_order,
+            batch: None,
+        };
         self.next_order += 1;
-        self.bytes += size_of(&spooled);
-        let before = self.order_of.insert(TaskKey::of(&spooled.result), order);
+        let before = self.entries.insert(task, entry);
         assert!(before.is_none(), "a second result of one attempt");
-        self.entries.insert(order, Entry { spooled, batch: None });
     }
 
-    /// The server answered; whether the result was here.
-    pub fn answered(&mut self, key: TaskKey, now_us: u64) -> bool {
-        let was_here = self.remove(key);
-        if was_here {
+    /// The server answered for consecutive tasks; how many results of them were here.
+    pub fn answered(&mut self, range: &TaskRange, now_us: u64) -> usize {
+        let here = self.entries.range(range.first_key()..=range.last_key());
+        let here: Vec<TaskKey> = here.map(|(task, _)| *task).collect();
+        for task in &here {
+            self.remove(*task);
+        }
+        if !here.is_empty() {
             self.progress_us = now_us;
         }
-        was_here
+        here.len()
     }
 
-    fn remove(&mut self, key: TaskKey) -> bool {
-        let Some(order) = self.order_of.remove(&key) else {
+    fn remove(&mut self, task: TaskKey) -> bool {
+        let Some(entry) = self.entries.remove(&task) else {
             return false;
         };
-        let Some(entry) = self.entries.remove(&order) else {
-            return false;
-        };
-        self.bytes -= size_of(&entry.spooled);
+        self.bytes -= size_of(&entry.spooled.attempt);
         if let Some(batch) = entry.batch
             && let Some(left) = self.batches.get_mut(&batch)
         {
@@ -118,25 +134,26 @@ impl Outbox {
     }
 
     /// Removes what other clusters gave.
-    pub fn keep_only(&mut self, cluster: &str) -> Vec<TaskKey> {
-        let foreign = self
-            .entries
-            .values()
-            .filter(|entry| entry.spooled.cluster != cluster);
-        let keys: Vec<TaskKey> = foreign.map(|entry| TaskKey::of(&entry.spooled.result)).collect();
-        for key in &keys {
-            self.remove(*key);
+    pub fn keep_only(&mut self, cluster: &str) -> Vec<TaskRange> {
+        let foreign = |entry: &&Entry| *entry.spooled.cluster != *cluster;
+        let keys = self.entries.values().filter(foreign);
+        let keys: Vec<TaskKey> = keys.map(|entry| entry.spooled.attempt.task).collect();
+        for task in &keys {
+            self.remove(*task);
         }
-        keys
+        TaskRange::together(&keys)
     }
 
     /// Nothing is under way any more: all of it is to be sent.
     pub fn send_again(&mut self) {
-        self.unsent_from = 0;
         self.batches.clear();
-        for entry in self.entries.values_mut() {
+        let mut all: Vec<(u64, TaskKey)> = Vec::with_capacity(self.entries.len());
+        for (task, entry) in &mut self.entries {
             entry.batch = None;
+            all.push((entry.order, *task));
         }
+        all.sort_unstable();
+        self.unsent = all.into_iter().map(|(_, task)| task).collect();
     }
 
     /// When the wait for answers has been too long.
@@ -149,56 +166,55 @@ impl Outbox {
     }
 
     /// The next message of results, if one is to be sent now.
-    pub fn next_batch(&mut self, now_us: u64) -> Option<Vec<v1::AttemptResult>> {
+    pub fn next_batch(&mut self, now_us: u64) -> Option<Vec<v1::ResultRun>> {
         if self.batches.len() >= MAX_BATCHES_IN_FLIGHT {
             return None;
         }
-        let mut results = Vec::new();
-        let mut bytes = 0;
-        for (order, entry) in self.entries.range_mut(self.unsent_from..) {
-            let size = size_of(&entry.spooled);
-            if !results.is_empty() && (results.len() == MAX_BATCH_RESULTS || bytes + size > MAX_BATCH_BYTES) {
+        let (mut tasks, mut bytes) = (Vec::new(), 0);
+        while let Some(task) = self.unsent.front() {
+            let Some(entry) = self.entries.get_mut(task) else {
+                self.unsent.pop_front();
+                continue;
+            };
+            let size = size_of(&entry.spooled.attempt);
+            if !tasks.is_empty() && (tasks.len() == MAX_BATCH_RESULTS || bytes + size > MAX_BATCH_BYTES) {
                 break;
             }
             bytes += size;
             entry.batch = Some(self.next_batch);
-            self.unsent_from = order + 1;
-            results.push(entry.spooled.result.clone());
+            tasks.push(*task);
+            self.unsent.pop_front();
         }
-        if results.is_empty() {
+        if tasks.is_empty() {
             return None;
         }
         if self.batches.is_empty() {
             self.progress_us = now_us;
         }
-        self.batches.insert(self.next_batch, results.len());
+        self.batches.insert(self.next_batch, tasks.len());
         self.next_batch += 1;
-        Some(results)
+        let entries = tasks.iter().filter_map(|task| self.entries.get(task));
+        Some(columns::together(
+            entries.map(|entry| &entry.spooled.attempt).collect(),
+        ))
     }
 
     pub fn check(&self) {
-        assert_eq!(self.entries.len(), self.order_of.len());
-        for (key, order) in &self.order_of {
-            let entry = self.entries.get(order).expect("an order without its entry");
-            assert_eq!(TaskKey::of(&entry.spooled.result), *key);
-        }
-        let bytes: usize = self.entries.values().map(|entry| size_of(&entry.spooled)).sum();
+        let bytes: usize = self.iter().map(|spooled| size_of(&spooled.attempt)).sum();
         assert_eq!(self.bytes, bytes);
         assert!(self.batches.len() <= MAX_BATCHES_IN_FLIGHT);
         for (batch, unanswered) in &self.batches {
-            let here = self
-                .entries
-                .values()
-                .filter(|entry| entry.batch == Some(*batch))
-                .count();
-            assert_eq!(here, *unanswered);
+            let of_batch = |entry: &&Entry| entry.batch == Some(*batch);
+            assert_eq!(self.entries.values().filter(of_batch).count(), *unanswered);
         }
-        for (order, entry) in &self.entries {
-            assert_eq!(
-                entry.batch.is_some(),
-                *order < self.unsent_from,
-                "sent is what lies before the cursor"
-            );
+        let unsent = self.entries.iter().filter(|(_, entry)| entry.batch.is_none());
+        let unsent: Vec<TaskKey> = unsent.map(|(task, _)| *task).collect();
+        let mut queued: Vec<TaskKey> = self.unsent.iter().copied().collect();
+        queued.retain(|task| self.entries.contains_key(task));
+        queued.sort_unstable();
+        assert_eq!(queued, unsent, "what is not under way waits to be sent, once");
+        for (task, entry) in &self.entries {
+            assert_eq!(*task, entry.spooled.attempt.task);
         }
         assert!(
             self.len() <= self.max_results.max(self.loaded).max(1),

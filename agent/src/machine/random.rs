@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message;
 use rebound_proto::v1;
 use rebound_proto::v1::agent_message::Body as Said;
 
-use super::tests::{SECOND, answer, config, desired, run, spec, welcome};
-use super::{Action, Config, Failure, Input, Machine, Now, Spooled, TaskKey};
+use super::tests::{SECOND, answer, attempts, config, desired, run, spec, welcome};
+use super::{Action, Config, Failure, Input, Machine, Now, Spooled, TaskKey, TaskRange};
 
 /// What happens next; numbers choose among what is possible at that moment.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let runs = prop::collection::vec((0..2u64, 0..2u64, 0..5u64, 0..2u64, 0..4u64), 0..4);
+    let runs = prop::collection::vec((0..2u64, 0..4u64, 1..5u64, 0..2u64, 0..4u64), 0..5);
     prop_oneof![
         4 => prop_oneof![Just(1_000), Just(400_000), Just(SECOND), Just(4 * SECOND), Just(71 * SECOND)].prop_map(Step::Pass),
         2 => Just(Step::Connect),
@@ -112,12 +113,14 @@ impl World {
             body: Some(v1::server_message::Body::Answers(answers)),
         }) = &input
         {
-            for one in answers.answers.iter().filter(|one| one.verdict != 0) {
-                self.answered.insert(TaskKey {
+            for one in answers.runs.iter().filter(|one| one.verdict != 0) {
+                let range = TaskRange {
                     job: one.job,
-                    task: one.task,
                     given: one.given,
-                });
+                    first: one.first,
+                    last: one.first + u64::from(one.count) - 1,
+                };
+                self.answered.extend(range.keys());
             }
         }
         let welcomed = matches!(
@@ -172,26 +175,25 @@ impl World {
             }
             Action::Stop { slot, task } => assert_eq!(self.slots.get(&slot), Some(&task)),
             Action::Spool(spooled) => {
-                let key = TaskKey::of(&spooled.result);
+                let key = spooled.attempt.task;
                 self.answered.remove(&key);
-                assert!(spooled.result.output.len() <= 16 * 1024);
+                assert!(spooled.attempt.output.len() <= 16 * 1024);
                 assert!(self.disk.insert(key, spooled).is_none(), "{key} has two results");
             }
-            Action::Unspool(keys) => {
-                for key in keys {
+            Action::Unspool(ranges) => {
+                for key in ranges.into_iter().flat_map(TaskRange::keys) {
                     let gone = self.disk.remove(&key).expect("it was on disk");
                     let (cluster, _) = self.machine.session().expect("answers need a session");
                     assert!(
-                        self.answered.contains(&key) || gone.cluster != cluster,
+                        self.answered.contains(&key) || *gone.cluster != *cluster,
                         "{key} was forgotten"
                     );
                 }
             }
             Action::Send(message) => {
                 if let Some(Said::Results(results)) = message.body {
-                    assert!(encoded_len(&results) <= 256 * 1024);
-                    for result in &results.results {
-                        let key = TaskKey::of(result);
+                    assert!(results.encoded_len() <= 512 * 1024);
+                    for key in attempts(&results).into_iter().map(|one| one.task) {
                         assert!(
                             self.disk.contains_key(&key),
                             "{key} was sent before it was spooled"
@@ -241,8 +243,14 @@ impl World {
                 } else {
                     self.generation
                 };
+                let mut taken: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
+                let mut apart = |(job, first, count, given, _): &(u64, u64, u64, u64, u64)| {
+                    let mut tasks = (*first..first + count).map(|task| (*job, *given, task));
+                    tasks.all(|task| taken.insert(task))
+                };
                 let runs = runs
                     .into_iter()
+                    .filter(|run| apart(run))
                     .map(|(job, first, count, given, spec)| run(job, first, count, given, spec));
                 let specs = vec![
                     spec(0, "noop", 0),
@@ -355,13 +363,4 @@ proptest! {
         }
         world.settle();
     }
-}
-
-/// Bytes of a message on the wire, near enough: what varies is the outputs.
-fn encoded_len(results: &v1::Results) -> usize {
-    results
-        .results
-        .iter()
-        .map(|result| result.output.len() + 64)
-        .sum()
 }

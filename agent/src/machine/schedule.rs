@@ -3,13 +3,9 @@
 use rebound_proto::v1;
 
 use super::limits::PREFETCH_PER_SLOT;
-use super::work::{Held, State};
-use super::{Action, Failure, Machine, NOOP, Now, TaskKey};
-
-/// The recogniser's name without the digest that may pin it.
-fn plain_name(recogniser: &str) -> &str {
-    recogniser.split_once('@').map_or(recogniser, |(name, _)| name)
-}
+use super::slots::Held;
+use super::work::State;
+use super::{Action, Failure, Machine, Now};
 
 impl Machine {
     fn has_room(&self) -> bool {
@@ -34,94 +30,93 @@ impl Machine {
         self.fetch_ahead(now, out);
     }
 
+    /// Within a run photos start in order, so that the cursor says all: only the one at the cursor may be next.
     fn start_ready(&mut self, now: Now, out: &mut Vec<Action>) {
-        // Within a run photos start in order, so that the cursor says all.
-        let mut behind_fetch: Option<(u64, u64)> = None;
-        let mut claims = self.work.claims();
-        for at in 0..self.work.order.len() {
-            let Some(slot) = self.work.free_slot() else { break };
-            let key = self.work.order[at];
-            let Some(task) = self.work.tasks.get(&key) else {
-                continue;
-            };
-            let run = (key.job, key.given);
-            match task.state {
-                State::Running | State::Over => continue,
-                State::Fetching => {
-                    behind_fetch = Some(run);
-                    continue;
+        for run in self.work.open_from..self.work.runs.len() {
+            loop {
+                if !self.work.slots.has_free() {
+                    return;
                 }
-                State::Waiting if !self.needs_no_photo(task.spec) => continue,
-                State::Waiting if !self.outbox.has_room_for(claims + 1) => continue,
-                State::Waiting | State::Ready => {}
+                match self.start_next_of(run, now, out) {
+                    Next::Started => {}
+                    Next::Blocked => break,
+                    // Nothing overtakes a photo that waits for resources, or small ones could keep it out for ever.
+                    Next::NoResources => return,
+                }
             }
-            if behind_fetch == Some(run) || self.work.is_held(key) {
-                continue;
-            }
-            let Some(spec) = self.work.specs.get(&task.spec).cloned() else {
-                continue;
-            };
-            let resources = spec.resources.unwrap_or_default();
-            // Nothing overtakes a photo that waits for resources, or small ones could keep it out for ever.
-            if !self.work.fits(&resources, &self.config.resources) {
-                break;
-            }
-            let uri = task.uri.clone();
-            claims += usize::from(task.state == State::Waiting);
-            self.work.slots[slot] = Some(Held {
-                task: key,
-                resources,
-                started_wall_us: now.wall_us,
-                stopping: false,
-            });
-            self.set_state(key, State::Running);
-            out.push(Action::Start {
-                slot: slot as u32,
-                task: key,
-                spec,
-                uri,
-            });
         }
+    }
+
+    fn start_next_of(&mut self, run: usize, now: Now, out: &mut Vec<Action>) -> Next {
+        let (index, run) = (run, &self.work.runs[run]);
+        let (at, task) = (run.begun, run.key(run.begun));
+        let Some(known) = self.work.specs.get(&run.spec) else {
+            return Next::Blocked;
+        };
+        let can = match run.states.get(at) {
+            Some(State::Ready) => true,
+            Some(State::Waiting) => known.is_noop && self.has_room(),
+            _ => false,
+        };
+        // What was stopped and is wanted again waits until its slot is free.
+        if !can || self.work.slots.is_held(task) {
+            return Next::Blocked;
+        }
+        let resources = known.spec.resources.unwrap_or_default();
+        if !self.work.slots.fits(&resources, &self.config.resources) {
+            return Next::NoResources;
+        }
+        let (spec, uri) = (known.spec.clone(), run.uri(at));
+        let held = Held {
+            task,
+            resources,
+            started_wall_us: now.wall_us,
+            stopping: false,
+        };
+        let Some(slot) = self.work.slots.hold(held) else {
+            return Next::Blocked;
+        };
+        self.work.set_at(index, at, State::Running);
+        out.push(Action::Start {
+            slot: slot as u32,
+            task,
+            spec,
+            uri,
+        });
+        Next::Started
     }
 
     fn fetch_ahead(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.work.count(&[State::Waiting]) == 0 {
+            return;
+        }
         let most = self.work.slots.len() * PREFETCH_PER_SLOT;
-        let mut ahead = self.work.count(&[State::Fetching, State::Ready]);
-        let mut claims = self.work.claims();
-        for at in 0..self.work.order.len() {
-            let key = self.work.order[at];
-            let Some(task) = self.work.tasks.get(&key) else {
-                continue;
-            };
-            if task.state != State::Waiting || self.needs_no_photo(task.spec) {
+        for run in self.work.open_from..self.work.runs.len() {
+            let spec = self.work.runs[run].spec;
+            if self.work.specs.get(&spec).is_none_or(|known| known.is_noop) {
                 continue;
             }
-            if ahead >= most || !self.outbox.has_room_for(claims + 1) {
-                break;
+            let failure = self.cannot_run(spec);
+            while self.work.runs[run].fetched < self.work.runs[run].states.len() {
+                let ahead = self.work.count(&[State::Fetching, State::Ready]);
+                if ahead >= most || !self.has_room() {
+                    return;
+                }
+                let at = self.work.runs[run].fetched;
+                let task = self.work.runs[run].key(at);
+                if let Some(failure) = &failure {
+                    self.settle(now, task, now.wall_us, Err(failure.clone()), out);
+                    continue;
+                }
+                let uri = self.work.runs[run].uri(at);
+                self.work.set_at(run, at, State::Fetching);
+                out.push(Action::Fetch { task, uri });
             }
-            if let Some(failure) = self.cannot_run(task.spec) {
-                self.settle(now, key, now.wall_us, Err(failure), out);
-                continue;
-            }
-            out.push(Action::Fetch {
-                task: key,
-                uri: task.uri.clone(),
-            });
-            self.set_state(key, State::Fetching);
-            ahead += 1;
-            claims += 1;
         }
     }
 
-    fn needs_no_photo(&self, spec: u64) -> bool {
-        self.work
-            .specs
-            .get(&spec)
-            .is_some_and(|spec| plain_name(&spec.recogniser) == NOOP)
-    }
-
     fn cannot_run(&self, spec: u64) -> Option<Failure> {
-        let spec = self.work.specs.get(&spec)?;
+        let spec = &self.work.specs.get(&spec)?.spec;
         let (name, pin) = spec.recogniser.split_once('@').unwrap_or((&spec.recogniser, ""));
         let message = match self.config.recognisers.iter().find(|here| here.name == name) {
             Some(here) if is_pinned_by(&here.digest, pin) => return None,
@@ -130,12 +125,15 @@ impl Machine {
         };
         Some(Failure::new(v1::Cause::Recogniser, message))
     }
+}
 
-    pub(super) fn set_state(&mut self, key: TaskKey, state: State) {
-        if let Some(task) = self.work.tasks.get_mut(&key) {
-            task.state = state;
-        }
-    }
+/// What became of the next photo of a run.
+enum Next {
+    Started,
+    /// It is not ready, or there is none.
+    Blocked,
+    /// The machine has no resources for it now.
+    NoResources,
 }
 
 /// Whether hex digits are the beginning of a digest. None pins nothing.

@@ -1,5 +1,7 @@
 //! The stream to the leader: greeting, sessions, desired sets, answers, heartbeats, silence.
 
+use std::sync::Arc;
+
 use rebound_proto::v1;
 use rebound_proto::v1::agent_message::Body as Say;
 use rebound_proto::v1::server_message::Body as Heard;
@@ -7,7 +9,7 @@ use rebound_proto::v1::server_message::Body as Heard;
 use super::limits::{
     HEARTBEAT_RANGE_US, MAX_CLUSTER_BYTES, MIN_SILENCE_US, ORPHAN_FOR_RANGE_US, PROTOCOL, SILENT_HEARTBEATS,
 };
-use super::{Action, Machine, Now, TaskKey};
+use super::{Action, Machine, Now, TaskRange};
 
 /// The stream as the machine sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(super) enum Link {
 /// A life with a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
-    pub cluster: String,
+    pub cluster: Arc<str>,
     pub worker: u64,
 }
 
@@ -41,7 +43,7 @@ impl Machine {
             name: self.config.name.clone(),
             boot_nonce: self.config.boot_nonce,
             worker: session.as_ref().map_or(0, |session| session.worker),
-            cluster: session.map_or_else(String::new, |session| session.cluster),
+            cluster: session.map_or_else(String::new, |session| session.cluster.to_string()),
             slots: self.config.slots,
             resources: Some(self.config.resources),
             pool: self.config.pool.clone(),
@@ -78,14 +80,14 @@ impl Machine {
         let same_cluster = self
             .session
             .as_ref()
-            .is_some_and(|session| session.cluster == welcome.cluster);
+            .is_some_and(|session| *session.cluster == *welcome.cluster);
         if same_cluster && welcome.term < self.term {
             let why = format!("its term {} is over: {} was seen", welcome.term, self.term);
             return self.give_up(why, out);
         }
         self.term = welcome.term;
         let session = Session {
-            cluster: welcome.cluster,
+            cluster: welcome.cluster.into(),
             worker: welcome.worker,
         };
         if self.session.as_ref() != Some(&session) {
@@ -109,7 +111,8 @@ impl Machine {
         // `given` is a log index: in another cluster the same number names other work.
         let foreign = self.outbox.keep_only(&session.cluster);
         if !foreign.is_empty() {
-            self.counts.dropped_results += foreign.len() as u64;
+            let results: u64 = foreign.iter().map(|range| range.last - range.first + 1).sum();
+            self.counts.dropped_results += results;
             out.push(Action::Unspool(foreign));
         }
         self.counts.sessions += 1;
@@ -120,7 +123,7 @@ impl Machine {
         if self
             .session
             .as_ref()
-            .is_none_or(|session| session.cluster != desired.cluster)
+            .is_none_or(|session| *session.cluster != *desired.cluster)
         {
             return self.give_up("a desired set of another cluster", out);
         }
@@ -144,16 +147,21 @@ impl Machine {
 
     fn answers(&mut self, now: Now, answers: v1::Answers, out: &mut Vec<Action>) {
         let mut gone = Vec::new();
-        for answer in answers.answers {
-            let key = TaskKey {
-                job: answer.job,
-                task: answer.task,
-                given: answer.given,
+        for run in answers.runs {
+            let last = run.first.checked_add(u64::from(run.count).saturating_sub(1));
+            let Some(last) = last.filter(|_| run.count > 0) else {
+                continue;
+            };
+            let range = TaskRange {
+                job: run.job,
+                given: run.given,
+                first: run.first,
+                last,
             };
             // Any verdict is an answer, also one this version does not know; none is not.
-            if answer.verdict != i32::from(v1::Verdict::Unspecified) && self.outbox.answered(key, now.mono_us)
-            {
-                gone.push(key);
+            let answers = run.verdict != i32::from(v1::Verdict::Unspecified);
+            if answers && self.outbox.answered(&range, now.mono_us) > 0 {
+                gone.push(range);
             }
         }
         if !gone.is_empty() {
@@ -206,11 +214,11 @@ impl Machine {
         if self.link != Link::Up {
             return;
         }
-        while let Some(results) = self.outbox.next_batch(now.mono_us) {
-            let running = self.work.running() as u32;
+        while let Some(runs) = self.outbox.next_batch(now.mono_us) {
+            let running = self.running() as u32;
             let spooled = self.outbox.len() as u32;
             out.push(say(Say::Results(v1::Results {
-                results,
+                runs,
                 running,
                 spooled,
             })));
@@ -226,7 +234,7 @@ impl Machine {
         self.next_heartbeat_us = now.mono_us.saturating_add(self.heartbeat_us);
         self.said_full = full;
         let work = &self.work;
-        let cursors = work.runs.iter().map(|run| (run, work.cursor(run)));
+        let cursors = work.runs.iter().map(|run| (run, run.cursor()));
         let started = cursors
             .filter(|(run, next)| *next > run.first)
             .map(|(run, next)| v1::Started {
@@ -236,7 +244,7 @@ impl Machine {
                 next,
             });
         out.push(say(Say::Heartbeat(v1::Heartbeat {
-            running: work.running() as u32,
+            running: work.slots.running() as u32,
             spooled: self.outbox.len() as u32,
             spool_full: full,
             generation: self.taken.map_or(0, |(_, generation)| generation),

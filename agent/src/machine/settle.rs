@@ -5,7 +5,7 @@ use rebound_proto::v1;
 
 use super::limits::{MAX_MESSAGE_BYTES, MAX_RESULT_BYTES};
 use super::work::State;
-use super::{Action, Failure, Machine, Now, Spooled, TaskKey};
+use super::{Action, Attempt, Failure, Machine, Now, Spooled, TaskKey};
 
 impl Machine {
     /// A fetch ended.
@@ -16,16 +16,11 @@ impl Machine {
         outcome: Result<(), Failure>,
         out: &mut Vec<Action>,
     ) {
-        if self
-            .work
-            .tasks
-            .get(&key)
-            .is_none_or(|task| task.state != State::Fetching)
-        {
+        if self.work.state(key) != Some(State::Fetching) {
             return;
         }
         match outcome {
-            Ok(()) => self.set_state(key, State::Ready),
+            Ok(()) => self.work.set(key, State::Ready),
             Err(failure) => self.settle(now, key, now.wall_us, Err(failure), out),
         }
     }
@@ -38,10 +33,7 @@ impl Machine {
         outcome: Result<Bytes, Failure>,
         out: &mut Vec<Action>,
     ) {
-        let Some(slot) = self.work.slot_of(key) else {
-            return;
-        };
-        let Some(held) = self.work.slots[slot].take() else {
+        let Some(held) = self.work.slots.release(key) else {
             return;
         };
         if !held.stopping {
@@ -61,8 +53,7 @@ impl Machine {
         let cluster = self
             .session
             .as_ref()
-            .map(|session| session.cluster.clone())
-            .unwrap_or_default();
+            .map_or_else(|| "".into(), |session| session.cluster.clone());
         let (cause, output) = match outcome {
             Ok(output) if output.len() <= MAX_RESULT_BYTES => (v1::Cause::Unspecified, output),
             Ok(output) => {
@@ -74,17 +65,15 @@ impl Machine {
             }
             Err(failure) => (failed(failure.cause), cut(failure.message).into()),
         };
-        let result = v1::AttemptResult {
-            job: key.job,
-            task: key.task,
-            given: key.given,
-            cause: cause.into(),
+        let attempt = Attempt {
+            task: key,
+            cause,
             output,
             started_us,
             ended_us: now.wall_us.max(started_us),
         };
-        let spooled = Spooled { cluster, result };
-        self.set_state(key, State::Over);
+        let spooled = Spooled { cluster, attempt };
+        self.work.set(key, State::Over);
         out.push(Action::Spool(spooled.clone()));
         self.outbox.push(spooled);
     }

@@ -8,9 +8,10 @@ use rebound_proto::v1::server_message::Body as Heard;
 use super::limits::{
     LEAVE_ANSWERS_US, LEAVE_WORK_US, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES,
 };
-use super::{Action, Config, Failure, Input, Machine, Now, Spooled, TaskKey};
+use super::{Action, Attempt, Config, Failure, Input, Machine, Now, Spooled, TaskKey, columns};
 
 mod leaving;
+mod working;
 
 pub(super) const SECOND: u64 = 1_000_000;
 
@@ -56,16 +57,29 @@ pub(super) fn spec(id: u64, recogniser: &str, milli_cpu: u32) -> v1::Spec {
 }
 
 pub(super) fn run(job: u64, first: u64, count: u64, given: u64, spec: u64) -> v1::Run {
-    let uris = (first..first + count)
+    let uris: Vec<String> = (first..first + count)
         .map(|task| format!("file:///{job}/{task}"))
         .collect();
+    let photos = v1::Photos {
+        uri_bytes: uris.iter().map(|uri| uri.len() as u32).collect(),
+        uris: uris.concat(),
+        trace_id: Bytes::new(),
+    };
+    v1::Run {
+        photos: Some(photos),
+        ..again(job, first, count, given, spec)
+    }
+}
+
+/// A run whose photos were said before.
+pub(super) fn again(job: u64, first: u64, count: u64, given: u64, spec: u64) -> v1::Run {
     v1::Run {
         job,
         first,
+        count: count as u32,
         given,
         spec,
-        uris,
-        trace_id: Bytes::new(),
+        photos: None,
     }
 }
 
@@ -97,20 +111,38 @@ pub(super) fn desired(term: u64, generation: u64, runs: Vec<v1::Run>, specs: Vec
 }
 
 pub(super) fn answer(verdict: v1::Verdict, keys: &[TaskKey]) -> Input {
-    let answers = keys.iter().map(|key| v1::Answer {
+    let runs = keys.iter().map(|key| v1::AnswerRun {
         job: key.job,
-        task: key.task,
+        first: key.task,
+        count: 1,
         given: key.given,
         verdict: verdict.into(),
     });
-    message(Heard::Answers(v1::Answers {
-        answers: answers.collect(),
-    }))
+    message(Heard::Answers(v1::Answers { runs: runs.collect() }))
+}
+
+/// Results of a message, apart again.
+pub(super) fn attempts(results: &v1::Results) -> Vec<Attempt> {
+    let runs = results.runs.iter().cloned();
+    runs.flat_map(|run| columns::apart(run).unwrap()).collect()
+}
+
+pub(super) fn spooled(cluster: &str, task: TaskKey) -> Spooled {
+    Spooled {
+        cluster: cluster.into(),
+        attempt: Attempt {
+            task,
+            cause: v1::Cause::Unspecified,
+            output: Bytes::new(),
+            started_us: 0,
+            ended_us: 0,
+        },
+    }
 }
 
 /// An action in one line.
 pub(super) fn word(action: &Action) -> String {
-    let cause = |result: &v1::AttemptResult| match result.cause() {
+    let cause = |attempt: &Attempt| match attempt.cause {
         v1::Cause::Unspecified => "ok".to_string(),
         cause => format!("{cause:?}").to_lowercase(),
     };
@@ -130,11 +162,8 @@ pub(super) fn word(action: &Action) -> String {
                 )
             }
             Some(Said::Results(results)) => {
-                let keys: Vec<String> = results
-                    .results
-                    .iter()
-                    .map(|one| TaskKey::of(one).to_string())
-                    .collect();
+                let keys = attempts(results).into_iter().map(|one| one.task.to_string());
+                let keys: Vec<String> = keys.collect();
                 format!("report {}", keys.join(" "))
             }
             Some(Said::Leaving(leaving)) => format!("leaving{}", if leaving.empty { " empty" } else { "" }),
@@ -144,13 +173,10 @@ pub(super) fn word(action: &Action) -> String {
         Action::Start { slot, task, .. } => format!("start {task} in {slot}"),
         Action::Stop { slot, task } => format!("stop {task} in {slot}"),
         Action::Forget { task } => format!("forget {task}"),
-        Action::Spool(spooled) => format!(
-            "spool {} {}",
-            TaskKey::of(&spooled.result),
-            cause(&spooled.result)
-        ),
-        Action::Unspool(keys) => {
-            let keys: Vec<String> = keys.iter().map(TaskKey::to_string).collect();
+        Action::Spool(Spooled { attempt, .. }) => format!("spool {} {}", attempt.task, cause(attempt)),
+        Action::Unspool(ranges) => {
+            let keys = ranges.iter().flat_map(|range| range.keys());
+            let keys: Vec<String> = keys.map(|key| key.to_string()).collect();
             format!("unspool {}", keys.join(" "))
         }
         Action::Disconnect { .. } => "disconnect".to_string(),
@@ -379,16 +405,7 @@ fn an_answer_that_never_comes_makes_it_ask_again_on_the_same_stream() {
 #[test]
 fn many_results_go_in_bounded_messages_and_the_next_follow_the_answers() {
     let count = MAX_BATCH_RESULTS * (MAX_BATCHES_IN_FLIGHT + 1);
-    let result = |task| v1::AttemptResult {
-        job: 1,
-        task,
-        given: 9,
-        ..Default::default()
-    };
-    let spooled = (0..count as u64).map(|task| Spooled {
-        cluster: "blue".to_string(),
-        result: result(task),
-    });
+    let spooled = (0..count as u64).map(|task| spooled("blue", key(1, task, 9)));
     let mut agent = Agent::with(config(1), spooled.collect());
     agent.does(Input::Connected, &["hello /0"]);
     let reports = |seen: Vec<String>| seen.iter().filter(|word| word.starts_with("report ")).count();
@@ -422,16 +439,7 @@ fn a_new_session_ends_all_work_but_reports_what_the_same_cluster_gave() {
 
 #[test]
 fn results_of_another_cluster_are_dropped() {
-    let result = v1::AttemptResult {
-        job: 1,
-        task: 0,
-        given: 9,
-        ..Default::default()
-    };
-    let spooled = Spooled {
-        cluster: "green".to_string(),
-        result,
-    };
+    let spooled = spooled("green", key(1, 0, 9));
     let mut agent = Agent::with(config(1), vec![spooled]);
     agent.does(Input::Connected, &["hello /0"]);
     agent.does(welcome("blue", 3, 5), &["unspool 1/0@9", "beat g0 run 0 spool 0"]);
@@ -457,6 +465,14 @@ fn a_server_that_breaks_the_protocol_is_left() {
     let bad = [
         welcome("blue", 3, 5),
         desired(5, 10, vec![run(1, 0, 1, 9, 77)], vec![]),
+        desired(5, 10, vec![again(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]),
+        desired(5, 10, vec![run(1, 0, 0, 9, 1)], vec![spec(1, "noop", 0)]),
+        desired(
+            5,
+            10,
+            vec![run(1, 0, 3, 9, 1), run(1, 2, 1, 9, 1)],
+            vec![spec(1, "noop", 0)],
+        ),
         desired(5, 10, vec![run(1, 0, over, 9, 1)], vec![spec(1, "noop", 0)]),
         desired(
             5,
@@ -496,89 +512,5 @@ fn a_photo_that_cannot_be_fetched_takes_no_slot() {
             outcome: gone,
         },
         &["spool 1/0@9 fetch", "fetch 1/1@9", "report 1/0@9"],
-    );
-}
-
-#[test]
-fn a_recogniser_that_is_not_here_and_a_result_that_is_too_large_are_failures() {
-    let mut agent = Agent::joined(1);
-    agent.does(
-        desired(
-            5,
-            10,
-            vec![run(1, 0, 1, 9, 2)],
-            vec![spec(2, "poetry@00ff", 1000)],
-        ),
-        &["spool 1/0@9 recogniser", "report 1/0@9"],
-    );
-    agent.does(
-        desired(
-            5,
-            10,
-            vec![run(3, 0, 1, 9, 3), run(4, 0, 1, 9, 4)],
-            vec![spec(3, "shelf@ab12", 0), spec(4, "shelf@AB13", 0)],
-        ),
-        &["fetch 3/0@9"],
-    );
-    agent.does(
-        Input::Fetched {
-            task: key(3, 0, 9),
-            outcome: Err(Failure::new(v1::Cause::Fetch, "gone")),
-        },
-        &[
-            "spool 3/0@9 fetch",
-            "spool 4/0@9 recogniser",
-            "report 3/0@9 4/0@9",
-        ],
-    );
-    agent.does(
-        desired(5, 11, vec![run(2, 0, 2, 10, 1)], vec![spec(1, "noop", 0)]),
-        &["start 2/0@10 in 0"],
-    );
-    let at_limit = Bytes::from(vec![b'x'; MAX_RESULT_BYTES]);
-    let over = Bytes::from(vec![b'x'; MAX_RESULT_BYTES + 1]);
-    agent.does(
-        Input::Finished {
-            task: key(2, 0, 10),
-            outcome: Ok(at_limit),
-        },
-        &["spool 2/0@10 ok", "start 2/1@10 in 0", "report 2/0@10"],
-    );
-    agent.does(
-        Input::Finished {
-            task: key(2, 1, 10),
-            outcome: Ok(over),
-        },
-        &["spool 2/1@10 resulttoolarge", "report 2/1@10"],
-    );
-}
-
-#[test]
-fn photos_share_the_machine_as_far_as_its_resources_go() {
-    let mut agent = Agent::joined(4);
-    let specs = vec![
-        spec(1, "noop", 3000),
-        spec(2, "noop", 1000),
-        spec(3, "noop", 9000),
-    ];
-    let runs = vec![
-        run(1, 0, 1, 9, 1),
-        run(2, 0, 1, 9, 2),
-        run(3, 0, 1, 9, 3),
-        run(4, 0, 1, 9, 2),
-    ];
-    // The third is larger than the machine: it runs alone, and nothing overtakes it.
-    agent.does(
-        desired(5, 10, runs, specs),
-        &["start 1/0@9 in 0", "start 2/0@9 in 1"],
-    );
-    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
-    assert_eq!(
-        agent.finished(key(2, 0, 9)),
-        ["spool 2/0@9 ok", "start 3/0@9 in 0", "report 2/0@9"]
-    );
-    assert_eq!(
-        agent.finished(key(3, 0, 9)),
-        ["spool 3/0@9 ok", "start 4/0@9 in 0", "report 3/0@9"]
     );
 }

@@ -1,12 +1,14 @@
-//! Tasks of the desired set, and the slots they run in.
+//! Tasks of the desired set: runs of them, in the order they shall be done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use rebound_proto::v1;
 
 use super::limits::{MAX_DESIRED_TASKS, MAX_SPECS};
-use super::{Action, TaskKey};
+use super::photos::{Photos, Uri};
+use super::slots::Slots;
+use super::{Action, NOOP, TaskKey};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -19,74 +21,117 @@ pub(super) enum State {
     Over,
 }
 
-pub(super) struct Task {
-    pub uri: String,
-    pub spec: u64,
-    pub state: State,
+const STATES: usize = 5;
+
+/// A spec, with what is looked at often.
+pub(super) struct Known {
+    pub spec: Arc<v1::Spec>,
+    /// It is the built-in recogniser, which needs no photo.
+    pub is_noop: bool,
 }
 
-/// A run of the desired set; its tasks are `first .. first + count`.
+/// A run of the desired set. Its tasks are started in order.
 pub(super) struct Run {
     pub job: u64,
-    pub first: u64,
     pub given: u64,
-    pub count: u64,
-    pub trace_id: Bytes,
+    pub first: u64,
+    pub spec: u64,
+    /// One for each task.
+    pub states: Vec<State>,
+    pub photos: Arc<Photos>,
+    /// How many of the first tasks are started or over: the next one to start is behind them.
+    pub begun: usize,
+    /// How many of the first tasks wait for nothing: the next one to fetch is behind them.
+    pub fetched: usize,
 }
 
-/// What a slot does.
-pub(super) struct Held {
-    pub task: TaskKey,
-    pub resources: v1::Resources,
-    pub started_wall_us: u64,
-    /// It was stopped: whatever comes out of it counts for nothing.
-    pub stopping: bool,
+/// Where a run is in the order of all: job, fence, first task.
+type Place = (u64, u64, u64);
+
+impl Run {
+    fn place(&self) -> Place {
+        (self.job, self.given, self.first)
+    }
+
+    pub fn end(&self) -> u64 {
+        self.first + self.states.len() as u64
+    }
+
+    pub fn key(&self, at: usize) -> TaskKey {
+        TaskKey {
+            job: self.job,
+            given: self.given,
+            task: self.first + at as u64,
+        }
+    }
+
+    pub fn uri(&self, at: usize) -> Uri {
+        Uri::of(&self.photos, self.first + at as u64)
+    }
+
+    /// First task that is neither started nor over.
+    pub fn cursor(&self) -> u64 {
+        self.first + self.begun as u64
+    }
+
+    /// Cuts off the tasks from `task` on.
+    fn split_off(&mut self, task: u64) -> Run {
+        let states = self.states.split_off((task - self.first) as usize);
+        let mut rest = Run {
+            first: task,
+            states,
+            photos: self.photos.clone(),
+            ..*self
+        };
+        self.count_off();
+        rest.count_off();
+        rest
+    }
+
+    fn count_off(&mut self) {
+        let first =
+            |passes: fn(State) -> bool| self.states.iter().take_while(|state| passes(**state)).count();
+        self.begun = first(|state| matches!(state, State::Running | State::Over));
+        self.fetched = first(|state| state != State::Waiting);
+    }
 }
 
 pub(super) struct Work {
-    pub tasks: BTreeMap<TaskKey, Task>,
-    /// Keys of `tasks` as the desired set orders them.
-    pub order: Vec<TaskKey>,
+    /// In the order of the desired set.
     pub runs: Vec<Run>,
+    places: BTreeMap<Place, usize>,
+    /// How many tasks are in each state.
+    counts: [usize; STATES],
+    /// Runs before this one have nothing to start.
+    pub open_from: usize,
     /// Specs said on this stream, and those still in use from earlier ones.
-    pub specs: BTreeMap<u64, v1::Spec>,
-    pub slots: Vec<Option<Held>>,
+    pub specs: BTreeMap<u64, Known>,
+    pub slots: Slots,
 }
 
 impl Work {
     pub fn new(slots: u32) -> Work {
         Work {
-            tasks: BTreeMap::new(),
-            order: Vec::new(),
             runs: Vec::new(),
+            places: BTreeMap::new(),
+            counts: [0; STATES],
+            open_from: 0,
             specs: BTreeMap::new(),
-            slots: (0..slots).map(|_| None).collect(),
+            slots: Slots::new(slots),
         }
     }
 
-    pub fn held(&self) -> impl Iterator<Item = &Held> {
-        self.slots.iter().flatten()
+    /// Tasks in one of these states.
+    pub fn count(&self, states: &[State]) -> usize {
+        states.iter().map(|state| self.counts[*state as usize]).sum()
     }
 
-    pub fn running(&self) -> usize {
-        self.held().count()
-    }
-
-    pub fn is_held(&self, key: TaskKey) -> bool {
-        self.held().any(|held| held.task == key)
+    pub fn tasks(&self) -> usize {
+        self.counts.iter().sum()
     }
 
     pub fn has_waiting(&self) -> bool {
-        self.tasks
-            .values()
-            .any(|task| matches!(task.state, State::Waiting | State::Fetching | State::Ready))
-    }
-
-    pub fn count(&self, states: &[State]) -> usize {
-        self.tasks
-            .values()
-            .filter(|task| states.contains(&task.state))
-            .count()
+        self.count(&[State::Waiting, State::Fetching, State::Ready]) > 0
     }
 
     /// Results that work in progress may still bring.
@@ -94,62 +139,60 @@ impl Work {
         self.count(&[State::Fetching, State::Ready, State::Running])
     }
 
+    /// The run of a task and its place in it.
+    pub fn find(&self, key: TaskKey) -> Option<(usize, usize)> {
+        let (_, run) = self.places.range(..=(key.job, key.given, key.task)).next_back()?;
+        let found = &self.runs[*run];
+        let here = found.job == key.job && found.given == key.given && key.task < found.end();
+        here.then(|| (*run, (key.task - found.first) as usize))
+    }
+
+    pub fn state(&self, key: TaskKey) -> Option<State> {
+        self.find(key).map(|(run, at)| self.runs[run].states[at])
+    }
+
+    pub fn set(&mut self, key: TaskKey, state: State) {
+        if let Some((run, at)) = self.find(key) {
+            self.set_at(run, at, state);
+        }
+    }
+
+    pub fn set_at(&mut self, run: usize, at: usize, state: State) {
+        let run = &mut self.runs[run];
+        let before = std::mem::replace(&mut run.states[at], state);
+        self.counts[before as usize] -= 1;
+        self.counts[state as usize] += 1;
+        let states = &run.states;
+        let begun = |at: &usize| matches!(states.get(*at), Some(State::Running | State::Over));
+        let fetched = |at: &usize| states.get(*at).is_some_and(|state| *state != State::Waiting);
+        run.begun += (run.begun..).take_while(begun).count();
+        run.fetched += (run.fetched..).take_while(fetched).count();
+        while self
+            .runs
+            .get(self.open_from)
+            .is_some_and(|run| run.begun == run.states.len())
+        {
+            self.open_from += 1;
+        }
+    }
+
     pub fn forget_unused_specs(&mut self) {
-        let used: BTreeSet<u64> = self.tasks.values().map(|task| task.spec).collect();
+        let used: BTreeSet<u64> = self.runs.iter().map(|run| run.spec).collect();
         self.specs.retain(|id, _| used.contains(id));
     }
 
-    /// First task of a run that is neither started nor over.
-    pub fn cursor(&self, run: &Run) -> u64 {
-        let begun = (run.first..run.first + run.count).take_while(|task| {
-            let key = TaskKey {
-                job: run.job,
-                task: *task,
-                given: run.given,
-            };
-            self.tasks
-                .get(&key)
-                .is_some_and(|task| matches!(task.state, State::Running | State::Over))
-        });
-        run.first + begun.count() as u64
-    }
-
-    pub fn slot_of(&self, key: TaskKey) -> Option<usize> {
-        self.slots
-            .iter()
-            .position(|slot| slot.as_ref().is_some_and(|held| held.task == key))
-    }
-
-    pub fn free_slot(&self) -> Option<usize> {
-        self.slots.iter().position(Option::is_none)
-    }
-
-    /// Whether a task of these resources fits beside what runs. Alone anything fits.
-    pub fn fits(&self, need: &v1::Resources, have: &v1::Resources) -> bool {
-        if self.running() == 0 {
-            return true;
-        }
-        let fits = |of: fn(&v1::Resources) -> u32| {
-            let used: u64 = self.held().map(|held| u64::from(of(&held.resources))).sum();
-            used + u64::from(of(need)) <= u64::from(of(have))
-        };
-        fits(|r| r.milli_cpu) && fits(|r| r.memory_mib) && fits(|r| r.gpus)
-    }
-
-    /// Drops a task that is no longer wanted.
-    fn drop_task(&mut self, key: TaskKey, state: State, out: &mut Vec<Action>) {
-        match state {
-            State::Waiting | State::Over => {}
-            State::Fetching | State::Ready => out.push(Action::Forget { task: key }),
-            State::Running => {
-                if let Some(slot) = self.slot_of(key)
-                    && let Some(held) = self.slots[slot].as_mut()
-                {
-                    held.stopping = true;
-                    out.push(Action::Stop {
-                        slot: slot as u32,
-                        task: key,
-                    });
+    /// Drops the tasks of a run that is no longer wanted.
+    fn drop_run(&mut self, run: &Run, out: &mut Vec<Action>) {
+        for (at, state) in run.states.iter().enumerate() {
+            let task = run.key(at);
+            match state {
+                State::Waiting | State::Over => {}
+                State::Fetching | State::Ready => out.push(Action::Forget { task }),
+                State::Running => {
+                    if let Some(slot) = self.slots.stop(task) {
+                        let slot = slot as u32;
+                        out.push(Action::Stop { slot, task });
+                    }
                 }
             }
         }
@@ -157,98 +200,209 @@ impl Work {
 
     /// The session ended: nothing of its work is wanted.
     pub fn clear(&mut self, out: &mut Vec<Action>) {
-        for (key, task) in std::mem::take(&mut self.tasks) {
-            self.drop_task(key, task.state, out);
-        }
-        self.order.clear();
-        self.runs.clear();
+        let runs = std::mem::take(&mut self.runs);
+        self.index();
         self.specs.clear();
+        runs.iter().for_each(|run| self.drop_run(run, out));
     }
 
     /// What is wrong with a desired set, if anything.
     fn fault(&self, desired: &v1::Desired) -> Option<String> {
-        let tasks: usize = desired.runs.iter().map(|run| run.uris.len()).sum();
-        if tasks > MAX_DESIRED_TASKS {
+        let tasks: u64 = desired.runs.iter().map(|run| u64::from(run.count)).sum();
+        if tasks > MAX_DESIRED_TASKS as u64 {
             return Some(format!(
                 "a desired set of {tasks} tasks; at most {MAX_DESIRED_TASKS} are taken"
             ));
         }
-        let new = desired
-            .specs
-            .iter()
-            .filter(|spec| !self.specs.contains_key(&spec.id))
-            .count();
-        if self.specs.len() + new > MAX_SPECS {
+        let new = |spec: &&v1::Spec| !self.specs.contains_key(&spec.id);
+        if self.specs.len() + desired.specs.iter().filter(new).count() > MAX_SPECS {
             return Some(format!("more than {MAX_SPECS} specs on one stream"));
         }
-        desired.runs.iter().find_map(|run| {
-            let known =
-                self.specs.contains_key(&run.spec) || desired.specs.iter().any(|spec| spec.id == run.spec);
-            if !known {
-                return Some(format!(
-                    "a run of job {} names spec {}, which was not said on this stream",
-                    run.job, run.spec
-                ));
-            }
-            let end = run.first.checked_add(run.uris.len() as u64);
-            end.is_none()
-                .then(|| format!("a run of job {} goes past the last task number", run.job))
-        })
+        let fault = desired.runs.iter().find_map(|run| self.run_fault(run, desired));
+        fault.or_else(|| overlap(&desired.runs))
+    }
+
+    fn run_fault(&self, run: &v1::Run, desired: &v1::Desired) -> Option<String> {
+        let job = run.job;
+        let known =
+            self.specs.contains_key(&run.spec) || desired.specs.iter().any(|spec| spec.id == run.spec);
+        if !known {
+            let spec = run.spec;
+            return Some(format!(
+                "a run of job {job} names spec {spec}, which was not said on this stream"
+            ));
+        }
+        let Some(end) = run.first.checked_add(run.count.into()).filter(|_| run.count > 0) else {
+            return Some(format!(
+                "a run of job {job} has no tasks, or goes past the last number"
+            ));
+        };
+        let first = TaskKey {
+            job,
+            given: run.given,
+            task: run.first,
+        };
+        let held = self.find(first).is_some_and(|(at, _)| end <= self.runs[at].end());
+        (!held && run.photos.is_none())
+            .then(|| format!("a run of job {job} has photos that were not said on this stream"))
     }
 
     /// Takes a desired set in place of the one before. `is_spooled` tells results that wait for their answer.
     pub fn take(
         &mut self,
-        desired: v1::Desired,
+        mut desired: v1::Desired,
         is_spooled: impl Fn(TaskKey) -> bool,
         out: &mut Vec<Action>,
     ) -> Result<(), String> {
         if let Some(fault) = self.fault(&desired) {
             return Err(fault);
         }
+        let mut said = Vec::with_capacity(desired.runs.len());
+        for run in &mut desired.runs {
+            let photos = run.photos.take();
+            let photos = photos.map(|photos| Photos::read(run.first, run.count, photos).map(Arc::new));
+            let fault = |why| format!("a run of job {} {why}", run.job);
+            said.push(photos.transpose().map_err(fault)?);
+        }
         for spec in desired.specs {
-            self.specs.insert(spec.id, spec);
+            self.specs.insert(spec.id, known(spec));
         }
-        let mut before = std::mem::take(&mut self.tasks);
-        self.order.clear();
-        self.runs.clear();
-        for run in desired.runs {
-            let count = run.uris.len() as u64;
-            self.runs.push(Run {
-                job: run.job,
-                first: run.first,
-                given: run.given,
-                count,
-                trace_id: run.trace_id,
-            });
-            for (offset, uri) in run.uris.into_iter().enumerate() {
-                let key = TaskKey {
-                    job: run.job,
-                    task: run.first + offset as u64,
-                    given: run.given,
-                };
-                if self.tasks.contains_key(&key) {
-                    continue;
-                }
-                let state = match before.remove(&key) {
-                    Some(task) => task.state,
-                    None if is_spooled(key) => State::Over,
-                    None => State::Waiting,
-                };
-                self.tasks.insert(
-                    key,
-                    Task {
-                        uri,
-                        spec: run.spec,
-                        state,
-                    },
-                );
-                self.order.push(key);
-            }
+        let before = std::mem::take(&mut self.runs);
+        let mut before: BTreeMap<Place, Run> = before.into_iter().map(|run| (run.place(), run)).collect();
+        for (run, photos) in desired.runs.iter().zip(said) {
+            let run = assemble(run, photos, &mut before, &is_spooled, out);
+            self.runs.push(run);
         }
-        for (key, task) in before {
-            self.drop_task(key, task.state, out);
-        }
+        before.values().for_each(|run| self.drop_run(run, out));
+        self.index();
         Ok(())
     }
+
+    fn index(&mut self) {
+        let places = self.runs.iter().enumerate();
+        self.places = places.map(|(at, run)| (run.place(), at)).collect();
+        self.counts = [0; STATES];
+        for state in self.runs.iter().flat_map(|run| &run.states) {
+            self.counts[*state as usize] += 1;
+        }
+        let open = |run: &Run| run.begun < run.states.len();
+        self.open_from = self.runs.iter().position(open).unwrap_or(self.runs.len());
+    }
+
+    pub fn check(&self) {
+        self.slots.check();
+        assert_eq!(self.places.len(), self.runs.len());
+        let mut counts = [0; STATES];
+        for (at, run) in self.runs.iter().enumerate() {
+            assert_eq!(self.places.get(&run.place()), Some(&at));
+            let states = &run.states;
+            states.iter().for_each(|state| counts[*state as usize] += 1);
+            let begun = |state: &&State| matches!(state, State::Running | State::Over);
+            assert_eq!(run.begun, states.iter().take_while(begun).count());
+            let fetched = |state: &&State| **state != State::Waiting;
+            assert_eq!(run.fetched, states.iter().take_while(fetched).count());
+            assert!(at >= self.open_from || run.begun == states.len());
+        }
+        assert_eq!(counts, self.counts);
+    }
+}
+
+fn known(spec: v1::Spec) -> Known {
+    let name = spec.recogniser.split('@').next();
+    Known {
+        is_noop: name == Some(NOOP),
+        spec: Arc::new(spec),
+    }
+}
+
+/// Two runs that have a task in common.
+fn overlap(runs: &[v1::Run]) -> Option<String> {
+    let mut places: Vec<(Place, u32)> = runs
+        .iter()
+        .map(|run| ((run.job, run.given, run.first), run.count))
+        .collect();
+    places.sort_unstable();
+    let meet = |pair: &&[(Place, u32)]| {
+        let [((job, given, first), count), (next, _)] = pair else {
+            return false;
+        };
+        (*job, *given) == (next.0, next.1) && next.2 - first < u64::from(*count)
+    };
+    let found = places.windows(2).find(meet)?;
+    Some(format!("two runs of job {} overlap", found[0].0.0))
+}
+
+/// A run as it is wanted now, from what of it was there before. What is left in `before` is wanted no more.
+fn assemble(
+    wanted: &v1::Run,
+    said: Option<Arc<Photos>>,
+    before: &mut BTreeMap<Place, Run>,
+    is_spooled: &impl Fn(TaskKey) -> bool,
+    out: &mut Vec<Action>,
+) -> Run {
+    let end = wanted.first + u64::from(wanted.count);
+    let mut run = match take_out(wanted, wanted.first, end, before) {
+        Some(part) => part,
+        None => Run {
+            job: wanted.job,
+            given: wanted.given,
+            first: wanted.first,
+            spec: wanted.spec,
+            states: Vec::with_capacity(wanted.count as usize),
+            photos: said.clone().expect("photos that nobody had were said"),
+            begun: 0,
+            fetched: 0,
+        },
+    };
+    run.spec = wanted.spec;
+    run.photos = said.unwrap_or(run.photos);
+    let of_one_part = run.end() == end;
+    while run.end() < end {
+        match take_out(wanted, run.end(), end, before) {
+            Some(part) => run.states.extend(part.states),
+            None => {
+                let task = run.key(run.states.len());
+                run.states.push(match is_spooled(task) {
+                    true => State::Over,
+                    false => State::Waiting,
+                });
+            }
+        }
+    }
+    if !of_one_part {
+        keep_in_order(&mut run, out);
+    }
+    run.count_off();
+    run
+}
+
+/// Photos are fetched in order: one that is ahead of another that still waits has to wait too.
+fn keep_in_order(run: &mut Run, out: &mut Vec<Action>) {
+    let waits = |state: &State| *state == State::Waiting;
+    let from = run.states.iter().position(waits).unwrap_or(run.states.len());
+    for at in from..run.states.len() {
+        if matches!(run.states[at], State::Fetching | State::Ready) {
+            out.push(Action::Forget { task: run.key(at) });
+            run.states[at] = State::Waiting;
+        }
+    }
+}
+
+/// Takes the part of a run before that has `task`, from there to `end` at most.
+fn take_out(wanted: &v1::Run, task: u64, end: u64, before: &mut BTreeMap<Place, Run>) -> Option<Run> {
+    let place = before
+        .range((wanted.job, wanted.given, 0)..=(wanted.job, wanted.given, task))
+        .next_back()
+        .filter(|(_, run)| task < run.end())
+        .map(|(place, _)| *place)?;
+    let mut run = before.remove(&place)?;
+    if run.first < task {
+        let rest = run.split_off(task);
+        before.insert(place, std::mem::replace(&mut run, rest));
+    }
+    if end < run.end() {
+        let rest = run.split_off(end);
+        before.insert(rest.place(), rest);
+    }
+    Some(run)
 }

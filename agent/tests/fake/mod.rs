@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use prost::Message;
+use rebound_agent::machine::{Attempt, TaskKey};
 use rebound_proto::v1;
 use rebound_proto::v1::agent_message::Body as Said;
 use rebound_proto::v1::agents_server::{Agents, AgentsServer};
@@ -29,7 +30,7 @@ pub struct State {
     pub generation: u64,
     pub runs: Vec<v1::Run>,
     pub specs: Vec<v1::Spec>,
-    pub recorded: BTreeMap<Key, v1::AttemptResult>,
+    pub recorded: BTreeMap<Key, Attempt>,
     /// How often each result came.
     pub reports: BTreeMap<Key, u32>,
     /// Off: results are taken in but not answered.
@@ -56,40 +57,66 @@ impl State {
             first: 0,
             given,
             spec: spec.id,
-            uris,
-            trace_id: vec![0xab; 16].into(),
+            count: uris.len() as u32,
+            photos: Some(v1::Photos {
+                uri_bytes: uris.iter().map(|uri| uri.len() as u32).collect(),
+                uris: uris.concat(),
+                trace_id: vec![0xab; 16].into(),
+            }),
         });
         self.specs.retain(|known| known.id != spec.id);
         self.specs.push(spec);
     }
 
     /// The recorded results of a job, by task.
-    pub fn of_job(&self, job: u64) -> Vec<&v1::AttemptResult> {
+    pub fn of_job(&self, job: u64) -> Vec<&Attempt> {
         self.recorded
             .values()
-            .filter(|result| result.job == job)
+            .filter(|result| result.task.job == job)
             .collect()
     }
 
-    fn record(&mut self, results: Vec<v1::AttemptResult>) -> Vec<v1::Answer> {
+    fn record(&mut self, run: v1::ResultRun) -> Vec<v1::AnswerRun> {
         let mut answers = Vec::new();
-        for result in results {
-            let key = (result.job, result.task, result.given);
+        for result in attempts(run) {
+            let TaskKey { job, given, task } = result.task;
+            let key = (job, task, given);
             *self.reports.entry(key).or_default() += 1;
             let verdict = match self.recorded.contains_key(&key) {
                 true => v1::Verdict::AlreadyRecorded,
                 false => v1::Verdict::Recorded,
             };
-            answers.push(v1::Answer {
-                job: key.0,
-                task: key.1,
-                given: key.2,
+            answers.push(v1::AnswerRun {
+                job,
+                first: task,
+                count: 1,
+                given,
                 verdict: verdict.into(),
             });
             self.recorded.entry(key).or_insert(result);
         }
         answers
     }
+}
+
+/// Columns as attempts.
+fn attempts(run: v1::ResultRun) -> Vec<Attempt> {
+    let (mut outputs, mut started_us) = (run.outputs, 0);
+    let attempt = |at: usize| {
+        started_us += run.started_us[at] as u64;
+        Attempt {
+            task: TaskKey {
+                job: run.job,
+                given: run.given,
+                task: run.first + at as u64,
+            },
+            cause: v1::Cause::try_from(run.causes.get(at).copied().unwrap_or_default()).unwrap(),
+            output: outputs.split_to(run.output_bytes[at] as usize),
+            started_us,
+            ended_us: started_us + run.took_us[at],
+        }
+    };
+    (0..run.count as usize).map(attempt).collect()
 }
 
 /// The cluster's servers.
@@ -254,7 +281,7 @@ impl Server {
             }
             if answers && (!unanswered.is_empty() || turns % KEEP_ALIVE_TURNS == 0) {
                 let answers = std::mem::take(&mut unanswered);
-                send(say, Say::Answers(v1::Answers { answers })).await?;
+                send(say, Say::Answers(v1::Answers { runs: answers })).await?;
             } else if turns % KEEP_ALIVE_TURNS == 0 {
                 send(say, Say::Answers(v1::Answers::default())).await?;
             }
@@ -278,10 +305,13 @@ impl Server {
         }
     }
 
-    fn hear(&self, message: v1::AgentMessage, unanswered: &mut Vec<v1::Answer>) {
+    fn hear(&self, message: v1::AgentMessage, unanswered: &mut Vec<v1::AnswerRun>) {
         let mut state = self.state.lock().unwrap();
         match message.body {
-            Some(Said::Results(results)) => unanswered.extend(state.record(results.results)),
+            Some(Said::Results(results)) => {
+                let answers = results.runs.into_iter().flat_map(|run| state.record(run));
+                unanswered.extend(answers);
+            }
             Some(Said::Heartbeat(beat)) => state.last_beat = Some(beat),
             Some(Said::Leaving(leaving)) => state.leavings.push(leaving.empty),
             Some(Said::Hello(_)) | None => {}

@@ -1,6 +1,5 @@
 //! The way to one agent: a bounded queue of messages that closes when it is full.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use futures_util::stream::unfold;
 use rebound_core::codec::agent;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::reply::Judged;
-use rebound_core::types::{ClusterId, SpecId, Term, Time, WorkerId};
+use rebound_core::types::{ClusterId, Term, Time, WorkerId};
 use rebound_proto::v1;
 use rebound_proto::v1::server_message::Body;
 use tokio::sync::{mpsc, watch};
@@ -30,8 +29,8 @@ pub struct Link {
 struct Session {
     cluster: ClusterId,
     worker: WorkerId,
-    /// Specs that the agent has heard of on this stream.
-    specs: BTreeSet<SpecId>,
+    /// Specs and photos that the agent has heard of on this stream.
+    said: agent::Said,
     /// Why it closed, when the agent is to know.
     why: Option<Status>,
 }
@@ -94,7 +93,7 @@ impl Link {
     /// A desired set as the agent reads it.
     pub fn desired(&self, desired: &Desired, uris: impl FnMut(&DesiredRun) -> Vec<String>) -> v1::Desired {
         let session = &mut *self.session();
-        agent::desired(&session.cluster, desired, uris, &mut session.specs)
+        agent::desired(&session.cluster, desired, uris, &mut session.said)
     }
 
     /// Answers reported results.

@@ -67,10 +67,10 @@ async fn serve(server: &str, session: &mut (String, u64)) -> Result<(), Box<dyn 
             Some(Heard::Welcome(welcome)) => *session = (welcome.cluster, welcome.worker),
             Some(Heard::Desired(desired)) => {
                 assert_eq!(desired.cluster, session.0);
-                let results = results(desired, &mut reported);
-                if !results.is_empty() {
+                let runs = results(desired, &mut reported);
+                if !runs.is_empty() {
                     let results = v1::Results {
-                        results,
+                        runs,
                         ..v1::Results::default()
                     };
                     say.send(v1::AgentMessage {
@@ -80,7 +80,7 @@ async fn serve(server: &str, session: &mut (String, u64)) -> Result<(), Box<dyn 
                 }
             }
             // A word each second: the lease goes on.
-            Some(Heard::Answers(answers)) if answers.answers.is_empty() => {
+            Some(Heard::Answers(answers)) if answers.runs.is_empty() => {
                 let heartbeat = v1::Heartbeat::default();
                 say.send(v1::AgentMessage {
                     body: Some(Say::Heartbeat(heartbeat)),
@@ -93,18 +93,27 @@ async fn serve(server: &str, session: &mut (String, u64)) -> Result<(), Box<dyn 
     Ok(())
 }
 
-fn results(desired: v1::Desired, reported: &mut BTreeSet<(u64, u64, u64)>) -> Vec<v1::AttemptResult> {
+fn results(desired: v1::Desired, reported: &mut BTreeSet<(u64, u64, u64)>) -> Vec<v1::ResultRun> {
     let mut results = Vec::new();
     for run in desired.runs {
-        for (task, uri) in (run.first..).zip(run.uris) {
+        // Photos that were said before are reported already.
+        let photos = run.photos.unwrap_or_default();
+        let mut at = 0;
+        for (task, bytes) in (run.first..).zip(photos.uri_bytes) {
+            let uri = &photos.uris[at..at + bytes as usize];
+            at += bytes as usize;
             if reported.insert((run.job, task, run.given)) {
-                let (job, given, output) = (run.job, run.given, output(&uri));
-                results.push(v1::AttemptResult {
-                    job,
-                    task,
-                    given,
-                    output,
-                    ..v1::AttemptResult::default()
+                let outputs = output(uri);
+                results.push(v1::ResultRun {
+                    job: run.job,
+                    first: task,
+                    given: run.given,
+                    count: 1,
+                    output_bytes: vec![outputs.len() as u32],
+                    outputs,
+                    started_us: vec![0],
+                    took_us: vec![0],
+                    ..v1::ResultRun::default()
                 });
             }
         }

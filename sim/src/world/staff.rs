@@ -91,12 +91,12 @@ impl World {
             }
             Action::Stop { .. } | Action::Forget { .. } => {}
             Action::Spool(spooled) => {
-                let key = rebound_agent::machine::TaskKey::of(&spooled.result);
-                self.agents[agent].spool.insert(key, spooled);
+                self.agents[agent].spool.insert(spooled.attempt.task, spooled);
             }
-            Action::Unspool(keys) => keys
+            Action::Unspool(ranges) => ranges
                 .iter()
-                .for_each(|key| drop(self.agents[agent].spool.remove(key))),
+                .flat_map(|range| range.keys())
+                .for_each(|key| drop(self.agents[agent].spool.remove(&key))),
             Action::Disconnect { .. } => {
                 if let Some(stream) = self.agents[agent].stream {
                     self.after(1, Happening::Broken { agent, stream });

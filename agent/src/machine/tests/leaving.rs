@@ -97,7 +97,7 @@ fn leaving_hands_back_what_is_not_started_and_ends_when_all_is_answered() {
     );
     // New work comes back at once.
     agent.does(
-        desired(5, 11, vec![run(1, 0, 1, 9, 2), run(7, 0, 1, 10, 2)], vec![]),
+        desired(5, 11, vec![again(1, 0, 1, 9, 2), run(7, 0, 1, 10, 2)], vec![]),
         &["spool 7/0@10 released", "report 7/0@10"],
     );
     assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);

@@ -75,21 +75,13 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
             spool_full,
         }),
         Some(Body::Results(results)) => {
-            if results.results.len() > RESULTS_PER_REPORT_MAX {
-                let limit = RESULTS_PER_REPORT_MAX as u64;
-                return Err(Rejected::TooMany {
-                    field: "results",
-                    limit,
-                    what: "results in one message",
-                });
-            }
             let v1::Results {
-                results,
+                runs,
                 running,
                 spooled,
             } = results;
             Some(WorkerReport::Results {
-                reports: reports(results),
+                reports: reports(runs)?,
                 running,
                 spooled,
             })
@@ -98,33 +90,71 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
     })
 }
 
-/// Results of consecutive tasks that ended alike, as they come, are one report.
-fn reports(results: Vec<v1::AttemptResult>) -> Vec<Report> {
-    let mut reports = Vec::new();
+/// Results come in columns, those of consecutive tasks together.
+fn reports(runs: Vec<v1::ResultRun>) -> Result<Vec<Report>, Rejected> {
+    let count: u64 = runs.iter().map(|run| u64::from(run.count)).sum();
+    if count > RESULTS_PER_REPORT_MAX as u64 {
+        let limit = RESULTS_PER_REPORT_MAX as u64;
+        return Err(Rejected::TooMany {
+            field: "results",
+            limit,
+            what: "results in one message",
+        });
+    }
+    let mut reports = Vec::with_capacity(runs.len());
+    for run in &runs {
+        check_columns(run)?;
+        add_reports(run, &mut reports);
+    }
+    Ok(reports)
+}
+
+fn check_columns(run: &v1::ResultRun) -> Result<(), Rejected> {
+    let invalid = |why: &str| Rejected::Invalid {
+        field: "results",
+        why: format!("a run of job {} from {} on {why}", run.job, run.first),
+    };
+    let count = run.count as usize;
+    let columns = [run.output_bytes.len(), run.started_us.len(), run.took_us.len()];
+    if columns != [count; 3] || !(run.causes.is_empty() || run.causes.len() == count) {
+        return Err(invalid("has columns of different length"));
+    }
+    if run.first.checked_add(u64::from(run.count)).is_none() {
+        return Err(invalid("goes past the last number"));
+    }
+    let bytes: u64 = run.output_bytes.iter().map(|bytes| u64::from(*bytes)).sum();
+    if bytes != run.outputs.len() as u64 {
+        return Err(invalid("has outputs of another length than it says"));
+    }
+    Ok(())
+}
+
+/// Results of consecutive tasks that ended alike are one report, up to a bound.
+fn add_reports(run: &v1::ResultRun, reports: &mut Vec<Report>) {
     let mut packing = Packing::default();
-    let mut results = results.into_iter().peekable();
-    while let Some(wire) = results.next() {
+    let (mut outputs, mut started, count) = (&run.outputs[..], 0u64, run.count as usize);
+    let cause_at = |at: usize| run.causes.get(at).copied().unwrap_or_default();
+    for at in 0..count {
+        let (output, rest) = outputs.split_at(run.output_bytes[at] as usize);
+        outputs = rest;
+        started = started.wrapping_add(run.started_us[at] as u64);
         packing.push(Row {
-            started: Time(wire.started_us),
-            ended: Time(wire.ended_us),
-            output: &wire.output,
+            started: Time(started),
+            ended: Time(started.saturating_add(run.took_us[at])),
+            output,
         });
-        let goes_on = results.peek().is_some_and(|next| {
-            (next.job, next.given, next.cause) == (wire.job, wire.given, wire.cause)
-                && wire.task.checked_add(1) == Some(next.task)
-        });
+        let goes_on = at + 1 < count && cause_at(at + 1) == cause_at(at);
         if !goes_on || packing.bytes() > REPORT_ROWS_BYTES {
             let rows = std::mem::take(&mut packing).done();
             reports.push(Report {
-                job: JobId(wire.job),
-                first: wire.task - (rows.len() - 1),
-                given: Given(wire.given),
-                cause: cause_in(wire.cause),
+                job: JobId(run.job),
+                first: run.first + at as u64 - (rows.len() - 1),
+                given: Given(run.given),
+                cause: cause_in(cause_at(at)),
                 rows,
             });
         }
     }
-    reports
 }
 
 /// The session is on; with no word of a leader for `orphan_for` µs it has ended.
@@ -139,23 +169,32 @@ pub fn welcome(cluster: &ClusterId, worker: WorkerId, term: Term, now: Time, orp
     }
 }
 
-/// A desired set, with the photos of each run and the specs not yet said on this stream.
+/// What a stream has said of specs and photos: each is said once.
+#[derive(Default)]
+pub struct Said {
+    specs: BTreeSet<SpecId>,
+    /// Runs of the last desired set. What a worker holds by one fence only gets less.
+    runs: BTreeSet<(JobId, Given)>,
+}
+
+/// A desired set, with the photos and specs not yet said on this stream.
 pub fn desired(
     cluster: &ClusterId,
     own: &Desired,
     mut uris: impl FnMut(&DesiredRun) -> Vec<String>,
-    known_specs: &mut BTreeSet<SpecId>,
+    said: &mut Said,
 ) -> v1::Desired {
     let runs = own.runs.iter().map(|run| v1::Run {
         job: run.job.0,
         first: run.first,
+        count: u32::try_from(run.last - run.first + 1).unwrap_or(u32::MAX),
         given: run.given.0,
         spec: run.spec.0,
-        uris: uris(run),
-        trace_id: run.trace.0.to_vec().into(),
+        photos: (!said.runs.contains(&(run.job, run.given))).then(|| photos(run, &uris(run))),
     });
     let runs = runs.collect();
-    let new_specs = own.specs.iter().filter(|(id, _)| known_specs.insert(**id));
+    said.runs = own.runs.iter().map(|run| (run.job, run.given)).collect();
+    let new_specs = own.specs.iter().filter(|(id, _)| said.specs.insert(**id));
     let specs = new_specs.map(|(id, spec)| v1::Spec {
         id: id.0,
         recogniser: spec.recogniser.clone(),
@@ -174,22 +213,119 @@ pub fn desired(
     }
 }
 
+fn photos(run: &DesiredRun, uris: &[String]) -> v1::Photos {
+    v1::Photos {
+        uris: uris.concat(),
+        uri_bytes: uris.iter().map(|uri| uri.len() as u32).collect(),
+        trace_id: run.trace.0.to_vec().into(),
+    }
+}
+
 /// Answers to reported results.
 pub fn answers(judged: &[Judged]) -> v1::Answers {
-    let answers = judged.iter().flat_map(|judged| {
+    let runs = judged.iter().map(|judged| {
         let verdict = match judged.verdict {
             Verdict::Recorded => v1::Verdict::Recorded,
             Verdict::AlreadyRecorded => v1::Verdict::AlreadyRecorded,
             Verdict::Stale => v1::Verdict::Stale,
         };
-        (judged.first..judged.first + judged.count).map(move |task| v1::Answer {
+        v1::AnswerRun {
             job: judged.job.0,
-            task,
+            first: judged.first,
+            count: u32::try_from(judged.count).unwrap_or(u32::MAX),
             given: judged.given.0,
             verdict: verdict.into(),
-        })
+        }
     });
-    v1::Answers {
-        answers: answers.collect(),
+    v1::Answers { runs: runs.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::TraceId;
+
+    fn run(job: u64, first: u64, last: u64, given: u64) -> DesiredRun {
+        DesiredRun {
+            job: JobId(job),
+            first,
+            last,
+            given: Given(given),
+            ..DesiredRun {
+                env: Default::default(),
+                job: JobId(0),
+                first: 0,
+                last: 0,
+                given: Given(0),
+                spec: SpecId(0),
+                trace: TraceId::default(),
+            }
+        }
+    }
+
+    #[test]
+    fn photos_are_said_once_for_each_fence() {
+        let mut said = Said::default();
+        let mut tell = |runs: &[DesiredRun]| {
+            let own = Desired {
+                term: 1,
+                generation: 1,
+                runs: runs.to_vec(),
+                specs: Default::default(),
+                drain: false,
+            };
+            let uris = |run: &DesiredRun| (run.first..=run.last).map(|task| format!("u{task}")).collect();
+            let wire = desired(&ClusterId("c".into()), &own, uris, &mut said);
+            let photos = wire
+                .runs
+                .into_iter()
+                .map(|run| run.photos.map(|photos| photos.uris));
+            photos.map(Option::unwrap_or_default).collect::<Vec<String>>()
+        };
+        assert_eq!(tell(&[run(1, 0, 2, 5), run(1, 4, 4, 5)]), ["u0u1u2", "u4"]);
+        assert_eq!(
+            tell(&[run(1, 1, 2, 5), run(1, 0, 0, 9), run(2, 0, 0, 5)]),
+            ["", "u0", "u0"]
+        );
+        assert_eq!(tell(&[run(2, 0, 0, 5)]), [""]);
+    }
+
+    #[test]
+    fn results_whose_columns_do_not_fit_are_refused() {
+        let good = v1::ResultRun {
+            job: 1,
+            first: 3,
+            given: 9,
+            count: 2,
+            causes: vec![0, 3],
+            outputs: bytes::Bytes::from_static(b"abc"),
+            output_bytes: vec![1, 2],
+            started_us: vec![10, -1],
+            took_us: vec![5, 6],
+        };
+        let read = |run: v1::ResultRun| reports(vec![run]);
+        let two = read(good.clone()).unwrap();
+        let row = |at: usize| two[at].rows.iter().next().unwrap();
+        assert_eq!((two[0].first, two[1].first), (3, 4));
+        assert_eq!((row(1).output, row(1).ended), (&b"bc"[..], Time(15)));
+        assert_eq!(
+            (two[0].cause, two[1].cause),
+            (None, Some(crate::event::Cause::Crashed))
+        );
+        let change = |change: fn(&mut v1::ResultRun)| {
+            let mut run = good.clone();
+            change(&mut run);
+            run
+        };
+        for bad in [
+            change(|run| run.count = 3),
+            change(|run| run.output_bytes = vec![1, 1]),
+            change(|run| run.output_bytes = vec![1, u32::MAX]),
+            change(|run| run.causes = vec![0]),
+            change(|run| run.first = u64::MAX),
+            change(|run| run.count = u32::MAX),
+        ] {
+            assert!(read(bad).is_err());
+        }
     }
 }
