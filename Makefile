@@ -97,8 +97,15 @@ planted: setup ## A build with a bug on purpose, which the simulator and the aud
 	@$(ENV) bash tests/planted.sh
 
 .PHONY: bench
-bench: build ## One agent beside plain Python on the photos of PHOTOS=DIR, 5 interleaved runs; about 2 minutes
-	@echo "bench: one agent with grocery81 beside plain Python onnxruntime, same photos and threads. About 2 minutes."
+bench: build ## Throughput, latency, a long queue and failover of real processes, see docs/BENCHMARKS.md; about 5 minutes
+	@echo "bench: rebound bench throughput, latency, queue and failover, one after another. About 5 minutes."
+	@$(ENV) for bench in throughput "throughput --command" latency queue failover; do \
+		echo; echo "rebound bench $$bench"; $(REBOUND) bench $$bench || exit 1; \
+	done
+
+.PHONY: bench-agent
+bench-agent: build ## One agent beside plain Python on the photos of PHOTOS=DIR, 5 interleaved runs; about 2 minutes
+	@echo "bench-agent: one agent with grocery81 beside plain Python onnxruntime, same photos, same threads. 2 minutes."
 	@bash deploy/setup.sh python
 	@$(ENV) python3 tests/reference/bench_agent.py --rebound $(REBOUND) --photos $(PHOTOS)
 

@@ -28,18 +28,22 @@ use crate::output::{Align, Table};
 const TASKS_MAX: u64 = 20_000_000;
 /// Most environments of a run.
 const ENVIRONMENTS_MAX: usize = 900;
-/// Tasks queued when rates are first measured.
+/// Fewest tasks of a run.
+const TASKS_MIN: u64 = 1_000;
+/// Tasks queued when rates are first measured, at most.
 const SHORT: u64 = 10_000;
-/// Tasks submitted to measure a rate.
-const PROBE: u64 = 20_000;
-/// Tasks given to measure a rate.
-const GIVEN: u64 = 10_000;
+/// Tasks submitted to measure a rate, at most.
+const PROBE: u64 = 50_000;
+/// Tasks given to measure a rate, at most.
+const GIVEN: u64 = 20_000;
+/// What was only just queued gets so long to reach files before anything is measured.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Small jobs being submitted at once.
 const AT_ONCE: usize = 64;
 /// Pages listed to measure a rate, and at once.
 const LISTS: (usize, usize) = (400, 8);
-/// Jobs of a page.
-const LIST_PAGE: u32 = 100;
+/// Jobs of a page: a short queue has so many in each environment, too.
+const LIST_PAGE: u32 = 20;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long anything may take that is waited for.
@@ -99,7 +103,7 @@ struct Figures {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Rates {
     submitted_tasks: f64,
-    /// Pages of 100 jobs.
+    /// Pages of 20 jobs.
     listed_pages: f64,
     given_tasks: f64,
 }
@@ -132,8 +136,8 @@ struct Memory {
 /// Runs it.
 pub async fn run(ctx: &mut Context, args: QueueArgs) -> Result<Exit, Failure> {
     check_cluster(args.servers, args.workers, args.slots)?;
-    if args.tasks < SHORT || args.tasks > TASKS_MAX {
-        return Err(Failure::usage(format!("must be {SHORT} to {TASKS_MAX}")).at("--tasks"));
+    if args.tasks < TASKS_MIN || args.tasks > TASKS_MAX {
+        return Err(Failure::usage(format!("must be {TASKS_MIN} to {TASKS_MAX}")).at("--tasks"));
     }
     if args.environments == 0 || args.environments > ENVIRONMENTS_MAX {
         return Err(Failure::usage(format!("must be 1 to {ENVIRONMENTS_MAX}")).at("--environments"));
@@ -173,8 +177,8 @@ async fn measured(
     let clients: Vec<Client> = (1..=args.environments)
         .map(|number| client.in_environment(&format!("bench-{number:03}")))
         .collect();
-    submit(&clients, SHORT).await?;
-    let short = level(house, &clients).await?;
+    submit(&clients, SHORT.min(args.tasks / 10)).await?;
+    let short = level(house, &clients, args.tasks).await?;
     ctx.out
         .note(&format!("measured with {} tasks queued", short.queued));
     let missing = args.tasks.saturating_sub(waiting(house).await?);
@@ -185,8 +189,9 @@ async fn measured(
         "{missing} more queued in {:.1} s",
         fill_time.as_secs_f64()
     ));
+    tokio::time::sleep(SETTLE).await;
     let memory = memory(house, args.tasks).await?;
-    let long = level(house, &clients).await?;
+    let long = level(house, &clients, args.tasks).await?;
     ctx.out
         .note(&format!("measured with {} tasks queued", long.queued));
     let (restart_follower_s, snapshot_s) = match args.servers {
@@ -234,13 +239,15 @@ async fn waiting(house: &mut House) -> Result<u64, Failure> {
     Ok(house.leader(QUIET_WITHIN).await?.1.tasks_waiting)
 }
 
-async fn level(house: &mut House, clients: &[Client]) -> Result<Level, Failure> {
+/// Measures with what is queued now; a small run is measured with less.
+async fn level(house: &mut House, clients: &[Client], tasks: u64) -> Result<Level, Failure> {
+    tokio::time::sleep(SETTLE).await;
     let queued = waiting(house).await?;
-    let begun = Instant::now();
-    submit(clients, PROBE).await?;
-    let submitted_tasks = PROBE as f64 / begun.elapsed().as_secs_f64();
+    let (probe, begun) = (PROBE.min(tasks), Instant::now());
+    submit(clients, probe).await?;
+    let submitted_tasks = probe as f64 / begun.elapsed().as_secs_f64();
     let listed_pages = lists(clients).await?;
-    let given_tasks = given(house).await?;
+    let given_tasks = given(house, GIVEN.min(tasks / 4)).await?;
     let (leader, _) = house.leader(QUIET_WITHIN).await?;
     let scrape = Scrape::of(house.http(leader)).await?;
     let longest = scrape.value("rebound_handle_seconds_max").unwrap_or(0.0);
@@ -281,17 +288,23 @@ async fn lists(clients: &[Client]) -> Result<f64, Failure> {
     Ok(pages as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// From when all agents are there until so many more tasks were given. Each of them is done meanwhile, too.
-async fn given(house: &mut House) -> Result<f64, Failure> {
-    house.start_workers().await?;
+/// How many tasks are given a second, from when all agents are there until so many more were given. Each of them is
+/// done meanwhile, too. If the queue is empty before, from when the agents were started.
+async fn given(house: &mut House, wanted: u64) -> Result<f64, Failure> {
     let (leader, _) = house.leader(QUIET_WITHIN).await?;
     let http = house.http(leader).to_owned();
     let count = async || Ok::<_, Failure>(Scrape::of(&http).await?.count("rebound_tasks_given_total"));
+    let (zero, started) = (count().await?, Instant::now());
+    house.start_workers().await?;
     let (first, begun) = (count().await?, Instant::now());
     let rate = loop {
-        let more = count().await? - first;
-        if more >= GIVEN {
+        let now = count().await?;
+        let more = now - first;
+        if more >= wanted {
             break more as f64 / begun.elapsed().as_secs_f64();
+        }
+        if waiting(house).await? == 0 {
+            break (now - zero) as f64 / started.elapsed().as_secs_f64();
         }
         if begun.elapsed() > WITHIN {
             return Err(Failure::timeout(format!("{more} tasks were given in {WITHIN:?}")));
@@ -402,7 +415,7 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
         row("tasks queued", [short.queued as f64, long.queued as f64], None);
         let rates: [(&str, OneRate); 3] = [
             ("tasks submitted a second", |rates| rates.submitted_tasks),
-            ("pages of 100 jobs listed a second", |rates| rates.listed_pages),
+            ("pages of 20 jobs listed a second", |rates| rates.listed_pages),
             ("tasks given a second", |rates| rates.given_tasks),
         ];
         for (name, of) in rates {
