@@ -174,7 +174,7 @@ fn what_cannot_be_run_is_refused() {
         bench.arg("bench").args(args).args(["-o", "json"]);
         let done = run(&mut bench, Deadline::seconds(PATIENCE_S));
         assert_eq!(done.code, Some(2), "{done:?}");
-        let refused: Value = serde_json::from_str(&done.stderr).expect("JSON was asked for");
+        let refused: Value = serde_json::from_str(&done.stdout).expect("JSON was asked for");
         assert_eq!(refused["error"]["field"], flag, "{done:?}");
     }
 }
