@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use rebound_core::limits::{
     APPEND_BYTES_MAX, APPEND_PHOTOS_MAX, ATTEMPTS_MAX, DEADLINE_MAX, KEY_BYTES_MAX, LABELS_MAX, LIST_MAX,
     NAME_BYTES_MAX, PHOTO_TIMEOUT_MAX, PRIORITY_MAX, RESULTS_PAGE_MAX, TASKS_PER_JOB_MAX, URI_BYTES_MAX,
+    WEIGHT_MAX,
 };
 
 /// Longest job specification or list of photos read, in bytes.

@@ -439,3 +439,30 @@ fn settings_are_shown_and_changed() {
     }
     assert_eq!(server.world().lease_us, 15_000_000, "nothing else was sent");
 }
+
+#[test]
+fn environments_are_listed_and_set() {
+    let server = Fake::start();
+    let ran = server.run(&["operator", "environment", "list"]);
+    assert!(ran.code == 0 && ran.stdout.contains("default"), "{ran:?}");
+    let set = [
+        "-o",
+        "json",
+        "operator",
+        "environment",
+        "set",
+        "default",
+        "--weight",
+        "3",
+    ];
+    assert_eq!(server.run(&set).json()[0]["weight"], 3);
+    for bad in [
+        &["default"][..],
+        &["default", "--weight", "0"],
+        &["default", "--max-jobs", "x"],
+    ] {
+        let ran = server.run(&[&["operator", "environment", "set"], bad].concat());
+        assert_eq!(ran.code, 2, "{ran:?}");
+    }
+    assert_eq!(server.world().count("set_environment"), 1);
+}

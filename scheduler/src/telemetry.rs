@@ -221,7 +221,8 @@ fn count(fact: &Fact) {
         | Fact::JobClosed { .. }
         | Fact::WorkerDraining { .. }
         | Fact::ClockAccepted { .. }
-        | Fact::SettingChanged { .. } => {}
+        | Fact::SettingChanged { .. }
+        | Fact::EnvironmentAllotted { .. } => {}
     }
 }
 

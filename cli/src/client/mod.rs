@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use rebound_proto::v1::{
     AcceptClockReply, AcceptClockRequest, AppendReply, AppendRequest, CancelRequest, ChangeSettingsRequest,
-    CloseRequest, DrainWorkerReply, DrainWorkerRequest, GetRequest, Job, JobReply, ListReply, ListRequest,
-    OpenReply, OpenRequest, PingReply, PingRequest, ResultsReply, ResultsRequest, Setting, SettingChange,
-    SettingsRequest, StatusReply, StatusRequest, TaskReply, TaskRequest, WatchRequest, Worker,
-    WorkersRequest, jobs_client::JobsClient, operator_client::OperatorClient,
+    CloseRequest, DrainWorkerReply, DrainWorkerRequest, Environment, EnvironmentsRequest, GetRequest, Job,
+    JobReply, ListReply, ListRequest, OpenReply, OpenRequest, PingReply, PingRequest, ResultsReply,
+    ResultsRequest, SetEnvironmentRequest, Setting, SettingChange, SettingsRequest, StatusReply,
+    StatusRequest, TaskReply, TaskRequest, WatchRequest, Worker, WorkersRequest, jobs_client::JobsClient,
+    operator_client::OperatorClient,
 };
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -253,6 +254,30 @@ impl Client {
             operator(c).change_settings(r).await
         });
         Ok(reply.await?.settings)
+    }
+
+    /// All environments: what they have and may have.
+    pub async fn environments(&self) -> Result<Vec<Environment>, ClientError> {
+        let make = |timeout_us| EnvironmentsRequest { timeout_us };
+        let reply = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).environments(r).await
+        });
+        Ok(reply.await?.environments)
+    }
+
+    /// Changes what an environment may have; answers with all.
+    pub async fn set_environment(
+        &self,
+        change: SetEnvironmentRequest,
+    ) -> Result<Vec<Environment>, ClientError> {
+        let make = |timeout_us| SetEnvironmentRequest {
+            timeout_us,
+            ..change.clone()
+        };
+        let reply = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).set_environment(r).await
+        });
+        Ok(reply.await?.environments)
     }
 
     /// What the server at `address` says of itself. One try, at most [`STATUS_TIMEOUT`].

@@ -1,5 +1,6 @@
 //! `rebound operator`: the cluster itself.
 
+mod environment;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ pub enum OperatorCommand {
     /// The limits that change outcomes, the same for all servers: show, set
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    /// Environments, their shares of the workers and their limits: list, set
+    #[command(subcommand)]
+    Environment(environment::EnvironmentCommand),
 }
 
 /// Runs one of them.
@@ -40,6 +44,7 @@ pub async fn run(ctx: &mut Context, command: OperatorCommand) -> Result<Exit, Fa
         OperatorCommand::Ping { at } => ping(ctx, at).await,
         OperatorCommand::AcceptClock => accept_clock(ctx).await,
         OperatorCommand::Settings(command) => settings::run(ctx, command).await,
+        OperatorCommand::Environment(command) => environment::run(ctx, command).await,
     }
 }
 

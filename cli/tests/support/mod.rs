@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+mod operator;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use prost::Message;
 use rebound_proto::v1::jobs_server::{Jobs, JobsServer};
-use rebound_proto::v1::operator_server::{Operator, OperatorServer};
+use rebound_proto::v1::operator_server::OperatorServer;
 use rebound_proto::v1::refusal::Kind;
 use rebound_proto::v1::*;
 use tokio::net::TcpListener;
@@ -58,27 +60,8 @@ pub struct World {
     pub status: StatusReply,
     /// The one setting there is; 0 stands for its default.
     pub lease_us: u64,
-}
-
-impl World {
-    fn settings_reply(&self) -> SettingsReply {
-        let lease = Setting {
-            name: "lease".into(),
-            value: if self.lease_us == 0 {
-                10_000_000
-            } else {
-                self.lease_us
-            },
-            unit: setting::Unit::Duration.into(),
-            default_value: 10_000_000,
-            min: 2_000_000,
-            max: 1_800_000_000,
-            what: "silence after which a worker is lost".into(),
-        };
-        SettingsReply {
-            settings: vec![lease],
-        }
-    }
+    /// Of the one environment there is; 0 stands for its default.
+    pub weight: u32,
 }
 
 impl World {
@@ -520,80 +503,6 @@ fn result_of(fake: &FakeJob, task: u64) -> TaskResult {
         started_us: 1_795_305_600_000_000,
         ended_us: 1_795_305_600_042_000,
         recorded_us: 1_795_305_600_050_000,
-    }
-}
-
-#[tonic::async_trait]
-impl Operator for Service {
-    async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusReply> {
-        self.serve("status", request, |world, _| Ok(world.status.clone()))
-            .await
-    }
-
-    async fn workers(&self, request: Request<WorkersRequest>) -> Answer<WorkersReply> {
-        self.serve("workers", request, |world, _| {
-            Ok(WorkersReply {
-                workers: world.workers.clone(),
-            })
-        })
-        .await
-    }
-
-    async fn drain_worker(&self, request: Request<DrainWorkerRequest>) -> Answer<DrainWorkerReply> {
-        self.serve("drain", request, |world, drain| {
-            let named = |w: &&mut Worker| {
-                if drain.worker != 0 {
-                    w.id == drain.worker
-                } else {
-                    w.name == drain.name
-                }
-            };
-            match world.workers.iter_mut().find(named) {
-                Some(worker) => worker.state = "draining".into(),
-                None => {
-                    return Err(refusal(Code::NotFound, Kind::NotFound, |r| {
-                        r.message = "no such worker".into()
-                    }));
-                }
-            }
-            Ok(DrainWorkerReply {})
-        })
-        .await
-    }
-
-    async fn ping(&self, request: Request<PingRequest>) -> Answer<PingReply> {
-        self.serve("ping", request, |world, _| {
-            Ok(PingReply {
-                count: world.count("ping") as u64,
-                index: 40,
-            })
-        })
-        .await
-    }
-
-    async fn accept_clock(&self, request: Request<AcceptClockRequest>) -> Answer<AcceptClockReply> {
-        self.serve("accept_clock", request, |_, _| {
-            Ok(AcceptClockReply {
-                now_us: 1_795_305_600_000_000,
-            })
-        })
-        .await
-    }
-
-    async fn settings(&self, request: Request<SettingsRequest>) -> Answer<SettingsReply> {
-        self.serve("settings", request, |world, _| Ok(world.settings_reply()))
-            .await
-    }
-
-    async fn change_settings(&self, request: Request<ChangeSettingsRequest>) -> Answer<SettingsReply> {
-        self.serve("change_settings", request, |world, request| {
-            for change in &request.changes {
-                assert_eq!(change.name, "lease", "the one there is");
-                world.lease_us = change.value;
-            }
-            Ok(world.settings_reply())
-        })
-        .await
     }
 }
 

@@ -69,6 +69,23 @@ pub enum Command {
     AcceptClock { wall: Time },
     /// Forgets the keys that made these jobs, and deletes those other jobs: their time is over.
     Expire { keys: Vec<JobId>, jobs: Vec<JobId> },
+    /// Changes what an environment may have; makes it when it is new.
+    Environment(Box<Allot>),
+}
+
+/// Changes of what an environment may have; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allot {
+    /// The environment.
+    pub name: String,
+    /// Its part of the workers beside other environments, 1 to [`crate::limits::WEIGHT_MAX`].
+    pub weight: Option<u32>,
+    /// Most photos in the queue; 0: the setting's.
+    pub max_waiting: Option<u64>,
+    /// Most jobs that have not ended; 0: the setting's.
+    pub max_jobs: Option<u64>,
+    /// Most photos with workers at once; 0: the setting's.
+    pub max_given: Option<u64>,
 }
 
 /// A job to open.

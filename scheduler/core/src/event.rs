@@ -136,6 +136,8 @@ pub enum Fact {
     KeysForgotten { count: u64 },
     /// A job was deleted with all its records, so long after it ended.
     JobDeleted { tasks: u64 },
+    /// What an environment may have was changed.
+    EnvironmentAllotted { name: String },
     /// A limit that changes outcomes has another value.
     SettingChanged { name: &'static str, value: u64 },
 }

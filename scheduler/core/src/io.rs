@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{Join, Open, Photo, Report};
+use crate::command::{Allot, Join, Open, Photo, Report};
 use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
@@ -10,6 +10,7 @@ use crate::observe::Observation;
 use crate::plan::Plan;
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
+use crate::state::environments::{Allotment, Environment};
 use crate::state::jobs::Job;
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
@@ -75,6 +76,8 @@ pub enum Request {
     AcceptClock,
     /// Changes limits that change outcomes.
     Settings(Vec<(Setting, u64)>),
+    /// Changes what an environment may have.
+    Environment(Box<Allot>),
     /// A read: answered by the leader after a quorum check.
     Read(Read),
     /// An agent's first word on a stream, with the session it had, if any.
@@ -99,6 +102,8 @@ pub enum Read {
     Workers,
     /// The limits that change outcomes.
     Settings,
+    /// All environments.
+    Environments,
 }
 
 /// What a worker says.
@@ -221,6 +226,8 @@ pub enum Answer {
     },
     /// The limits that change outcomes.
     Settings(Settings),
+    /// All environments: each with what it may have and the keys it has remembered.
+    Environments(Vec<(Environment, Allotment, u64)>),
 }
 
 /// What is on disk only.

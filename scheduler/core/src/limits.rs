@@ -26,6 +26,12 @@ pub const OPEN_FOR: u64 = 15 * 60 * SECOND;
 pub const KEY_FOR: u64 = 24 * 3600 * SECOND;
 /// How long a job is kept after it ended, in µs.
 pub const RETENTION: u64 = 7 * 24 * 3600 * SECOND;
+/// Most photos of an environment in the queue, unless it has a limit of its own.
+pub const WAITING_PER_ENVIRONMENT_MAX: u64 = 20_000_000;
+/// Most photos of an environment with workers at once, unless it has a limit of its own.
+pub const GIVEN_PER_ENVIRONMENT_MAX: u64 = 10_000_000;
+/// Largest weight of an environment.
+pub const WEIGHT_MAX: u32 = 1_000;
 /// Most keys forgotten by one entry.
 pub const EXPIRE_KEYS_MAX: usize = 1_024;
 /// Most jobs deleted by one entry.

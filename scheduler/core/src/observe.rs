@@ -7,7 +7,7 @@ use crate::limits::DEMAND_MAX;
 use crate::state::State;
 use crate::state::jobs::QueueKey;
 use crate::state::workers::Standing;
-use crate::types::{Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
+use crate::types::{EnvId, Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
 
 /// What is known of the world at one index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +18,10 @@ pub struct Observation {
     pub now: Time,
     /// What each spec named below needs.
     pub specs: BTreeMap<SpecId, Resources>,
-    /// Tasks that may be given, in order.
+    /// Tasks that may be given, in the order of each environment.
     pub demand: Vec<Demand>,
+    /// The environments of the demand, and what each holds.
+    pub shares: BTreeMap<EnvId, Share>,
     /// Workers that may get some.
     pub workers: Vec<WorkerView>,
     /// There is more demand than shown.
@@ -29,6 +31,8 @@ pub struct Observation {
 /// Consecutive tasks of one job that may be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
+    /// Whose it is.
+    pub env: EnvId,
     /// The job.
     pub job: JobId,
     /// What runs it.
@@ -37,6 +41,17 @@ pub struct Demand {
     pub first: u64,
     /// How many.
     pub count: u64,
+}
+
+/// What an environment has of the workers, and may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its part beside other environments.
+    pub weight: u32,
+    /// Tasks it holds.
+    pub held: u64,
+    /// Most tasks it may hold.
+    pub most: u64,
 }
 
 /// A worker as the policy sees it.
@@ -73,7 +88,7 @@ pub fn could_run(worker: &crate::command::Join, spec: &Spec) -> bool {
 }
 
 /// Looks at the state for those workers that `may_take` work now. At most `room` tasks of each spec are shown,
-/// where `room` is what all these workers could take.
+/// where `room` is what all these workers could take, and of each environment no more than it may have.
 pub fn observe(
     state: &State,
     now: Time,
@@ -142,27 +157,55 @@ fn in_use(state: &State, worker: WorkerId) -> Resources {
 
 fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
     let mut found: Vec<(QueueKey, Demand)> = Vec::new();
+    // Each spec has its part of what can be shown: the many pieces of one never hide the others.
+    let most_pieces = (DEMAND_MAX / room.len().max(1)).max(1);
+    let mut cuts: BTreeMap<EnvId, QueueKey> = BTreeMap::new();
     for (spec, room) in room {
-        let mut left = *room;
+        let (Some(env), Some(record)) = (state.specs.home(*spec), state.specs.get(*spec)) else {
+            continue;
+        };
+        let share = *seen.shares.entry(env).or_insert_with(|| share(state, env));
+        let mut left = (*room).min(share.most.saturating_sub(share.held));
+        let end = found.len() + most_pieces;
         for key in state.jobs.queued(*spec) {
-            if left == 0 || found.len() >= DEMAND_MAX {
+            if left == 0 || found.len() >= end {
                 seen.more = true;
+                if left > 0 {
+                    // What of this environment comes after what was cut off waits for it.
+                    let cut = cuts.entry(env).or_insert(key);
+                    *cut = key.min(*cut);
+                }
                 break;
             }
-            left -= pieces(state, key, *spec, left, &mut found);
+            left -= pieces(state, key, env, *spec, left, &mut found);
         }
-        if let Some(spec_record) = state.specs.get(*spec) {
-            seen.specs.insert(*spec, spec_record.resources);
-        }
+        seen.specs.insert(*spec, record.resources);
     }
+    found.retain(|(key, demand)| cuts.get(&demand.env).is_none_or(|cut| key < cut));
     found.sort_by_key(|(key, demand)| (*key, demand.first));
     seen.demand = found.into_iter().map(|(_, demand)| demand).collect();
 }
 
+fn share(state: &State, env: EnvId) -> Share {
+    let allotment = state.allotment(env);
+    Share {
+        weight: allotment.weight,
+        held: state.environments.get(env).map_or(0, |one| one.counts.given),
+        most: allotment.given,
+    }
+}
+
 /// Adds up to `room` tasks of a job: those that wait again first, then those never given. Returns how many.
-fn pieces(state: &State, key: QueueKey, spec: SpecId, room: u64, found: &mut Vec<(QueueKey, Demand)>) -> u64 {
+fn pieces(
+    state: &State,
+    key: QueueKey,
+    env: EnvId,
+    spec: SpecId,
+    room: u64,
+    found: &mut Vec<(QueueKey, Demand)>,
+) -> u64 {
     let id = key.2;
-    let Some((_, job)) = state.jobs.get(id) else {
+    let Some(job) = state.jobs.get_in(env, id) else {
         return 0;
     };
     let mut taken = 0;
@@ -171,6 +214,7 @@ fn pieces(state: &State, key: QueueKey, spec: SpecId, room: u64, found: &mut Vec
         _ => found.push((
             key,
             Demand {
+                env,
                 job: id,
                 spec,
                 first,

@@ -264,6 +264,7 @@ impl State {
             Command::Settings(changes) => self.set_settings(context, changes),
             Command::AcceptClock { wall } => self.accept_clock(context, *wall),
             Command::Expire { keys, jobs } => self.expire(context, keys, jobs),
+            Command::Environment(change) => self.allot(context, change),
         }
     }
 
@@ -502,6 +503,7 @@ impl State {
 
     fn check_jobs(&self) {
         let mut books = std::collections::BTreeMap::<EnvId, environments::Counts>::new();
+        let mut live = std::collections::BTreeMap::<EnvId, u64>::new();
         for ((env, id), job) in self.jobs.table.iter() {
             assert!(self.specs.get(job.spec).is_some(), "spec of job {id}");
             let held: u64 = self
@@ -519,6 +521,7 @@ impl State {
                     "waiting tasks of job {id}"
                 );
             }
+            *live.entry(*env).or_default() += u64::from(job.phase.is_live());
             let book = books.entry(*env).or_default();
             book.submitted += job.tasks;
             book.waiting += job.waiting();
@@ -528,6 +531,7 @@ impl State {
             book.cancelled += job.cancelled();
         }
         for (env, environment) in self.environments.iter() {
+            assert_eq!(environment.jobs, live.get(&env).copied().unwrap_or(0));
             // What deleted jobs had is only in the sum.
             let book = books.entry(env).or_default();
             book.submitted += environment.counts.deleted;

@@ -1,6 +1,6 @@
 //! User content is checked here before it is proposed, so that `apply` need not.
 
-use crate::command::{Deadline, Join, Open, Photo, Report};
+use crate::command::{Allot, Deadline, Join, Open, Photo, Report};
 use crate::limits::*;
 use crate::reply::Rejected;
 use crate::types::{Caller, Time};
@@ -106,6 +106,17 @@ pub fn photos(photos: &[Photo]) -> Result<(), Rejected> {
             "bytes of URIs in one append; send further appends",
         )),
         false => Ok(()),
+    }
+}
+
+/// Checks what an environment shall be allotted.
+pub fn allot(change: &Allot) -> Result<(), Rejected> {
+    name("name", &change.name, false)?;
+    match change.weight {
+        Some(weight) if !(1..=WEIGHT_MAX).contains(&weight) => {
+            Err(invalid("weight", format!("must be 1 to {WEIGHT_MAX}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -62,7 +62,9 @@ scripts! {
         timeout
         watch;
     operator:
-        settings;
+        settings
+        quotas
+        fair_share;
     log:
         persist_before_tell
         lost_messages

@@ -57,6 +57,18 @@ impl Api {
         }
     }
 
+    async fn environments_reply(&self, from: &From, timeout: u64) -> Answers<v1::EnvironmentsReply> {
+        match self
+            .ask(from, draw_trace(), timeout, Asked::Read(Read::Environments))
+            .await?
+        {
+            Answered::Core(Answer::Environments(all)) => Ok(Response::new(v1::EnvironmentsReply {
+                environments: all.iter().map(settings::environment).collect(),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn settings_reply(&self, from: &From, timeout: u64) -> Answers<v1::SettingsReply> {
         match self
             .ask(from, draw_trace(), timeout, Asked::Read(Read::Settings))
@@ -123,6 +135,27 @@ impl Operator for Api {
             Reply::Clock { now } => Ok(Response::new(v1::AcceptClockReply { now_us: now.0 })),
             _ => Err(Status::internal("the clock was answered with something else")),
         }
+    }
+
+    async fn environments(
+        &self,
+        request: Request<v1::EnvironmentsRequest>,
+    ) -> Answers<v1::EnvironmentsReply> {
+        let from = From::read(request.metadata());
+        self.environments_reply(&from, request.into_inner().timeout_us)
+            .await
+    }
+
+    async fn set_environment(
+        &self,
+        request: Request<v1::SetEnvironmentRequest>,
+    ) -> Answers<v1::EnvironmentsReply> {
+        let from = From::read(request.metadata());
+        let wire = request.into_inner();
+        let timeout = wire.timeout_us;
+        let asked = Asked::Environment(Box::new(settings::allot(wire)));
+        self.apply(&from, draw_trace(), timeout, asked).await?;
+        self.environments_reply(&from, timeout).await
     }
 
     async fn settings(&self, request: Request<v1::SettingsRequest>) -> Answers<v1::SettingsReply> {

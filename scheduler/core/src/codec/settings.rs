@@ -1,8 +1,10 @@
-//! The limits that change outcomes, as operators read and change them.
+//! The limits that change outcomes, and what environments may have, as operators read and change them.
 
 use rebound_proto::v1;
 
+use crate::command::Allot;
 use crate::reply::Rejected;
+use crate::state::environments::{Allotment, Environment};
 use crate::state::settings::{Setting, Settings, Unit};
 
 /// Changes, in order; each name must be one there is.
@@ -45,6 +47,38 @@ pub fn settings(own: &Settings) -> Vec<v1::Setting> {
         }
     };
     Setting::ALL.iter().map(setting).collect()
+}
+
+/// Changes of what an environment may have.
+pub fn allot(wire: v1::SetEnvironmentRequest) -> Allot {
+    Allot {
+        name: wire.name,
+        weight: wire.weight,
+        max_waiting: wire.max_waiting,
+        max_jobs: wire.max_jobs,
+        max_given: wire.max_given,
+    }
+}
+
+/// An environment, what it may have, and how many keys of it are remembered.
+pub fn environment((own, may, keys): &(Environment, Allotment, u64)) -> v1::Environment {
+    let counts = own.counts;
+    v1::Environment {
+        name: own.name.clone(),
+        weight: may.weight,
+        max_waiting: may.waiting,
+        max_jobs: may.jobs,
+        max_given: may.given,
+        waiting: counts.waiting,
+        given: counts.given,
+        jobs: own.jobs,
+        keys: *keys,
+        submitted: counts.submitted,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+        cancelled: counts.cancelled,
+        deleted: counts.deleted,
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Placement: which worker gets which tasks.
 //!
-//! First every free slot is filled, the most recently busy worker first, so that others fall idle and can be let
-//! go; then, with what is left, each worker gets photos to fetch ahead, up to its credit.
+//! Environments take turns: whoever holds least for its weight is next, and takes from the front of its own queue.
+//! First every free slot is filled, the most recently busy worker first, so that others fall idle and can be let go;
+//! then, with what is left, each worker gets photos to fetch ahead, up to its credit.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::{Assign, Because, Plan, Policy};
-use crate::observe::{Observation, WorkerView};
-use crate::types::{Resources, SpecId};
+use crate::observe::{Demand, Observation, Share, WorkerView};
+use crate::types::{EnvId, Resources, SpecId};
 
 /// A worker while the plan is made.
 struct Room<'a> {
@@ -29,6 +31,54 @@ impl Room<'_> {
     }
 }
 
+/// What is left to give of one piece of demand.
+struct Left<'a> {
+    demand: &'a Demand,
+    first: u64,
+    count: u64,
+    /// The assignment that was made of it last, in this pass.
+    last: Option<usize>,
+}
+
+/// An environment while the plan is made.
+struct Tenant<'a> {
+    share: Share,
+    held: u64,
+    queue: Vec<Left<'a>>,
+}
+
+/// An environment's place among those that want more: least held for its weight comes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    held: u64,
+    weight: u32,
+    env: EnvId,
+}
+
+impl Ord for Turn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let own = u128::from(self.held) * u128::from(other.weight);
+        let others = u128::from(other.held) * u128::from(self.weight);
+        own.cmp(&others).then(self.env.cmp(&other.env))
+    }
+}
+
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Turn {
+    /// How many tasks it may take before it is the other's turn.
+    fn length(&self, next: Option<&Turn>) -> u64 {
+        let Some(next) = next else { return u64::MAX };
+        let level = u128::from(next.held) * u128::from(self.weight) / u128::from(next.weight.max(1));
+        let level = u64::try_from(level).unwrap_or(u64::MAX);
+        level.saturating_sub(self.held).saturating_add(1)
+    }
+}
+
 /// Adds assignments to the plan, at most the policy's number of runs.
 pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
     let mut rooms: Vec<Room> = seen
@@ -42,69 +92,166 @@ pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
         .collect();
     rooms.sort_by_key(|room| (Reverse(room.view.last_given), room.view.id));
     plan.more |= seen.more;
-    let mut left: Vec<(usize, u64, u64)> = seen
-        .demand
-        .iter()
-        .enumerate()
-        .map(|(at, demand)| (at, demand.first, demand.count))
-        .collect();
+    let mut tenants: BTreeMap<EnvId, Tenant> = BTreeMap::new();
+    for demand in &seen.demand {
+        let Some(share) = seen.shares.get(&demand.env) else {
+            continue;
+        };
+        let tenant = tenants.entry(demand.env).or_insert_with(|| Tenant {
+            share: *share,
+            held: share.held,
+            queue: Vec::new(),
+        });
+        tenant.queue.push(Left {
+            demand,
+            first: demand.first,
+            count: demand.count,
+            last: None,
+        });
+    }
     for ahead in [false, true] {
-        fill(policy, seen, plan, &mut rooms, &mut left, ahead);
+        let mut pass = Pass {
+            policy,
+            seen,
+            ahead,
+            rooms: &mut rooms,
+            full_to: BTreeMap::new(),
+        };
+        if !pass.fill(&mut tenants, plan) {
+            plan.more = true;
+            return;
+        }
     }
 }
 
-/// One pass over the demand that is left, in order.
-fn fill(
-    policy: &Policy,
-    seen: &Observation,
-    plan: &mut Plan,
-    rooms: &mut [Room],
-    left: &mut Vec<(usize, u64, u64)>,
+/// One pass over all that want something.
+struct Pass<'a, 'b> {
+    policy: &'a Policy,
+    seen: &'a Observation,
     ahead: bool,
-) {
-    let candidates = rooms.len() as u32;
-    for (at, first, count) in left.iter_mut() {
-        let demand = &seen.demand[*at];
-        let Some(each) = seen.specs.get(&demand.spec) else {
-            continue;
+    rooms: &'b mut Vec<Room<'a>>,
+    /// The first room that may still take a photo of a spec: rooms only fill up.
+    full_to: BTreeMap<SpecId, usize>,
+}
+
+impl Pass<'_, '_> {
+    /// Gives what can be given, in turns. False when the plan is full.
+    fn fill(&mut self, tenants: &mut BTreeMap<EnvId, Tenant>, plan: &mut Plan) -> bool {
+        let turn = |env: EnvId, tenant: &Tenant| {
+            Reverse(Turn {
+                held: tenant.held,
+                weight: tenant.share.weight,
+                env,
+            })
         };
-        for (rank, room) in rooms.iter_mut().enumerate() {
-            if *count == 0 {
-                break;
+        let mut turns: BinaryHeap<Reverse<Turn>> =
+            tenants.iter().map(|(env, tenant)| turn(*env, tenant)).collect();
+        tenants
+            .values_mut()
+            .flat_map(|tenant| &mut tenant.queue)
+            .for_each(|left| left.last = None);
+        while let Some(Reverse(now)) = turns.pop() {
+            let tenant = tenants.get_mut(&now.env).expect("each has a turn");
+            let length = now.length(turns.peek().map(|Reverse(next)| next));
+            let length = length.min(tenant.share.most.saturating_sub(tenant.held));
+            let before = tenant.held;
+            if !self.give(tenant, length, plan) {
+                return false;
             }
-            // A slot is free only if what is to run in it fits on the machine beside the rest.
-            let credit = if ahead { policy.credit_per_slot } else { 1 };
-            let take = u64::from(room.takes(demand.spec, each, credit)).min(*count);
-            if take == 0 {
-                continue;
-            }
-            let rank = rank as u32;
-            let because = if ahead {
-                Because::Ahead { rank, candidates }
-            } else {
-                Because::FreeSlot { rank, candidates }
-            };
-            let mut taken = 0;
-            while taken < take {
-                if plan.assign.len() == policy.runs_max {
-                    plan.more = true;
-                    return;
-                }
-                let piece = (take - taken).min(policy.run_tasks_max.max(1));
-                plan.assign.push(Assign {
-                    worker: room.view.id,
-                    job: demand.job,
-                    first: *first,
-                    count: piece,
-                    because,
-                });
-                room.held += piece as u32;
-                room.in_use = room.in_use.plus(&each.times(piece as u32));
-                *first += piece;
-                *count -= piece;
-                taken += piece;
+            // Whoever got nothing in its turn gets nothing more in this pass.
+            if tenant.held > before {
+                turns.push(turn(now.env, tenant));
             }
         }
+        true
     }
-    left.retain(|(_, _, count)| *count > 0);
+
+    /// Gives up to `most` tasks from the front of a queue. False when the plan is full.
+    fn give(&mut self, tenant: &mut Tenant, most: u64, plan: &mut Plan) -> bool {
+        let mut most = most;
+        let before = tenant.held;
+        for left in &mut tenant.queue {
+            while left.count > 0 && most > 0 {
+                let Some(rank) = self.room_for(left.demand.spec) else {
+                    break;
+                };
+                let Some(taken) = self.assign(left, rank, most, plan) else {
+                    return false;
+                };
+                tenant.held += taken;
+                most -= taken;
+            }
+            if most == 0 {
+                break;
+            }
+        }
+        if tenant.held > before {
+            tenant.queue.retain(|left| left.count > 0);
+        }
+        true
+    }
+
+    fn credit(&self) -> u32 {
+        // A slot is free only if what is to run in it fits on the machine beside the rest.
+        if self.ahead {
+            self.policy.credit_per_slot
+        } else {
+            1
+        }
+    }
+
+    /// The first room that takes a photo of a spec.
+    fn room_for(&mut self, spec: SpecId) -> Option<usize> {
+        let each = self.seen.specs.get(&spec)?;
+        let credit = self.credit();
+        let from = self.full_to.entry(spec).or_default();
+        let takes = |room: &Room| room.takes(spec, each, credit) > 0;
+        *from += self.rooms[*from..]
+            .iter()
+            .position(takes)
+            .unwrap_or(self.rooms.len() - *from);
+        (*from < self.rooms.len()).then_some(*from)
+    }
+
+    /// Puts up to `most` tasks into a room that takes some; says how many. None when the plan is full.
+    fn assign(&mut self, left: &mut Left, rank: usize, most: u64, plan: &mut Plan) -> Option<u64> {
+        let spec = left.demand.spec;
+        let each = self.seen.specs.get(&spec).copied().unwrap_or_default();
+        let (credit, candidates) = (self.credit(), self.rooms.len() as u32);
+        let room = &mut self.rooms[rank];
+        let take = u64::from(room.takes(spec, &each, credit))
+            .min(left.count)
+            .min(most);
+        let run_max = self.policy.run_tasks_max.max(1);
+        let at = left.last.filter(|at| {
+            let last = &plan.assign[*at];
+            last.worker == room.view.id && last.count < run_max
+        });
+        let at = match at {
+            Some(at) => at,
+            None if plan.assign.len() >= self.policy.runs_max => return None,
+            None => {
+                let rank = rank as u32;
+                plan.assign.push(Assign {
+                    worker: room.view.id,
+                    job: left.demand.job,
+                    first: left.first,
+                    count: 0,
+                    because: match self.ahead {
+                        true => Because::Ahead { rank, candidates },
+                        false => Because::FreeSlot { rank, candidates },
+                    },
+                });
+                plan.assign.len() - 1
+            }
+        };
+        let take = take.min(run_max - plan.assign[at].count);
+        plan.assign[at].count += take;
+        left.last = Some(at);
+        room.held += take as u32;
+        room.in_use = room.in_use.plus(&each.times(take as u32));
+        left.first += take;
+        left.count -= take;
+        Some(take)
+    }
 }

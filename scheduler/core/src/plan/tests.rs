@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
+use crate::command::{Allot, Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
 use crate::event::Cause;
 use crate::observe::{Observation, WorkerView, observe};
 use crate::reply::Reply;
@@ -13,9 +13,12 @@ use crate::rows::{Row, Rows};
 use crate::state::{Plant, State};
 use crate::types::*;
 
+mod fair;
+
 /// A job of a drawn world.
 #[derive(Clone, Debug)]
 struct Wish {
+    env: usize,
     photos: u64,
     priority: u8,
     deadline: Option<u64>,
@@ -40,6 +43,8 @@ struct World {
     credit: u32,
     runs_max: usize,
     run_tasks_max: u64,
+    /// Weight and most tasks held of each environment; 0: no limit of its own.
+    shares: [(u32, u64); 3],
     /// Plans of the past; after each, of the tasks held, every so manieth ended, well or not.
     past: Vec<(usize, u8)>,
 }
@@ -47,13 +52,15 @@ struct World {
 fn world() -> impl Strategy<Value = World> {
     let deadline = prop::option::of(1u64..4);
     let wish = (
+        0usize..3,
         1u64..30,
         0u8..3,
         deadline,
         0usize..3,
         prop::sample::select(vec![0u32, 300, 1000]),
     )
-        .prop_map(|(photos, priority, deadline, recogniser, memory)| Wish {
+        .prop_map(|(env, photos, priority, deadline, recogniser, memory)| Wish {
+            env,
             photos,
             priority,
             deadline,
@@ -75,15 +82,17 @@ fn world() -> impl Strategy<Value = World> {
         1u32..4,
         prop_oneof![4 => Just(1024usize), 1 => 0usize..6],
         prop_oneof![3 => Just(100_000u64), 1 => 1u64..4],
+        prop::array::uniform3((1u32..4, prop_oneof![3 => Just(0u64), 1 => 1u64..6])),
         prop::collection::vec((1usize..4, any::<u8>()), 0..4),
     )
         .prop_map(
-            |(wishes, machines, credit, runs_max, run_tasks_max, past)| World {
+            |(wishes, machines, credit, runs_max, run_tasks_max, shares, past)| World {
                 wishes,
                 machines,
                 credit,
                 runs_max,
                 run_tasks_max,
+                shares,
                 past,
             },
         )
@@ -99,12 +108,23 @@ struct Log {
 
 impl Log {
     fn apply(&mut self, command: Command) -> Reply {
+        self.apply_as(0, command)
+    }
+
+    fn apply_as(&mut self, env: usize, command: Command) -> Reply {
+        let reply = self.take(env, command);
+        self.state.check();
+        reply
+    }
+
+    /// Applies without a look at the whole state.
+    fn take(&mut self, env: usize, command: Command) -> Reply {
         self.at.0 += 1_000;
         let entry = Entry {
             version: ENTRY_VERSION,
             at: self.at,
             by: Caller {
-                environment: "default".into(),
+                environment: format!("env {env}"),
                 actor: "tester".into(),
             },
             trace: TraceId::default(),
@@ -112,7 +132,6 @@ impl Log {
         };
         let applied = self.state.apply(self.state.applied() + 1, 1, Some(&entry));
         self.state.settle();
-        self.state.check();
         applied.reply.expect("a good command")
     }
 
@@ -149,30 +168,41 @@ fn build(world: &World) -> Log {
             version: String::new(),
         })));
     }
+    for (env, (weight, most)) in world.shares.iter().enumerate() {
+        log.apply(Command::Environment(Box::new(Allot {
+            name: format!("env {env}"),
+            weight: Some(*weight),
+            max_given: Some(*most),
+            ..Allot::default()
+        })));
+    }
     for wish in &world.wishes {
         let photo = |n| Photo {
             uri: format!("file:///{n}"),
         };
-        log.apply(Command::Open(Box::new(Open {
-            key: Vec::new(),
-            name: String::new(),
-            labels: Vec::new(),
-            priority: wish.priority,
-            deadline: wish.deadline.map_or(Deadline::None, |hours| {
-                Deadline::At(Time(log.at.0 + hours * 3_600 * SECOND))
-            }),
-            spec: Spec {
-                recogniser: NAMES[wish.recogniser].into(),
-                resources: Resources {
-                    memory_mib: wish.memory,
-                    ..Resources::default()
+        log.apply_as(
+            wish.env,
+            Command::Open(Box::new(Open {
+                key: Vec::new(),
+                name: String::new(),
+                labels: Vec::new(),
+                priority: wish.priority,
+                deadline: wish.deadline.map_or(Deadline::None, |hours| {
+                    Deadline::At(Time(log.at.0 + hours * 3_600 * SECOND))
+                }),
+                spec: Spec {
+                    recogniser: NAMES[wish.recogniser].into(),
+                    resources: Resources {
+                        memory_mib: wish.memory,
+                        ..Resources::default()
+                    },
+                    photo_timeout: 0,
+                    max_attempts: 0,
                 },
-                photo_timeout: 0,
-                max_attempts: 0,
-            },
-            photos: (0..wish.photos).map(photo).collect(),
-            close: true,
-        })));
+                photos: (0..wish.photos).map(photo).collect(),
+                close: true,
+            })),
+        );
     }
     for (every, fate) in &world.past {
         let plan = plan(&policy(world), &log.see(world));
@@ -237,6 +267,52 @@ impl Left<'_> {
     }
 }
 
+/// What an environment holds once the plan has happened.
+fn held_after(seen: &Observation, plan: &Plan, env: EnvId) -> u64 {
+    let of_env = |job: JobId| seen.demand.iter().any(|d| d.job == job && d.env == env);
+    let given = plan.assign.iter().filter(|a| of_env(a.job)).map(|a| a.count);
+    seen.shares[&env].held + given.sum::<u64>()
+}
+
+/// Nobody was given a task that somebody else had wanted, who has less for its weight, and could have had.
+fn check_shares(seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
+    for (env, share) in &seen.shares {
+        prop_assert!(share.held >= share.most || held_after(seen, plan, *env) <= share.most);
+    }
+    for poor in &seen.demand {
+        let given = plan
+            .assign
+            .iter()
+            .filter(|a| a.job == poor.job && a.first >= poor.first && a.first < poor.first + poor.count);
+        let own = held_after(seen, plan, poor.env);
+        let share = seen.shares[&poor.env];
+        if given.map(|a| a.count).sum::<u64>() == poor.count || own >= share.most {
+            continue;
+        }
+        for (rich, theirs) in &seen.shares {
+            // Wherever the other's tasks went, this one could have gone instead.
+            let mut went = plan.assign.iter().filter_map(|a| {
+                let of = seen.demand.iter().find(|d| d.job == a.job && d.env == *rich)?;
+                let view = seen.workers.iter().find(|view| view.id == a.worker)?;
+                let fits = seen.specs[&poor.spec].memory_mib <= seen.specs[&of.spec].memory_mib;
+                Some(fits && view.can.contains(&poor.spec))
+            });
+            let held = held_after(seen, plan, *rich);
+            if *rich == poor.env || held == theirs.held || !went.all(|could| could) {
+                continue;
+            }
+            prop_assert!(
+                (held - 1) * u64::from(share.weight) <= own * u64::from(theirs.weight),
+                "environment {rich} holds {held} with weight {}, {} holds {own} with {} and wants more",
+                theirs.weight,
+                poor.env,
+                share.weight
+            );
+        }
+    }
+    Ok(())
+}
+
 fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
     let left_over = |(n, demand): (usize, &crate::observe::Demand)| {
         let given: u64 = plan
@@ -270,8 +346,13 @@ fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), Tes
         let ahead = matches!(piece.because, Because::Ahead { .. });
         let credit = if ahead { world.credit } else { 1 };
         // Whoever comes earlier in the queue and gets less than it wants could not have had this place.
-        for earlier in left_over.iter().filter(|n| **n < at) {
+        let env = seen.demand[at].env;
+        let capped = held_after(seen, plan, env) >= seen.shares[&env].most;
+        for earlier in left_over.iter().filter(|n| **n < at && !capped) {
             let demand = &seen.demand[*earlier];
+            if demand.env != env {
+                continue;
+            }
             let memory = seen.specs[&demand.spec].memory_mib;
             prop_assert!(
                 !room.takes(demand.spec, memory, credit),
@@ -309,6 +390,9 @@ proptest! {
         prop_assert!(plan.assign.iter().all(|a| (1..=world.run_tasks_max).contains(&a.count)));
         prop_assert!(no_task_twice(&plan));
         check_rooms(&world, &seen, &plan)?;
+        if plan.assign.len() < world.runs_max {
+            check_shares(&seen, &plan)?;
+        }
     }
 
     /// The same world gives the same plan.

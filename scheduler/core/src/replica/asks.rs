@@ -148,6 +148,10 @@ impl Replica {
                 Ok(_) => Command::Settings(changes),
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
             },
+            Request::Environment(change) => match validate::allot(&change) {
+                Ok(()) => Command::Environment(change),
+                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
+            },
             Request::Count => Command::Count,
             Request::AcceptClock => Command::AcceptClock { wall: self.now.wall },
         };

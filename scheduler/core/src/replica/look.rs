@@ -5,6 +5,7 @@ use crate::io::{Answer, Fetch, JobView, Read, TaskView};
 use crate::limits::{LIST_MAX, RESULTS_PAGE_MAX};
 use crate::observe::has_recogniser;
 use crate::reply::Rejected;
+use crate::state::environments::Environment;
 use crate::state::jobs::{Job, Phase, TaskEnd};
 use crate::types::{EnvId, JobId};
 
@@ -34,6 +35,7 @@ impl Replica {
             }
             Read::Task { job, task } => self.task(environment, job, task),
             Read::Settings => Ok(Answer::Settings(self.state.meta().settings.clone())),
+            Read::Environments => Ok(self.environments()),
             Read::Workers => {
                 let heard = |id| {
                     let leader = self.leader.as_ref()?;
@@ -51,6 +53,15 @@ impl Replica {
                 Ok(Answer::Workers(workers.collect()))
             }
         }
+    }
+
+    fn environments(&self) -> Answer {
+        let all = self.state.environments.iter();
+        let view = |(id, environment): (EnvId, &Environment)| {
+            let keys = self.state.keys.count(id);
+            (environment.clone(), self.state.allotment(id), keys)
+        };
+        Answer::Environments(all.map(view).collect())
     }
 
     pub(super) fn job_view(&self, environment: &str, id: JobId) -> Option<JobView> {

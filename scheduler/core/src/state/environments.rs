@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::ENVIRONMENTS_MAX;
+use super::{Context, State};
+use crate::command::Allot;
+use crate::event::Fact;
+use crate::limits::{ENVIRONMENTS_MAX, WEIGHT_MAX};
+use crate::reply::{Rejected, Reply};
 use crate::table::Table;
 use crate::types::EnvId;
 
@@ -27,6 +31,19 @@ pub struct Counts {
     pub deleted: u64,
 }
 
+/// What an environment may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allotment {
+    /// Its part of the workers beside other environments.
+    pub weight: u32,
+    /// Most photos in the queue.
+    pub waiting: u64,
+    /// Most jobs that have not ended.
+    pub jobs: u64,
+    /// Most photos with workers at once.
+    pub given: u64,
+}
+
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
@@ -34,6 +51,10 @@ pub struct Environment {
     pub name: String,
     /// Its tasks.
     pub counts: Counts,
+    /// Its jobs that have not ended.
+    pub jobs: u64,
+    /// What it may have; 0 where a setting decides.
+    pub own: Allotment,
     /// How often somebody asked whether the cluster takes writes.
     pub probes: u64,
 }
@@ -64,6 +85,13 @@ impl Environments {
         let environment = Environment {
             name: name.to_owned(),
             counts: Counts::default(),
+            jobs: 0,
+            own: Allotment {
+                weight: 1,
+                waiting: 0,
+                jobs: 0,
+                given: 0,
+            },
             probes: 0,
         };
         self.table.insert(id, environment);
@@ -87,15 +115,21 @@ impl Environments {
     }
 
     pub(crate) fn counts_mut(&mut self, id: EnvId) -> &mut Counts {
-        &mut self
-            .table
-            .get_mut(&id)
-            .expect("a job's environment exists")
-            .counts
+        &mut self.get_mut(id).counts
+    }
+
+    /// Counts a job that has begun, or ended.
+    pub(crate) fn count_job(&mut self, id: EnvId, begun: bool) {
+        let jobs = &mut self.get_mut(id).jobs;
+        *jobs = if begun { *jobs + 1 } else { *jobs - 1 };
+    }
+
+    fn get_mut(&mut self, id: EnvId) -> &mut Environment {
+        self.table.get_mut(&id).expect("a job's environment exists")
     }
 
     pub(crate) fn count_probe(&mut self, id: EnvId) -> u64 {
-        let environment = self.table.get_mut(&id).expect("made just before");
+        let environment = self.get_mut(id);
         environment.probes += 1;
         environment.probes
     }
@@ -121,5 +155,87 @@ impl Environments {
                 "{environment:?}"
             );
         }
+    }
+}
+
+impl State {
+    /// What an environment may have: its own limits, or the settings'.
+    pub fn allotment(&self, id: EnvId) -> Allotment {
+        let settings = &self.meta().settings;
+        let own = self.environments.get(id).expect("a job's environment exists").own;
+        let or = |own: u64, setting: u64| if own == 0 { setting } else { own };
+        Allotment {
+            weight: own.weight,
+            waiting: or(own.waiting, settings.waiting_max),
+            jobs: or(own.jobs, settings.live_jobs_max),
+            given: or(own.given, settings.given_max),
+        }
+    }
+
+    pub(super) fn allot(&mut self, context: &mut Context, change: &Allot) -> Result<Reply, Rejected> {
+        let limit = ENVIRONMENTS_MAX as u64;
+        let too_many = Rejected::TooMany {
+            field: "name",
+            limit,
+            what: "environments",
+        };
+        let id = self.environments.named(&change.name).ok_or(too_many)?;
+        let own = &mut self.environments.get_mut(id).own;
+        *own = Allotment {
+            weight: change
+                .weight
+                .map_or(own.weight, |weight| weight.clamp(1, WEIGHT_MAX)),
+            waiting: change.max_waiting.unwrap_or(own.waiting),
+            jobs: change.max_jobs.unwrap_or(own.jobs),
+            given: change.max_given.unwrap_or(own.given),
+        };
+        let name = change.name.clone();
+        context.tell(id, None, Fact::EnvironmentAllotted { name });
+        Ok(Reply::Done)
+    }
+
+    /// Refuses a job beyond what its environment may have.
+    pub(super) fn room_for_job(&self, env: EnvId) -> Result<(), Rejected> {
+        let have = self
+            .environments
+            .get(env)
+            .map_or(0, |environment| environment.jobs);
+        within(
+            "jobs",
+            "jobs that have not ended",
+            have,
+            1,
+            self.allotment(env).jobs,
+        )
+    }
+
+    /// Refuses photos beyond what their environment may have in the queue.
+    pub(super) fn room_for_photos(&self, env: EnvId, more: u64) -> Result<(), Rejected> {
+        let have = self
+            .environments
+            .get(env)
+            .map_or(0, |environment| environment.counts.waiting);
+        within(
+            "photos",
+            "photos waiting",
+            have,
+            more,
+            self.allotment(env).waiting,
+        )
+    }
+}
+
+fn within(field: &'static str, what: &'static str, have: u64, more: u64, limit: u64) -> Result<(), Rejected> {
+    match more == 0 || have.saturating_add(more) <= limit {
+        true => Ok(()),
+        false => Err(Rejected::Quota {
+            field,
+            what,
+            have,
+            more,
+            limit,
+            retry_at: None,
+            retry_after: 0,
+        }),
     }
 }

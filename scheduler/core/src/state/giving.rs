@@ -78,6 +78,10 @@ impl State {
         if !in_order || !(piece.first..end).all(waits) {
             return Err("the tasks do not wait");
         }
+        let holds = self.environments.get(env).map_or(0, |one| one.counts.given);
+        if holds.saturating_add(piece.count) > self.allotment(env).given {
+            return Err("its environment holds as many as it may");
+        }
         Ok(env)
     }
 

@@ -42,6 +42,8 @@ impl State {
                 why: "a job has at least one photo".into(),
             });
         }
+        self.room_for_job(env)?;
+        self.room_for_photos(env, open.photos.len() as u64)?;
         if !open.key.is_empty() {
             self.room_for_key(context, env)?;
         }
@@ -74,6 +76,7 @@ impl State {
             kept: 0,
         };
         self.jobs.insert(env, id, job);
+        self.environments.count_job(env, true);
         context.tell(
             env,
             Some(id),
@@ -201,6 +204,7 @@ impl State {
                 what: "appends to a job; send larger ones",
             });
         }
+        self.room_for_photos(env, photos.len() as u64)?;
         self.add_photos(context, env, id, photos);
         self.requeue(env, id);
         Ok(Reply::Appended {
@@ -301,6 +305,7 @@ impl State {
             job.phase = Phase::Done;
             job.ended = Some(context.at);
             let (succeeded, failed) = (job.succeeded, job.failed);
+            self.environments.count_job(env, false);
             context.tell(env, Some(id), Fact::JobDone { succeeded, failed });
         }
     }
@@ -321,6 +326,7 @@ impl State {
         job.given = 0;
         job.ended = Some(context.at);
         job.changed = context.index;
+        self.environments.count_job(env, false);
         let counts = self.environments.counts_mut(env);
         counts.waiting -= waiting;
         counts.given -= given;

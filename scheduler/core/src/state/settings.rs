@@ -120,6 +120,12 @@ settings! {
     jobs_max JobsMax: Count, limits::JOBS_MAX as u64, 1, limits::JOBS_MAX as u64;
     /// most idempotency keys an environment may have remembered
     keys_max KeysMax: Count, limits::KEYS_PER_ENVIRONMENT_MAX, 1, limits::JOBS_MAX as u64;
+    /// most photos an environment may have in the queue, if it has no limit of its own
+    waiting_max WaitingMax: Count, limits::WAITING_PER_ENVIRONMENT_MAX, 1, u64::MAX;
+    /// most jobs an environment may have that have not ended, if it has no limit of its own
+    live_jobs_max LiveJobsMax: Count, limits::JOBS_MAX as u64, 1, u64::MAX;
+    /// most photos of an environment that workers may hold at once, if it has no limit of its own
+    given_max GivenMax: Count, limits::GIVEN_PER_ENVIRONMENT_MAX, 1, u64::MAX;
 }
 
 impl Setting {

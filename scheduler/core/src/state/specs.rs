@@ -67,6 +67,11 @@ impl Specs {
         }
     }
 
+    /// Whose a spec is.
+    pub fn home(&self, id: SpecId) -> Option<EnvId> {
+        self.homes.get(&id).copied()
+    }
+
     /// One spec.
     pub fn get(&self, id: SpecId) -> Option<&Spec> {
         let env = self.homes.get(&id)?;

@@ -146,6 +146,20 @@ pub enum Command {
     Set(String, Amount),
     /// Shows the settings that are not as they were at first.
     Settings,
+    /// The operator changes what an environment may have.
+    Allot {
+        name: String,
+        #[arg(key)]
+        weight: Option<u32>,
+        #[arg(key)]
+        waiting: Option<u64>,
+        #[arg(key)]
+        jobs: Option<u64>,
+        #[arg(key)]
+        given: Option<u64>,
+    },
+    /// Shows all environments.
+    Environments,
 
     /// A worker's first word on a stream. `process` is another number after its agent was started again.
     Hello {

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use goldenscript::Context;
-use rebound_core::command::{Deadline, Join, Open, Photo, Report, Spec};
+use rebound_core::command::{Allot, Deadline, Join, Open, Photo, Report, Spec};
 use rebound_core::event::Cause;
 use rebound_core::io::{Read, Request, WorkerReport};
 use rebound_core::limits::TICK;
@@ -250,6 +250,23 @@ fn client(stage: &mut Stage, command: &Command) -> Played {
             }
             ("count".into(), None, *at, timeout, Request::Count)
         }
+        Command::Allot {
+            name,
+            weight,
+            waiting,
+            jobs,
+            given,
+        } => {
+            let change = Allot {
+                name: name.clone(),
+                weight: *weight,
+                max_waiting: *waiting,
+                max_jobs: *jobs,
+                max_given: *given,
+            };
+            let request = Request::Environment(Box::new(change));
+            (format!("allot {name}"), None, None, 0, request)
+        }
         Command::Set(name, value) => {
             let setting = Setting::named(name).ok_or("no such setting")?;
             let request = Request::Settings(vec![(setting, value.0)]);
@@ -321,6 +338,7 @@ fn read(stage: &Stage, command: &Command) -> Played<Asked> {
         }
         Command::Workers => ("workers".into(), None, None, 0, Read::Workers),
         Command::Settings => ("settings".into(), None, None, 0, Read::Settings),
+        Command::Environments => ("environments".into(), None, None, 0, Read::Environments),
         _ => return Err("not a question".into()),
     };
     let (label, env, at, timeout, read) = asked;

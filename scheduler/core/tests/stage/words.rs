@@ -4,6 +4,7 @@ use rebound_core::effects::Desired;
 use rebound_core::event::{Event, Fact};
 use rebound_core::io::{Answer, Fetch, JobView};
 use rebound_core::reply::{Judged, Refused, Rejected, Reply};
+use rebound_core::state::environments::{Allotment, Environment};
 use rebound_core::state::settings::{Setting, Settings};
 use rebound_core::types::SECOND;
 
@@ -87,6 +88,7 @@ pub fn event(names: &Names, event: &Event) -> String {
         Fact::WorkerDraining { worker } => format!("{} drains", names.worker(*worker)),
         Fact::KeysForgotten { count } => format!("keys forgotten: {count}"),
         Fact::JobDeleted { tasks } => format!("{job} deleted with {tasks} tasks"),
+        Fact::EnvironmentAllotted { name } => format!("environment {name} has another allotment"),
         Fact::SettingChanged { name, value } => match Setting::named(name) {
             Some(setting) => format!("{name} is now {}", setting.about().unit.say(*value)),
             None => format!("{name} is now {value}"),
@@ -141,6 +143,23 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             };
             let list: Vec<String> = list.iter().map(one).collect();
             list.join("; ")
+        }
+        Ok(Answer::Environments(all)) => {
+            let one = |(one, may, keys): &(Environment, Allotment, u64)| {
+                let counts = one.counts;
+                format!(
+                    "{}: weight {}, {} waiting, {} given, {} jobs, {keys} keys, at most {} {} {}",
+                    one.name,
+                    may.weight,
+                    counts.waiting,
+                    counts.given,
+                    one.jobs,
+                    may.waiting,
+                    may.given,
+                    may.jobs
+                )
+            };
+            all.iter().map(one).collect::<Vec<_>>().join("; ")
         }
         Ok(Answer::Settings(settings)) => {
             let changed = Setting::ALL
