@@ -32,6 +32,8 @@ pub enum Exit {
     Overloaded = 8,
     /// The job ended, and at least one of its tasks failed.
     TasksFailed = 9,
+    /// A server that was removed from its cluster, or lost its disk: it must not be started again.
+    Dismissed = 10,
     /// The time limit passed.
     Timeout = 124,
 }

@@ -10,10 +10,12 @@ use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::{Caller, TraceId};
 use rebound_proto::v1;
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Code, Request, Status};
 
 use crate::config::Config;
 use crate::node::{Answered, Handle};
+use crate::roster::Roster;
 use crate::telemetry;
 
 pub mod agents;
@@ -40,12 +42,17 @@ const PROBE_ENVIRONMENT: &str = "_probe";
 pub struct Api {
     handle: Handle,
     config: Arc<Config>,
+    roster: Arc<Roster>,
 }
 
 impl Api {
     /// For this server.
-    pub fn new(handle: Handle, config: Arc<Config>) -> Api {
-        Api { handle, config }
+    pub fn new(handle: Handle, config: Arc<Config>, roster: Arc<Roster>) -> Api {
+        Api {
+            handle,
+            config,
+            roster,
+        }
     }
 
     async fn ask(
@@ -79,7 +86,7 @@ impl Api {
     /// A refusal as gRPC says it: the code for everybody, the details for our own clients.
     fn status(&self, refused: &Refused) -> Status {
         let leader = match refused {
-            Refused::NotLeader { leader: Some(id) } => self.config.client_address(*id),
+            Refused::NotLeader { leader: Some(id) } => self.roster.client_address(*id),
             _ => String::new(),
         };
         let (code, kind) = match refused {
@@ -100,6 +107,11 @@ impl Api {
     fn rejected(&self, rejected: Rejected) -> Status {
         self.status(&Refused::Rejected(rejected))
     }
+}
+
+/// The typed detail of a refused call; empty when there is none.
+pub fn refusal_of(status: &Status) -> v1::Refusal {
+    v1::Refusal::decode(status.details()).unwrap_or_default()
 }
 
 /// Who asks, and how long the transport lets the call take.
@@ -183,6 +195,24 @@ fn unexpected(answered: &Answered) -> Status {
     }
 }
 
+/// A client that says that it speaks another protocol is told which one is spoken here.
+fn check_protocol(request: Request<()>) -> Result<Request<()>, Status> {
+    let said = request.metadata().get(client::PROTOCOL_KEY);
+    match said.map(|said| client::protocol(said.to_str().unwrap_or("?"))) {
+        None | Some(Ok(())) => Ok(request),
+        Some(Err(rejected)) => {
+            tracing::warn!(why = %rejected, "a client's call was refused");
+            let details = client::refusal(&Refused::Rejected(rejected.clone()), String::new());
+            let details = details.encode_to_vec().into();
+            Err(Status::with_details(
+                Code::FailedPrecondition,
+                rejected.to_string(),
+                details,
+            ))
+        }
+    }
+}
+
 /// The services as tonic takes them, with their limits.
 pub fn services(api: Api) -> tonic::service::Routes {
     let jobs = v1::jobs_server::JobsServer::new(api.clone())
@@ -191,6 +221,8 @@ pub fn services(api: Api) -> tonic::service::Routes {
     let operator = v1::operator_server::OperatorServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let jobs = InterceptedService::new(jobs, check_protocol);
+    let operator = InterceptedService::new(operator, check_protocol);
     let agents = v1::agents_server::AgentsServer::new(api)
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -229,6 +261,29 @@ mod tests {
         assert_eq!(from("shelves"), "shelves");
         assert_eq!(from(""), "", "refused later");
         assert_eq!(From::read(&MetadataMap::new()).caller.environment, ENVIRONMENT);
+    }
+
+    #[test]
+    fn a_client_from_the_future_is_told_which_protocol_is_spoken() {
+        let call = |said: Option<&'static str>| {
+            let mut request = Request::new(());
+            if let Some(said) = said {
+                let said = tonic::metadata::MetadataValue::from_static(said);
+                request.metadata_mut().insert(client::PROTOCOL_KEY, said);
+            }
+            check_protocol(request).map(|_| ())
+        };
+        assert!(call(None).is_ok(), "any other gRPC client");
+        assert!(call(Some("1")).is_ok());
+        for future in ["2", "1.1", "", "-1"] {
+            let status = call(Some(future)).unwrap_err();
+            let refusal = refusal_of(&status);
+            assert_eq!(
+                (refusal.kind(), refusal.field.as_str()),
+                (v1::refusal::Kind::Rejected, "protocol")
+            );
+            assert!(status.message().contains("this server 1;"), "{status}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A server's own settings, from one TOML file. What changes outcomes is not here: it is replicated.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rebound_core::limits::{LOG_KEEP_ENTRIES, TASKS_PER_JOB_MAX};
-use rebound_core::state::Plant;
+use rebound_core::state::members::Founder;
+use rebound_core::state::{Plant, State};
 use rebound_core::types::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 mod check;
 mod locate;
 
+pub(crate) use check::loopback;
 pub use check::{LOG_KEEP_MIN, MEMBERS_MAX};
 use locate::Locate;
 
@@ -165,7 +166,9 @@ pub struct Config {
     /// Log lines.
     #[serde(default)]
     pub logging: LoggingConfig,
-    /// All servers, this one included, the same list on each.
+    /// The servers that a new cluster begins with, this one included, the same list on each: for `--init` alone. A
+    /// server that is added later needs none, and once a cluster has begun it knows its servers itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberConfig>,
 }
 
@@ -196,7 +199,8 @@ impl Config {
         toml::to_string(self).expect("plain data is always TOML")
     }
 
-    /// The cluster's id: the same on all servers that were given the same name and member list.
+    /// The id of a cluster that begins with this list: the same on all servers that were given the same name and
+    /// list. It stays when the members change: each data directory holds it.
     pub fn cluster_id(&self) -> ClusterId {
         let mut members: Vec<(u64, &str)> = self.members.iter().map(|m| (m.id, m.peer.as_str())).collect();
         members.sort_unstable();
@@ -221,19 +225,53 @@ impl Config {
         ReplicaId(self.server)
     }
 
-    /// All members' ids, in order.
-    pub fn member_ids(&self) -> Vec<ReplicaId> {
-        let ids: BTreeSet<u64> = self.members.iter().map(|member| member.id).collect();
-        ids.into_iter().map(ReplicaId).collect()
+    /// The servers that a new cluster begins with, by id.
+    pub fn founders(&self) -> Vec<Founder> {
+        let founder = |member: &MemberConfig| Founder {
+            id: ReplicaId(member.id),
+            peer: member.peer.clone(),
+            client: member.client.clone(),
+            incarnation: 0,
+        };
+        let mut founders: Vec<Founder> = self.members.iter().map(founder).collect();
+        founders.sort_by_key(|founder| founder.id);
+        founders
     }
 
-    /// The address where clients reach a member; empty for none such.
-    pub fn client_address(&self, id: ReplicaId) -> String {
-        self.members
+    /// This server as others reach it: as the list has it, else where it listens.
+    pub fn own(&self) -> Founder {
+        let listed = self
+            .founders()
+            .into_iter()
+            .find(|founder| founder.id == self.id());
+        listed.unwrap_or_else(|| Founder {
+            id: self.id(),
+            peer: self.listen.peer.clone(),
+            client: self.listen.client.clone(),
+            incarnation: 0,
+        })
+    }
+
+    /// How the list of members differs from what the cluster's state says, if it names any and the cluster has begun.
+    pub fn differs_from(&self, state: &State) -> Option<String> {
+        if self.members.is_empty() || state.members.is_empty() {
+            return None;
+        }
+        let own: Vec<(u64, String)> = self
+            .founders()
+            .into_iter()
+            .map(|one| (one.id.0, one.peer))
+            .collect();
+        let theirs: Vec<(u64, String)> = state
+            .members
             .iter()
-            .find(|member| member.id == id.0)
-            .map(|m| m.client.clone())
-            .unwrap_or_default()
+            .map(|(id, member)| (id.0, member.peer.clone()))
+            .collect();
+        let text = |list: &[(u64, String)]| {
+            let one = |(id, peer): &(u64, String)| format!("{id} at {peer}");
+            list.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        (own != theirs).then(|| format!("the file names {}; the cluster has {}", text(&own), text(&theirs)))
     }
 
     /// The planted bug.

@@ -4,12 +4,14 @@
 pub mod api;
 pub mod config;
 pub mod http;
+mod join;
 pub mod node;
 pub mod offline;
 pub mod peers;
+pub mod roster;
 pub mod server;
 pub mod store;
 pub mod telemetry;
 
 pub use config::{Config, ConfigError};
-pub use server::{RunningServer, Server, StartError};
+pub use server::{End, RunningServer, Server, Start, StartError};

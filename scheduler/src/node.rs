@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::peers::Peers;
 use crate::peers::service::Received;
+use crate::roster::Roster;
 use crate::store::thread::{Job, Lane, Queued};
 use crate::telemetry;
 
@@ -35,6 +36,8 @@ use link::Link;
 pub const INPUTS_MAX: usize = 1_024;
 /// Standing is told at most so often while there is more to do.
 const STANDING_EVERY: Duration = Duration::from_millis(1);
+/// A leader that is to stop lets another one take over, at most for so long.
+const RESIGN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Figures of queues are told so often.
 const FIGURES_EVERY: Duration = Duration::from_millis(500);
 
@@ -75,6 +78,9 @@ pub struct Node {
     clock: Clock,
     jobs: mpsc::Sender<Queued>,
     peers: Arc<Peers>,
+    roster: Arc<Roster>,
+    /// Index of the change of members that the roster has.
+    roster_at: Index,
     inbox: Inbox,
     control: mpsc::UnboundedSender<Control>,
     standing: watch::Sender<Standing>,
@@ -87,6 +93,8 @@ pub struct Node {
     /// A received snapshot that the replica has not yet been shown.
     staged: Option<Received>,
     stopping: bool,
+    /// Told to stop, and waiting until another server leads; at most until then.
+    resigning: Option<Instant>,
 }
 
 impl Node {
@@ -108,7 +116,9 @@ impl Node {
             policy,
             clock,
             jobs,
+            roster: peers.roster().clone(),
             peers,
+            roster_at: 0,
             inbox,
             control,
             standing,
@@ -120,6 +130,7 @@ impl Node {
             persists_in_flight: 0,
             staged: None,
             stopping: false,
+            resigning: None,
         }
     }
 
@@ -133,7 +144,9 @@ impl Node {
             }
             self.drain(&mut inputs);
             self.call(inputs).await;
+            self.follow_members();
             self.tell();
+            self.stop_when_resigned();
         }
         self.stop().await;
     }
@@ -196,7 +209,8 @@ impl Node {
             }
             Heard::Control(Control::Planned(plan)) => inputs.push(Input::Planned(plan)),
             Heard::Control(Control::SnapshotSent { to, ok }) => inputs.push(Input::SnapshotSent { to, ok }),
-            Heard::Control(Control::Stop) => self.stopping = true,
+            Heard::Control(Control::Met { id, incarnation }) => inputs.push(Input::Met { id, incarnation }),
+            Heard::Control(Control::Stop) => self.resign(inputs),
             Heard::Peer(message) => inputs.push(Input::Peer(message)),
             Heard::Report(worker, link, report) => {
                 // A stream that was replaced has nothing more to say.
@@ -247,6 +261,41 @@ impl Node {
         let out = self.replica.handle(self.clock.now(), &mut inputs.into_iter());
         telemetry::handled(begun.elapsed(), count);
         self.dispatch(out, received).await;
+    }
+
+    /// Tells the roster and the lines to other servers that the members have changed.
+    fn follow_members(&mut self) {
+        let state = self.replica.state();
+        let changed = state.meta().members_changed;
+        if std::mem::replace(&mut self.roster_at, changed) == changed {
+            return;
+        }
+        self.roster.update(state);
+        self.peers.follow();
+        let own = self.roster.own();
+        if let Err(why) = state.admits(own, self.roster.incarnation()) {
+            self.roster.dismiss(why.to_string());
+        }
+    }
+
+    /// Told to stop: one that leads hands over first. A second word ends it at once.
+    fn resign(&mut self, inputs: &mut Vec<Input>) {
+        let leads = self.replica.status().role == "leader";
+        let alone = self.roster.others().is_empty();
+        if !leads || alone || self.resigning.is_some() {
+            self.stopping = true;
+            return;
+        }
+        self.resigning = Some(Instant::now() + RESIGN_TIMEOUT);
+        inputs.push(Input::Resign);
+    }
+
+    fn stop_when_resigned(&mut self) {
+        let Some(until) = self.resigning else { return };
+        let status = self.replica.status();
+        // The next one is known: it has the votes it needs, this server's among them.
+        let handed_over = status.role != "leader" && status.leader.is_some();
+        self.stopping |= handed_over || Instant::now() >= until;
     }
 
     /// Says where this server stands.

@@ -3,11 +3,12 @@
 //! full one drops: raft sends again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use rand::Rng as _;
 use rebound_core::io::SnapshotOrder;
 use rebound_core::limits::PEER_MESSAGE_BYTES_MAX;
@@ -20,6 +21,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::roster::Roster;
 use crate::telemetry;
 
 pub mod service;
@@ -48,12 +50,12 @@ const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// All peers of this server.
 pub struct Peers {
-    hello: v1::PeerHello,
-    peers: BTreeMap<ReplicaId, Peer>,
+    roster: Arc<Roster>,
+    queue_bytes: u64,
+    peers: RwLock<BTreeMap<ReplicaId, Peer>>,
 }
 
 struct Peer {
-    address: String,
     small: Queue,
     bulk: Queue,
     unreachable: Arc<AtomicBool>,
@@ -119,35 +121,53 @@ impl Outbox {
 }
 
 impl Peers {
-    /// Starts the connections. `hello` is this server's, `to` is filled in for each; `queue_bytes` bounds each queue.
-    /// They end when this is dropped.
-    pub fn start(hello: v1::PeerHello, addresses: Vec<(ReplicaId, String)>, queue_bytes: u64) -> Peers {
-        let peers = addresses.into_iter().map(|(id, address)| {
-            let unreachable = Arc::new(AtomicBool::new(false));
-            let hello = v1::PeerHello {
-                to: id.0,
-                ..hello.clone()
-            };
-            let connect = |name| connect(name, id, &address, &hello, queue_bytes, &unreachable);
-            let (small, bulk) = (connect("small"), connect("bulk"));
-            (
-                id,
-                Peer {
-                    address,
-                    small,
-                    bulk,
-                    unreachable,
-                },
-            )
-        });
-        let peers = peers.collect();
-        Peers { hello, peers }
+    /// Starts the connections to all that the roster names. `queue_bytes` bounds each queue. They end when this is
+    /// dropped.
+    pub fn start(roster: Arc<Roster>, queue_bytes: u64) -> Peers {
+        let peers = Peers {
+            roster,
+            queue_bytes,
+            peers: RwLock::default(),
+        };
+        peers.follow();
+        peers
+    }
+
+    /// Who the others are.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// The roster has changed: lines to those that are new, none to those that have gone.
+    pub fn follow(&self) {
+        let wanted = self.roster.others();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|id, _| wanted.contains(id));
+        for id in wanted {
+            peers.entry(id).or_insert_with(|| self.dial(id));
+        }
+    }
+
+    fn dial(&self, id: ReplicaId) -> Peer {
+        let unreachable = Arc::new(AtomicBool::new(false));
+        let connect = |name| connect(name, id, &self.roster, self.queue_bytes, &unreachable);
+        let (small, bulk) = (connect("small"), connect("bulk"));
+        Peer {
+            small,
+            bulk,
+            unreachable,
+        }
+    }
+
+    fn all(&self) -> RwLockReadGuard<'_, BTreeMap<ReplicaId, Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues messages. What does not fit is dropped and told by [`Peers::take_unreachable`].
     pub fn send(&self, messages: Vec<(ReplicaId, Bytes)>) {
+        let peers = self.all();
         for (to, message) in messages {
-            let Some(peer) = self.peers.get(&to) else { continue };
+            let Some(peer) = peers.get(&to) else { continue };
             let bulk = message.len() > BULK_BYTES || is_append(&message);
             let queue = if bulk { &peer.bulk } else { &peer.small };
             if !queue.put(message) {
@@ -159,8 +179,8 @@ impl Peers {
 
     /// Peers that something did not reach since the last call.
     pub fn take_unreachable(&self) -> Vec<ReplicaId> {
-        let taken = self
-            .peers
+        let peers = self.all();
+        let taken = peers
             .iter()
             .filter(|(_, peer)| peer.unreachable.swap(false, Ordering::Relaxed));
         taken.map(|(id, _)| *id).collect()
@@ -169,7 +189,7 @@ impl Peers {
     /// Bytes waiting for all peers together.
     pub fn queued_bytes(&self) -> u64 {
         let bytes = |queue: &Queue| queue.bytes.load(Ordering::Relaxed);
-        self.peers
+        self.all()
             .values()
             .map(|peer| bytes(&peer.small) + bytes(&peer.bulk))
             .sum()
@@ -181,11 +201,7 @@ impl Peers {
         order: &SnapshotOrder,
         chunks: mpsc::Receiver<v1::SnapshotChunk>,
     ) -> impl Future<Output = bool> + Send + use<> {
-        let address = self.peers.get(&order.to).map(|peer| peer.address.clone());
-        let hello = v1::PeerHello {
-            to: order.to.0,
-            ..self.hello.clone()
-        };
+        let (address, hello) = (self.roster.peer_address(order.to), self.roster.hello(order.to));
         let (to, index, message) = (order.to, order.index, order.message.clone());
         async move {
             let Some(address) = address else { return false };
@@ -242,8 +258,7 @@ async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
 fn connect(
     name: &'static str,
     id: ReplicaId,
-    address: &str,
-    hello: &v1::PeerHello,
+    roster: &Arc<Roster>,
     most: u64,
     unreachable: &Arc<AtomicBool>,
 ) -> Queue {
@@ -256,8 +271,7 @@ fn connect(
     let line = Line {
         name,
         id,
-        address: address.to_owned(),
-        hello: hello.clone(),
+        roster: roster.clone(),
         unreachable: unreachable.clone(),
     };
     tokio::spawn(line.run(outbox));
@@ -268,12 +282,17 @@ fn connect(
     }
 }
 
+/// True when a peer said that this server is no member, or not the one it says it is: no other try helps.
+fn is_final(status: &tonic::Status) -> bool {
+    v1::PeerRefusal::decode(status.details())
+        .is_ok_and(|refusal| refusal.kind() != v1::peer_refusal::Kind::Unspecified)
+}
+
 /// One stream to one peer, made again whenever it ends.
 struct Line {
     name: &'static str,
     id: ReplicaId,
-    address: String,
-    hello: v1::PeerHello,
+    roster: Arc<Roster>,
     unreachable: Arc<AtomicBool>,
 }
 
@@ -308,17 +327,25 @@ impl Line {
 
     /// Runs one stream to its end. `Ok` when this server stops.
     async fn stream(&self, outbox: &mut Outbox) -> Result<(), String> {
-        let mut client = client(&self.address).await?;
+        let Some(address) = self.roster.peer_address(self.id) else {
+            return Err("its address is not known any more".to_owned());
+        };
+        let mut client = client(&address).await?;
         let (frames, waiting) = mpsc::channel(FRAMES_AHEAD);
         let hello = v1::PeerFrame {
-            body: Some(v1::peer_frame::Body::Hello(self.hello.clone())),
+            body: Some(v1::peer_frame::Body::Hello(self.roster.hello(self.id))),
         };
         frames.send(hello).await.map_err(|error| error.to_string())?;
         let call = client.raft(ReceiverStream::new(waiting));
         tokio::pin!(call);
         let ended = |done: Result<_, tonic::Status>| match done {
             Ok(_) => "the peer closed it".to_owned(),
-            Err(status) => format!("{:?}: {}", status.code(), status.message()),
+            Err(status) => {
+                if is_final(&status) {
+                    self.roster.dismiss(status.message().to_owned());
+                }
+                format!("{:?}: {}", status.code(), status.message())
+            }
         };
         loop {
             let frame = tokio::select! {

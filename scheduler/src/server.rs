@@ -1,11 +1,10 @@
 //! A whole server: opens the data directory, starts its parts, and stops them in order.
 
-use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
-use rebound_core::types::{Index, ReplicaId};
+use rebound_core::types::{ClusterId, Index};
 use rebound_proto::v1;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -15,9 +14,11 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::api::{Api, services};
 use crate::config::Config;
+use crate::join::join;
 use crate::node::{Clock, Control, Handle, Node, doors};
 use crate::peers::service::PeerService;
-use crate::peers::{FRAME_BYTES_MAX, PEER_PROTOCOL, Peers};
+use crate::peers::{FRAME_BYTES_MAX, Peers};
+use crate::roster::Roster;
 use crate::store::identity::Identity;
 use crate::store::photos::Reader;
 use crate::store::thread::{Durable, start};
@@ -32,6 +33,8 @@ const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// A connection without a sign of life is given up after this and as long again.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A server that is no member any more answers the others for so long before it stops.
+const DISMISSED_LINGERS: Duration = Duration::from_secs(3);
 /// Listeners get so long to end what is under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The store gets so long to make its last writes durable.
@@ -53,6 +56,14 @@ pub enum StartError {
         address: String,
         why: std::io::Error,
     },
+    /// A new cluster without servers.
+    #[error(
+        "members: name the servers that the new cluster begins with, this one included; a server that comes to a cluster that runs starts with --join"
+    )]
+    NoMembers,
+    /// A cluster that does not take this server.
+    #[error("--join {address}: {why}")]
+    Join { address: String, why: String },
     /// The machine.
     #[error("a thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -65,6 +76,7 @@ pub struct Server;
 pub struct RunningServer {
     handle: Handle,
     control: mpsc::UnboundedSender<Control>,
+    dismissed: watch::Receiver<Option<String>>,
     stop: watch::Sender<bool>,
     node: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
@@ -82,8 +94,17 @@ struct Sockets {
 impl Server {
     /// Makes the data directory of a new cluster's server.
     pub fn init(config: &Config) -> Result<(), StartError> {
-        let identity = Identity::draw(config.cluster_id().0, config.server);
+        if config.members.is_empty() {
+            return Err(StartError::NoMembers);
+        }
+        let identity = Identity::draw(config.cluster_id().0, config.server, config.founders());
         Ok(Store::init(&config.data_dir, &identity, &config.store)?)
+    }
+
+    /// Makes the data directory of a server that was added to the cluster of the server at `address`, and says so to
+    /// that cluster. Must be called within a tokio runtime.
+    pub async fn join(config: &Config, address: &str) -> Result<(), StartError> {
+        join(config, address).await
     }
 
     /// Starts a server on its data directory. Must be called within a tokio runtime.
@@ -92,15 +113,15 @@ impl Server {
         let sockets = bind(&config).await?;
         let clock = Clock::start();
         let (store, replica) = recover(&config, &clock)?;
-        let (cluster, incarnation) = (config.cluster_id(), store.identity().incarnation);
+        let roster = Arc::new(roster(&config, store.identity(), &replica));
         let disk = store.disk().clone();
         let reader = Arc::new(Reader::new(disk.clone(), config.limits.photo_lists as usize));
 
         let (doors, inbox) = doors();
-        let peers = Arc::new(start_peers(&config, cluster.0.clone(), incarnation));
+        let peers = Arc::new(Peers::start(roster.clone(), config.limits.peer_queue_bytes));
         let durable = durable(peers.clone(), doors.control.clone());
         let (jobs, writer) = start(store, reader, durable).map_err(StartError::Thread)?;
-        let service = PeerService::new(&config, doors.peers.clone(), doors.snapshots.clone());
+        let service = PeerService::new(&config, roster.clone(), peers.clone(), &doors);
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
         let policy = rebound_core::plan::Policy {
             run_tasks_max: config.limits.run_photos,
@@ -110,7 +131,7 @@ impl Server {
         let node = tokio::spawn(node.run());
 
         let (stop, stopped) = watch::channel(false);
-        let api = Api::new(handle.clone(), config.clone());
+        let api = Api::new(handle.clone(), config.clone(), roster.clone());
         let listeners = vec![
             tokio::spawn(serve_clients(sockets.client, api, stopped.clone())),
             tokio::spawn(serve_peers(sockets.peer, service, stopped.clone())),
@@ -122,12 +143,13 @@ impl Server {
             )),
         ];
         tracing::info!(
-            %cluster, server = config.server, client = %config.listen.client, peer = %config.listen.peer,
+            cluster = roster.cluster(), server = config.server, client = %config.listen.client, peer = %config.listen.peer,
             http = %config.listen.http, data_dir = %config.data_dir.display(), "server started"
         );
         Ok(RunningServer {
             handle,
             control,
+            dismissed: roster.dismissal(),
             stop,
             node,
             listeners,
@@ -148,11 +170,17 @@ impl RunningServer {
         let _ = (&mut self.node).await;
     }
 
-    /// Stops it: no new calls, streams of agents end, what is with the store becomes durable, the directory is free.
+    /// Resolves, with the reason, when this server is no member of its cluster or must not be: it is to be stopped.
+    pub async fn dismissed(&self) -> String {
+        dismissal(self.dismissed.clone()).await
+    }
+
+    /// Stops it: leadership goes to another one, no new calls, streams of agents end, what is with the store becomes durable, the directory is free.
     pub async fn stop(self) {
         let RunningServer {
             handle,
             control,
+            dismissed: _,
             stop,
             node,
             mut listeners,
@@ -160,11 +188,12 @@ impl RunningServer {
             disk,
         } = self;
         drop(handle);
-        stop.send_replace(true);
+        // Peers and clients are heard until another server leads.
         let _ = control.send(Control::Stop);
         if !node.is_finished() {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, node).await;
         }
+        stop.send_replace(true);
         let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
         for listener in &mut listeners {
             if tokio::time::timeout_at(deadline, &mut *listener).await.is_err() {
@@ -180,30 +209,59 @@ impl RunningServer {
     }
 }
 
-/// Runs a server until it is told to stop by SIGTERM or SIGINT. With `init`, its data directory is made first.
-/// Any panic ends the process at once: what it would do next is not known to be right.
-pub fn main(config: Config, init: bool) -> ExitCode {
+/// How a server begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// On its data directory.
+    Again,
+    /// Its data directory is made first, of a new cluster.
+    Init,
+    /// It comes to the cluster of the server that clients reach at this address.
+    Join(String),
+}
+
+/// How a server ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop.
+    Stopped,
+    /// It did not start, or could not go on.
+    Failed,
+    /// It is no member of its cluster, or lost its disk: it must not be started again.
+    Dismissed,
+}
+
+/// Runs a server until it is told to stop by SIGTERM or SIGINT, or is no member of its cluster any more. Any panic
+/// ends the process at once: what it would do next is not known to be right.
+pub fn main(config: Config, start: &Start) -> End {
     telemetry::logging(&config.logging);
     abort_on_panic();
     telemetry::install();
-    if init && let Err(error) = Server::init(&config) {
+    if *start == Start::Init
+        && let Err(error) = Server::init(&config)
+    {
         return fail(&error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&StartError::Thread(error)),
     };
-    let code = runtime.block_on(async {
+    let end = runtime.block_on(async {
+        if let Start::Join(address) = start
+            && let Err(error) = Server::join(&config, address).await
+        {
+            return fail(&error);
+        }
         match Server::start(config).await {
             Ok(server) => run(server).await,
             Err(error) => fail(&error),
         }
     });
     runtime.shutdown_timeout(STOP_TIMEOUT);
-    code
+    end
 }
 
-async fn run(mut server: RunningServer) -> ExitCode {
+async fn run(mut server: RunningServer) -> End {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
@@ -212,19 +270,40 @@ async fn run(mut server: RunningServer) -> ExitCode {
             "signals cannot be heard",
         )));
     };
+    let told = server.dismissed.clone();
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        () = server.ended() => return ExitCode::FAILURE,
+        () = server.ended() => return End::Failed,
+        why = dismissal(told) => {
+            tracing::error!(%why, "this server is no member of its cluster: stopping for good");
+            eprintln!("error: {why}");
+            // Others may not know yet that the change is done, and need this one's voice until they do.
+            tokio::time::sleep(DISMISSED_LINGERS).await;
+            server.stop().await;
+            return End::Dismissed;
+        }
     }
     server.stop().await;
-    ExitCode::SUCCESS
+    End::Stopped
 }
 
-fn fail(error: &StartError) -> ExitCode {
+/// Resolves with the reason when this server must stop for good.
+async fn dismissal(mut told: watch::Receiver<Option<String>>) -> String {
+    loop {
+        let why = told.borrow_and_update().clone();
+        match why {
+            Some(why) => return why,
+            None if told.changed().await.is_ok() => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn fail(error: &StartError) -> End {
     tracing::error!(%error, "server did not start");
     eprintln!("error: {error}");
-    ExitCode::FAILURE
+    End::Failed
 }
 
 fn abort_on_panic() {
@@ -253,40 +332,43 @@ async fn bind(config: &Config) -> Result<Sockets, StartError> {
 }
 
 fn recover(config: &Config, clock: &Clock) -> Result<(Store, Replica), StartError> {
-    let cluster = config.cluster_id();
     let mut store = Store::open(
         &config.data_dir,
-        &cluster.0,
+        &config.cluster,
         config.server,
         &config.store,
         config.log.archive,
     )?;
     let found = store.recover(config.plant())?;
     let (applied, entries): (Index, usize) = (found.state.applied(), found.entries.len());
+    let Identity {
+        cluster,
+        founders,
+        incarnation,
+        ..
+    } = store.identity().clone();
     let own = ReplicaConfig {
         log_keep: config.log.keep,
         plant: config.plant(),
-        ..ReplicaConfig::new(config.id(), config.member_ids(), cluster)
+        incarnation,
+        ..ReplicaConfig::new(config.id(), founders, ClusterId(cluster))
     };
+    if let Some(difference) = config.differs_from(&found.state) {
+        tracing::warn!(%difference, "the configuration's list of members is not the cluster's; the cluster's counts");
+    }
     let replica = Replica::recover(own, found, clock.now())?;
     tracing::info!(applied, entries, "data directory read");
     Ok((store, replica))
 }
 
-fn start_peers(config: &Config, cluster: String, incarnation: u64) -> Peers {
-    let hello = v1::PeerHello {
-        cluster,
-        from: config.server,
-        to: 0,
-        incarnation,
-        protocol_min: PEER_PROTOCOL,
-        protocol_max: PEER_PROTOCOL,
-    };
-    let others = config.members.iter().filter(|member| member.id != config.server);
-    let addresses = others
-        .map(|member| (ReplicaId(member.id), member.peer.clone()))
-        .collect();
-    Peers::start(hello, addresses, config.limits.peer_queue_bytes)
+fn roster(config: &Config, identity: &Identity, replica: &Replica) -> Roster {
+    let mut own = config.own();
+    // As it was added, whatever this file says now.
+    if let Some(member) = replica.state().members.get(own.id) {
+        (own.peer, own.client) = (member.peer.clone(), member.client.clone());
+    }
+    own.incarnation = identity.incarnation;
+    Roster::new(identity.cluster.clone(), own, &identity.founders, replica.state())
 }
 
 /// What waits for an order's durability goes first to the peers, then the replica is told.

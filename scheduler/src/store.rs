@@ -17,6 +17,7 @@ use rebound_core::types::{Index, Term};
 use rocksdb::{DB, IteratorMode, WriteBatch, WriteOptions};
 
 use crate::config::StoreConfig;
+use crate::offline::OfflineStore;
 
 pub mod error;
 pub mod identity;
@@ -103,7 +104,15 @@ impl Store {
         db.write_opt(batch, &synced()).map_err(|error| failed(dir, error))
     }
 
-    /// Opens a data directory of this cluster and server.
+    /// Whose directory this is; `None` when nothing is there.
+    pub fn identity_in(dir: &Path) -> Result<Option<Identity>, StoreError> {
+        match is_empty(dir)? {
+            true => Ok(None),
+            false => OfflineStore::open(dir)?.meta().map(Some),
+        }
+    }
+
+    /// Opens a data directory of this server, in a cluster of this name.
     pub fn open(
         dir: &Path,
         cluster: &str,
@@ -116,7 +125,7 @@ impl Store {
         }
         let db = open_db(dir, config, false)?;
         let identity = Identity::read(&db, dir)?;
-        if identity.cluster != cluster {
+        if identity.cluster.rsplit_once('-').map(|(name, _)| name) != Some(cluster) {
             let (found, expected) = (identity.cluster, cluster.to_owned());
             return Err(StoreError::OtherCluster {
                 dir: dir.to_owned(),

@@ -222,7 +222,13 @@ fn count(fact: &Fact) {
         | Fact::WorkerDraining { .. }
         | Fact::ClockAccepted { .. }
         | Fact::SettingChanged { .. }
-        | Fact::EnvironmentAllotted { .. } => {}
+        | Fact::EnvironmentAllotted { .. }
+        | Fact::MemberAdded { .. }
+        | Fact::MemberMet { .. }
+        | Fact::MemberPromoted { .. }
+        | Fact::MemberLeaving { .. }
+        | Fact::MemberRemoved { .. }
+        | Fact::MembersSettled { .. } => {}
     }
 }
 
@@ -246,6 +252,12 @@ fn log(event: &Event) {
         Fact::Began { cluster } => tracing::info!(index, %cluster, "cluster began"),
         Fact::ClockAccepted { by } => tracing::warn!(index, by_us = by, "clock set forward"),
         Fact::SettingChanged { name, value } => tracing::warn!(index, name, value, "setting changed"),
+        Fact::MemberAdded { .. }
+        | Fact::MemberMet { .. }
+        | Fact::MemberPromoted { .. }
+        | Fact::MemberLeaving { .. }
+        | Fact::MemberRemoved { .. }
+        | Fact::MembersSettled { .. } => tracing::info!(index, change = ?event.fact, "members change"),
         fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
     }
 }

@@ -3,13 +3,13 @@
 mod support;
 
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rebound_proto::v1;
 use rebound_proto::v1::operator_client::OperatorClient;
 use rebound_scheduler::offline::OfflineStore;
-use rebound_scheduler::{Config, server};
+use rebound_scheduler::{Config, End, Start, server};
 
 use support::{channel, configs, runtime, within};
 
@@ -27,10 +27,14 @@ const TRY_US: u64 = 500_000;
 /// Not a test of its own: what the other one starts as a process.
 #[test]
 #[ignore = "started as a process by the other test"]
-fn serves() -> ExitCode {
+fn serves() {
     let path = std::env::var(CONFIG).expect("the configuration's path");
     let config = Config::load(Path::new(&path)).unwrap();
-    server::main(config, std::env::var(INIT).is_ok())
+    let start = match std::env::var(INIT) {
+        Ok(_) => Start::Init,
+        Err(_) => Start::Again,
+    };
+    assert_eq!(server::main(config, &start), End::Stopped);
 }
 
 /// A server's process, killed when dropped.

@@ -11,6 +11,7 @@ use rebound_core::plan::Plan;
 use rebound_core::replica::{Config, Election};
 use rebound_core::reply::Refused;
 use rebound_core::state::Plant;
+use rebound_core::state::members::Founder;
 use rebound_core::types::*;
 use rebound_proto::v1;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -181,9 +182,10 @@ impl World {
         let root = Rng::new(seed);
         let faults = Faults::draw(&mut root.branch("faults"));
         let members: Vec<ReplicaId> = (1..=SERVERS).map(ReplicaId).collect();
+        let founders: Vec<Founder> = members.iter().copied().map(Founder::named).collect();
         let mut skews = root.branch("skew");
         let servers = members.iter().map(|id| {
-            let mut config = Config::new(*id, members.clone(), ClusterId("sim".into()));
+            let mut config = Config::new(*id, founders.clone(), ClusterId("sim".into()));
             config.election = Election::Seeded(seed);
             config.log_keep = faults.log_keep;
             config.plant = plant;

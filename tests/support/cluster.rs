@@ -42,8 +42,11 @@ pub struct Cluster {
 struct Server {
     config: PathBuf,
     address: String,
+    peer: String,
     log: PathBuf,
     process: Option<Process>,
+    /// It is none of the cluster any more, or not yet.
+    outside: bool,
 }
 
 #[derive(Debug)]
@@ -76,8 +79,10 @@ impl Cluster {
             Server {
                 config,
                 address: client_address(&ports, at),
+                peer: format!("127.0.0.1:{}", ports[at * 3 + 1]),
                 log: dir.path().join(format!("server-{}.log", at + 1)),
                 process: None,
+                outside: false,
             }
         });
         let mut cluster = Cluster {
@@ -113,12 +118,62 @@ impl Cluster {
         let all: Vec<&str> = self
             .servers
             .iter()
+            .filter(|server| !server.outside)
             .map(|server| server.address.as_str())
             .collect();
         all.join(",")
     }
 
-    fn start_server(&mut self, at: usize, more: &[&str]) {
+    /// Where other servers reach the server at this place, and where clients do.
+    pub fn server_addresses(&self, at: usize) -> (&str, &str) {
+        (&self.servers[at].peer, &self.servers[at].address)
+    }
+
+    /// Writes the configuration of one more server, which no list of members names; its place. It is not started, and
+    /// `number` is its id.
+    pub fn one_more_server(&mut self, number: u64) -> usize {
+        let ports: [u16; 3] = free_ports();
+        let at = self.servers.len();
+        let name = format!("server-{}", at + 1);
+        let config = self.dir.path().join(format!("{name}.toml"));
+        let [client, peer, http] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let text = format!(
+            "cluster = \"shelves\"\nserver = {number}\ndata_dir = {:?}\n[listen]\nclient = \"{client}\"\n\
+             peer = \"{peer}\"\nhttp = \"{http}\"\n[store]\ncache_mib = 8\nwrite_buffer_mib = 16\n",
+            self.data_dir(at)
+        );
+        fs::write(&config, text).expect("a file can be written");
+        self.servers.push(Server {
+            config,
+            address: client,
+            peer,
+            log: self.dir.path().join(format!("{name}.log")),
+            process: None,
+            outside: true,
+        });
+        at
+    }
+
+    /// The server at this place is one of the cluster from now on, or is none any more.
+    pub fn belongs(&mut self, at: usize, belongs: bool) {
+        self.servers[at].outside = !belongs;
+    }
+
+    /// What the server at this place wrote to its log so far.
+    #[track_caller]
+    pub fn server_log(&self, at: usize) -> String {
+        fs::read_to_string(&self.servers[at].log).expect("the log can be read")
+    }
+
+    /// Waits until the server at this place ends by itself; its exit code.
+    #[track_caller]
+    pub fn server_ended(&mut self, at: usize) -> Option<i32> {
+        let mut process = self.servers[at].process.take().expect("the server runs");
+        process.wait(Deadline::seconds(PATIENCE_S)).code()
+    }
+
+    /// Starts the server at this place, with more arguments than its configuration.
+    pub fn start_server(&mut self, at: usize, more: &[&str]) {
         let server = &mut self.servers[at];
         let mut command = command("rebound", self.dir.path());
         command
@@ -171,7 +226,7 @@ impl Cluster {
         self.wait_for(look, "a leader that is ready")
     }
 
-    /// Waits until all three servers stand at the same entry, and holds them to the same digest.
+    /// Waits until all servers of the cluster stand at the same entry, and holds them to the same digest.
     #[track_caller]
     pub fn converge(&self) {
         let look = || {
@@ -183,9 +238,10 @@ impl Cluster {
                     .iter()
                     .all(|server| server[field] == first[field] && !server[field].is_null())
             };
-            (servers.len() == SERVERS && same("applied")).then(|| (same("digest"), servers.clone()))
+            let count = self.servers.iter().filter(|server| !server.outside).count();
+            (servers.len() == count && same("applied")).then(|| (same("digest"), servers.clone()))
         };
-        let (equal, servers) = self.wait_for(look, "three servers at the same entry");
+        let (equal, servers) = self.wait_for(look, "all servers at the same entry");
         assert!(equal, "their digests differ: {servers:#?}");
     }
 

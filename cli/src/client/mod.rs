@@ -8,13 +8,15 @@ mod route;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rebound_core::codec::client::{CLIENT_PROTOCOL, PROTOCOL_KEY};
 use rebound_proto::v1::{
-    AcceptClockReply, AcceptClockRequest, AppendReply, AppendRequest, CancelRequest, ChangeSettingsRequest,
-    CloseRequest, DrainWorkerReply, DrainWorkerRequest, Environment, EnvironmentsRequest, GetRequest, Job,
-    JobReply, ListReply, ListRequest, OpenReply, OpenRequest, PingReply, PingRequest, ResultsReply,
+    AcceptClockReply, AcceptClockRequest, AddMemberReply, AddMemberRequest, AppendReply, AppendRequest,
+    CancelRequest, ChangeSettingsRequest, CloseRequest, DrainWorkerReply, DrainWorkerRequest, Environment,
+    EnvironmentsRequest, GetRequest, Job, JobReply, ListReply, ListRequest, MembersReply, MembersRequest,
+    OpenReply, OpenRequest, PingReply, PingRequest, RemoveMemberReply, RemoveMemberRequest, ResultsReply,
     ResultsRequest, SetEnvironmentRequest, Setting, SettingChange, SettingsRequest, StatusReply,
-    StatusRequest, TaskReply, TaskRequest, WatchRequest, Worker, WorkersRequest, jobs_client::JobsClient,
-    operator_client::OperatorClient,
+    StatusRequest, TaskReply, TaskRequest, TransferLeaderReply, TransferLeaderRequest, WatchRequest, Worker,
+    WorkersRequest, jobs_client::JobsClient, operator_client::OperatorClient,
 };
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -280,6 +282,49 @@ impl Client {
         Ok(reply.await?.environments)
     }
 
+    /// The servers of the cluster, as the leader sees them.
+    pub async fn members(&self) -> Result<MembersReply, ClientError> {
+        let make = |timeout_us| MembersRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).members(r).await
+        })
+        .await
+    }
+
+    /// Begins to add a server. Asked again, it is the same change.
+    pub async fn add_member(&self, request: AddMemberRequest) -> Result<AddMemberReply, ClientError> {
+        self.call(
+            Repeat::Yes,
+            self.limits(),
+            |timeout_us| AddMemberRequest {
+                timeout_us,
+                ..request.clone()
+            },
+            |c, r| async { operator(c).add_member(r).await },
+        )
+        .await
+    }
+
+    /// Begins to remove a server; one that was removed before is none any more.
+    pub async fn remove_member(&self, server: u64) -> Result<RemoveMemberReply, ClientError> {
+        let make = |timeout_us| RemoveMemberRequest { timeout_us, server };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).remove_member(r).await
+        })
+        .await
+    }
+
+    /// Lets another server lead: `to`, or the best for 0. Not asked again when the outcome is not known: leadership
+    /// would go on to a third one.
+    pub async fn transfer_leader(&self, to: u64) -> Result<TransferLeaderReply, ClientError> {
+        let repeat = if to == 0 { Repeat::No } else { Repeat::Yes };
+        let make = |timeout_us| TransferLeaderRequest { timeout_us, to };
+        self.call(repeat, self.limits(), make, |c, r| async {
+            operator(c).transfer_leader(r).await
+        })
+        .await
+    }
+
     /// What the server at `address` says of itself. One try, at most [`STATUS_TIMEOUT`].
     pub async fn status_of(&self, address: &str) -> Result<StatusReply, ClientError> {
         let limit = self.timeout.min(STATUS_TIMEOUT);
@@ -343,11 +388,11 @@ impl Client {
 
     fn request<Q>(&self, body: Q) -> Request<Q> {
         let mut request = Request::new(body);
-        request.metadata_mut().insert(ACTOR_KEY, self.actor.clone());
+        let metadata = request.metadata_mut();
+        metadata.insert(ACTOR_KEY, self.actor.clone());
+        metadata.insert(PROTOCOL_KEY, MetadataValue::from(CLIENT_PROTOCOL));
         if let Some(environment) = &self.environment {
-            request
-                .metadata_mut()
-                .insert(ENVIRONMENT_KEY, environment.clone());
+            metadata.insert(ENVIRONMENT_KEY, environment.clone());
         }
         request
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use rebound_scheduler::Config;
+use rebound_scheduler::offline::OfflineStore;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -90,6 +91,8 @@ struct CheckedView {
     cluster: String,
     server: u64,
     members: usize,
+    /// How its list of members differs from the data directory's.
+    warning: Option<String>,
 }
 
 fn check(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
@@ -100,19 +103,30 @@ fn check(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
             ..failure
         }
     })?;
+    // A directory that is not there yet, or that cannot be read now, says nothing.
+    let state = OfflineStore::open(&config.data_dir).and_then(|store| store.state());
+    let warning = state.ok().and_then(|state| config.differs_from(&state));
     let view = CheckedView {
         file: file.display().to_string(),
         good: true,
         cluster: config.cluster_id().0,
         server: config.server,
         members: config.members.len(),
+        warning,
     };
     ctx.out.one(&view, |out, view| {
         let who = format!(
             "server {} of {} in cluster {}",
             view.server, view.members, view.cluster
         );
-        out.line(&format!("{}: good, for {who}.", clean(&view.file)))
+        out.line(&format!("{}: good, for {who}.", clean(&view.file)))?;
+        match &view.warning {
+            Some(warning) => out.line(&format!(
+                "Warning: members: {}. The list is for --init alone; the cluster's own counts.",
+                clean(warning)
+            )),
+            None => Ok(()),
+        }
     })?;
     Ok(Exit::Ok)
 }

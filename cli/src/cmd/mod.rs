@@ -5,6 +5,7 @@ pub mod bench;
 pub mod completion;
 pub mod config;
 pub mod job;
+pub mod members;
 pub mod operator;
 pub mod photos;
 pub mod report;

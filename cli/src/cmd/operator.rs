@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Context;
+use super::members::{self, AddArgs, RemoveArgs};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::output::{Align, Table, time};
@@ -35,6 +36,18 @@ pub enum OperatorCommand {
     /// Environments, their shares of the workers and their limits: list, set
     #[command(subcommand)]
     Environment(environment::EnvironmentCommand),
+    /// Show the servers of the cluster, as the leader sees them
+    Members,
+    /// Add a server, and wait until it votes; it starts with `rebound server --join`
+    Add(AddArgs),
+    /// Remove a server, and wait until it does not count any more
+    Remove(RemoveArgs),
+    /// Let another server lead
+    TransferLeader {
+        /// This one; without it the living one that has most of the log
+        #[arg(long, value_name = "SERVER")]
+        to: Option<u64>,
+    },
 }
 
 /// Runs one of them.
@@ -45,6 +58,10 @@ pub async fn run(ctx: &mut Context, command: OperatorCommand) -> Result<Exit, Fa
         OperatorCommand::AcceptClock => accept_clock(ctx).await,
         OperatorCommand::Settings(command) => settings::run(ctx, command).await,
         OperatorCommand::Environment(command) => environment::run(ctx, command).await,
+        OperatorCommand::Members => members::list(ctx).await,
+        OperatorCommand::Add(args) => members::add(ctx, args).await,
+        OperatorCommand::Remove(args) => members::remove(ctx, args).await,
+        OperatorCommand::TransferLeader { to } => members::transfer(ctx, to).await,
     }
 }
 
@@ -163,7 +180,12 @@ fn servers_table(servers: &[ServerView]) -> Table {
                 table.row(["-", &view.address, "-", "-", "-", "-", "-", "-", error]);
             }
             Some(status) => {
-                let note = if status.ready { "" } else { "not ready" };
+                let note = match (status.role.as_str(), status.leader) {
+                    ("leader", _) if !status.ready => "not ready",
+                    ("removed", _) => "stop it for good",
+                    (_, None) => "knows no leader",
+                    _ => "",
+                };
                 let digest = status.digest.as_deref().map_or("-", |d| d.get(..8).unwrap_or(d));
                 table.row([
                     &status.server.to_string(),

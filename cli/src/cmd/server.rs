@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rebound_scheduler::config::Config;
+use rebound_scheduler::{End, Start};
 
 use crate::exit::{Exit, Failure};
 
@@ -16,13 +17,23 @@ pub struct ServerArgs {
     /// Make its data directory first: once, on each server of a new cluster
     #[arg(long)]
     pub init: bool,
+    /// Come to a running cluster that this server was added to: the address of any of its servers. Makes the data
+    /// directory
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "init")]
+    pub join: Option<String>,
 }
 
 /// Runs it. Its log goes to stderr.
 pub fn run(args: &ServerArgs) -> Result<Exit, Failure> {
     let config = Config::load(&args.config).map_err(|error| Failure::usage(error.to_string()))?;
-    match rebound_scheduler::server::main(config, args.init) == std::process::ExitCode::SUCCESS {
-        true => Ok(Exit::Ok),
-        false => Ok(Exit::Failed),
-    }
+    let start = match (&args.join, args.init) {
+        (Some(address), _) => Start::Join(address.clone()),
+        (None, true) => Start::Init,
+        (None, false) => Start::Again,
+    };
+    Ok(match rebound_scheduler::server::main(config, &start) {
+        End::Stopped => Exit::Ok,
+        End::Failed => Exit::Failed,
+        End::Dismissed => Exit::Dismissed,
+    })
 }

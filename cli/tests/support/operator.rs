@@ -87,6 +87,26 @@ impl Operator for Service {
         .await
     }
 
+    async fn members(&self, _: Request<MembersRequest>) -> Answer<MembersReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
+    async fn add_member(&self, _: Request<AddMemberRequest>) -> Answer<AddMemberReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
+    async fn remove_member(&self, _: Request<RemoveMemberRequest>) -> Answer<RemoveMemberReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
+    async fn transfer_leader(&self, _: Request<TransferLeaderRequest>) -> Answer<TransferLeaderReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
+    async fn join(&self, _: Request<JoinRequest>) -> Answer<JoinReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
     async fn accept_clock(&self, request: Request<AcceptClockRequest>) -> Answer<AcceptClockReply> {
         self.serve("accept_clock", request, |_, _| {
             Ok(AcceptClockReply {

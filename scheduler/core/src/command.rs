@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::event::Cause;
 use crate::plan::Plan;
 use crate::rows::Rows;
+use crate::state::members::Founder;
 use crate::state::settings::{Setting, Settings};
-use crate::types::{Caller, ClusterId, Given, JobId, Pool, Recogniser, Resources, Time, TraceId, WorkerId};
+use crate::types::{
+    Caller, ClusterId, Given, JobId, Pool, Recogniser, ReplicaId, Resources, Time, TraceId, WorkerId,
+};
 
 /// Format of [`Entry`] in the log. A replica that meets another one stops.
 pub const ENTRY_VERSION: u16 = 1;
@@ -34,6 +37,8 @@ pub enum Command {
         cluster: ClusterId,
         cluster_version: u16,
         settings: Box<Settings>,
+        /// The servers it begins with, all voters.
+        founders: Vec<Founder>,
     },
     /// Opens a job, perhaps with all its photos.
     Open(Box<Open>),
@@ -71,6 +76,19 @@ pub enum Command {
     Expire { keys: Vec<JobId>, jobs: Vec<JobId> },
     /// Changes what an environment may have; makes it when it is new.
     Environment(Box<Allot>),
+    /// A server is added, as a learner; the voter it replaces goes when it becomes one.
+    MemberAdd {
+        new: Founder,
+        replaces: Option<ReplicaId>,
+    },
+    /// A server was met with this data directory, and must have it from now on.
+    MemberMet { server: ReplicaId, incarnation: u64 },
+    /// A learner becomes a voter: a joint configuration begins.
+    MemberPromote { server: ReplicaId },
+    /// A learner goes at once; a voter through a joint configuration, which begins.
+    MemberRemove { server: ReplicaId },
+    /// The joint configuration ends.
+    MembersSettle,
 }
 
 /// Changes of what an environment may have; what is `None` stays.

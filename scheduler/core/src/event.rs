@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClusterId, EnvId, Given, Index, JobId, Time, TraceId, WorkerId};
+use crate::types::{ClusterId, EnvId, Given, Index, JobId, ReplicaId, Time, TraceId, WorkerId};
 
 /// A fact, with where and when it became one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,4 +140,22 @@ pub enum Fact {
     EnvironmentAllotted { name: String },
     /// A limit that changes outcomes has another value.
     SettingChanged { name: &'static str, value: u64 },
+    /// A server was added as a learner.
+    MemberAdded {
+        server: ReplicaId,
+        replaces: Option<ReplicaId>,
+    },
+    /// A server was met with its data directory for the first time.
+    MemberMet { server: ReplicaId, incarnation: u64 },
+    /// A learner becomes a voter; from here on old and new voters must agree.
+    MemberPromoted {
+        server: ReplicaId,
+        replaces: Option<ReplicaId>,
+    },
+    /// A voter goes; from here on old and new voters must agree.
+    MemberLeaving { server: ReplicaId },
+    /// A server is no member any more.
+    MemberRemoved { server: ReplicaId },
+    /// The new voters alone count.
+    MembersSettled { voters: Vec<ReplicaId> },
 }

@@ -12,6 +12,7 @@ use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::environments::{Allotment, Environment};
 use crate::state::jobs::Job;
+use crate::state::members::{Founder, Member};
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
 use crate::table::{Change, Digest};
@@ -38,6 +39,10 @@ pub enum Input {
     /// A snapshot has come whole: raft's message and the state built from its checked pairs. If raft takes it, one of
     /// the next outputs orders its installation; the driver keeps the pairs until then, or until another comes.
     SnapshotReceived { message: Bytes, state: Box<State> },
+    /// Another server said who it is and which data directory it has; whoever heard it asks [`State::admits`].
+    Met { id: ReplicaId, incarnation: u64 },
+    /// This server is about to stop: leadership goes to another one, if it can.
+    Resign,
 }
 
 /// A question with who asks it.
@@ -85,6 +90,17 @@ pub enum Request {
         join: Box<Join>,
         session: Option<(ClusterId, WorkerId)>,
     },
+    /// A server is added, perhaps in place of another.
+    AddMember {
+        new: Founder,
+        replaces: Option<ReplicaId>,
+    },
+    /// A server goes. The leader hands over first and lets the next one do it.
+    RemoveMember(ReplicaId),
+    /// A server that starts for the first time says who it is, and hears whether it was added.
+    Join(Founder),
+    /// Another server shall lead: this one, or the best.
+    Transfer(Option<ReplicaId>),
 }
 
 /// What can be read.
@@ -104,6 +120,8 @@ pub enum Read {
     Settings,
     /// All environments.
     Environments,
+    /// All servers.
+    Members,
 }
 
 /// What a worker says.
@@ -228,6 +246,29 @@ pub enum Answer {
     Settings(Settings),
     /// All environments: each with what it may have and the keys it has remembered.
     Environments(Vec<(Environment, Allotment, u64)>),
+    /// All servers, and where the leader's log ends.
+    Members { members: Vec<MemberView>, last: Index },
+    /// This server leads now.
+    Leads(ReplicaId),
+}
+
+/// A server as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Its record.
+    pub member: Member,
+    /// It is the one that answers.
+    pub leads: bool,
+    /// It has spoken to this leader lately.
+    pub alive: bool,
+    /// µs of the leader's running time since its last word; none: it has not spoken to this leader.
+    pub heard_ago: Option<u64>,
+    /// It is known to have the log up to here.
+    pub matched: Index,
+    /// Another data directory that came under this id, and how long ago in µs.
+    pub stranger: Option<(u64, u64)>,
 }
 
 /// What is on disk only.

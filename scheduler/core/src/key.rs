@@ -1,6 +1,6 @@
 //! Keys of tables as bytes that sort as the keys do.
 
-use crate::types::{EnvId, Index, JobId, SpecId, WorkerId};
+use crate::types::{EnvId, Index, JobId, ReplicaId, SpecId, WorkerId};
 
 /// A key of a table. The bytes of a key sort as the key does, and no two keys share them.
 pub trait Key: Ord + Clone {
@@ -38,7 +38,7 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(EnvId, JobId, SpecId, WorkerId);
+id_key!(EnvId, JobId, SpecId, WorkerId, ReplicaId);
 
 impl Key for () {
     fn put(&self, _: &mut Vec<u8>) {}

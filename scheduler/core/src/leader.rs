@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
 use crate::state::State;
-use crate::types::{JobId, Mono, Now, Term, Time, WorkerId};
+use crate::types::{JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
 
 /// Silence after which a worker gets nothing new, long before its lease ends.
 const QUIET: u64 = 3 * WORKER_HEARTBEAT;
@@ -80,6 +80,12 @@ pub struct Leader {
     pub planning: bool,
     /// Something changed that a plan may follow.
     pub plan_wanted: bool,
+    /// Running time at the last word of each other server.
+    pub peers: BTreeMap<ReplicaId, u64>,
+    /// `MemberMet` is on its way.
+    pub meeting: BTreeSet<ReplicaId>,
+    /// Running time at which it was no member any more.
+    pub removed_at: Option<u64>,
 }
 
 impl Leader {
@@ -97,6 +103,9 @@ impl Leader {
             beginning: false,
             planning: false,
             plan_wanted: true,
+            peers: BTreeMap::new(),
+            meeting: BTreeSet::new(),
+            removed_at: None,
         }
     }
 

@@ -134,6 +134,19 @@ pub const LOG_KEEP_ENTRIES: u64 = 100_000;
 /// Digests are noted at every index that divides by this.
 pub const DIGEST_EVERY: u64 = 1_000;
 
+/// Most servers of a cluster.
+pub const MEMBERS_MAX: usize = 9;
+/// A learner becomes a voter when it is at most so many entries behind the log's end.
+pub const MEMBER_CAUGHT_UP: u64 = 1_000;
+/// A server that said nothing to the leader for so long is not counted as alive, in µs of its running time.
+pub const MEMBER_SILENT: u64 = ELECTION_TICKS_MAX as u64 * TICK;
+/// A leadership on its way to another server that has not come for so long stays, in µs of running time.
+pub const TRANSFER_TIMEOUT: u64 = 2 * SECOND;
+/// A leader that is no member any more tells the others so for so long, in µs of its running time.
+pub const REMOVED_LEADS: u64 = SECOND;
+/// Longest address of a server, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
 /// The stamp follows the wall clock by at most 1/20 of the time passed.
 pub const CLOCK_SLEW_DIVISOR: u64 = 20;
 /// A wall clock further away than this is reported, not followed, in µs.

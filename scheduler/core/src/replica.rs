@@ -16,6 +16,7 @@ use crate::io::*;
 use crate::leader::Leader;
 use crate::limits::*;
 use crate::plan::Policy;
+use crate::state::members::{Founder, Voters};
 use crate::state::settings::Settings;
 use crate::state::{Plant, State};
 use crate::table::{decode, encode};
@@ -25,11 +26,14 @@ mod asks;
 mod duties;
 mod log;
 mod look;
+mod members;
 mod ready;
+mod transfer;
 
 use asks::Asks;
 use log::LogCache;
 use ready::InFlight;
+use transfer::Transfer;
 
 /// How election timeouts are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +49,11 @@ pub enum Election {
 pub struct Config {
     /// Its id, not 0.
     pub id: ReplicaId,
-    /// All members, itself included.
-    pub members: Vec<ReplicaId>,
+    /// The servers the cluster begins with, the same list on each of them. Empty for one that was added later.
+    /// Once the cluster has begun, its state says who is a member.
+    pub founders: Vec<Founder>,
+    /// Drawn when this replica's data directory was made, not 0.
+    pub incarnation: u64,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Election timeouts.
@@ -62,11 +69,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Production's values.
-    pub fn new(id: ReplicaId, members: Vec<ReplicaId>, cluster: ClusterId) -> Config {
+    /// Production's values; the incarnation is the id.
+    pub fn new(id: ReplicaId, founders: Vec<Founder>, cluster: ClusterId) -> Config {
         Config {
             id,
-            members,
+            founders,
+            incarnation: id.0,
             cluster,
             election: Election::Random,
             log_keep: LOG_KEEP_ENTRIES,
@@ -121,6 +129,16 @@ struct Proposal {
     bytes: usize,
 }
 
+impl Proposal {
+    fn changes_members(&self) -> bool {
+        use Command::*;
+        matches!(
+            self.command,
+            MemberAdd { .. } | MemberPromote { .. } | MemberRemove { .. } | MembersSettle
+        )
+    }
+}
+
 /// Who waits for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
@@ -159,6 +177,11 @@ pub struct Replica {
     next_persist: PersistId,
     incoming: Option<Box<State>>,
     snapshots_out: BTreeMap<ReplicaId, Index>,
+    /// The data directories of other servers, as first met.
+    met: BTreeMap<ReplicaId, u64>,
+    /// Servers that came with another data directory than their own, and when.
+    strangers: BTreeMap<ReplicaId, (u64, u64)>,
+    transfer: Option<Transfer>,
 }
 
 impl Replica {
@@ -189,8 +212,14 @@ impl Replica {
             .map(parse)
             .collect::<Result<_, _>>()
             .map_err(|_| RecoverError::Unreadable("log"))?;
-        let voters = config.members.iter().map(|id| id.0).collect();
-        let mut log = LogCache::new(compacted, entries, hard, voters);
+        let voters = match state.members.is_empty() {
+            true => Voters {
+                incoming: config.founders.iter().map(|founder| founder.id).collect(),
+                ..Voters::default()
+            },
+            false => state.members.voters(),
+        };
+        let mut log = LogCache::new(compacted, entries, hard, members::conf_state(&voters));
         if applied < compacted.0 || applied > log.last() {
             return Err(RecoverError::LogBehindState {
                 applied,
@@ -222,6 +251,9 @@ impl Replica {
             next_persist: PersistId(1),
             incoming: None,
             snapshots_out: BTreeMap::new(),
+            met: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            transfer: None,
         };
         replica.seed_election();
         Ok(replica)
@@ -249,6 +281,7 @@ impl Replica {
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);
         self.ready(&mut out);
+        self.watch_transfer(&mut out);
         self.expire_asks(&mut out);
         self.want_plan(&mut out);
         out
@@ -280,6 +313,8 @@ impl Replica {
             Input::Unreachable(id) => self.raft.report_unreachable(id.0),
             Input::SnapshotSent { to, ok } => self.snapshot_sent(to, ok),
             Input::SnapshotReceived { message, state } => self.snapshot_received(&message, state),
+            Input::Met { id, incarnation } => self.met(id, incarnation),
+            Input::Resign => self.resign(),
         }
         self.seed_election();
     }
@@ -289,9 +324,14 @@ impl Replica {
         let Ok(message) = Message::parse_from_carllerche_bytes(bytes) else {
             return;
         };
-        let member = self.config.members.contains(&ReplicaId(message.from));
-        if message.to != self.config.id.0 || !member || message.from == self.config.id.0 {
+        // A server that is not known here yet may be the leader: the entry that added it may be on its way.
+        let from = ReplicaId(message.from);
+        if message.to != self.config.id.0 || from == self.config.id || self.state.was_removed(from) {
             return;
+        }
+        let known = self.raft.raft.prs().get(from.0).is_some();
+        if let Some(leader) = self.leader.as_mut().filter(|_| known) {
+            leader.peers.insert(from, self.elapsed);
         }
         use MessageType::*;
         // Proposals are never forwarded: a follower answers where the leader is. Snapshots come another way.
@@ -322,7 +362,9 @@ impl Replica {
             && message.get_msg_type() == MessageType::MsgSnapshot
             && message.to == self.config.id.0
             && message.get_snapshot().get_metadata().index == state.applied()
-            && state.meta().cluster == self.config.cluster;
+            && state.meta().cluster == self.config.cluster
+            && members::voters_of(message.get_snapshot().get_metadata().get_conf_state())
+                == state.members.voters();
         // One at a time: until the one that raft took is installed, others are dropped and sent again.
         if fits && self.incoming.is_none() && self.has_room() {
             let index = state.applied();
@@ -339,14 +381,14 @@ impl Replica {
         let Election::Seeded(seed) = self.config.election else {
             return;
         };
-        let members = self.config.members.len().max(1) as u64;
+        let own = self.config.id;
+        let known: Vec<ReplicaId> = match self.state.members.is_empty() {
+            true => self.config.founders.iter().map(|founder| founder.id).collect(),
+            false => self.state.members.iter().map(|(id, _)| id).collect(),
+        };
+        let members = known.len().max(1) as u64;
         let window = (ELECTION_TICKS_MAX - ELECTION_TICKS_MIN) as u64;
-        let place = self
-            .config
-            .members
-            .iter()
-            .position(|id| *id == self.config.id)
-            .unwrap_or(0) as u64;
+        let place = known.iter().position(|id| *id == own).unwrap_or(0) as u64;
         let drawn = xxhash_rust::xxh3::xxh3_64(&(seed ^ self.raft.raft.term << 8).to_be_bytes());
         // Members get distinct parts of the window, rotated anew in each term.
         let part = (place + drawn) % members;
@@ -363,6 +405,8 @@ impl Replica {
         Status {
             role: match raft.state {
                 StateRole::Leader => "leader",
+                StateRole::Follower if self.state.was_removed(self.config.id) => "removed",
+                StateRole::Follower if !raft.promotable() => "learner",
                 StateRole::Follower => "follower",
                 StateRole::Candidate | StateRole::PreCandidate => "candidate",
             },
@@ -452,10 +496,12 @@ pub fn decode_entry(data: &[u8]) -> Result<Option<Entry>, &'static str> {
     }
 }
 
-/// Index, term and data of an entry as it is in a persist order: for tools that read logs.
+/// Index, term and command of an entry as it is in a persist order, as [`decode_entry`] takes it: for tools that read
+/// logs.
 pub fn parse_log_entry(bytes: &Bytes) -> Result<(Index, Term, Bytes), RecoverError> {
     let entry = RaftEntry::parse_from_carllerche_bytes(bytes).map_err(|_| RecoverError::Unreadable("log"))?;
-    Ok((entry.index, entry.term, entry.data))
+    let content = members::content(&entry).clone();
+    Ok((entry.index, entry.term, content))
 }
 
 /// Term and vote of a hard state: for checkers.

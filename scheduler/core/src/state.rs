@@ -7,7 +7,7 @@ use crate::command::{Command, ENTRY_VERSION, Entry};
 use crate::event::{Event, Fact};
 use crate::reply::{Rejected, Reply};
 use crate::table::{Change, Corrupt, Digest, Table};
-use crate::types::{ClusterId, EnvId, Index, JobId, Time, TraceId};
+use crate::types::{ClusterId, EnvId, Index, JobId, ReplicaId, Time, TraceId};
 
 pub mod environments;
 mod expiry;
@@ -15,6 +15,7 @@ mod giving;
 mod intake;
 pub mod jobs;
 pub mod keys;
+pub mod members;
 mod outcomes;
 pub mod retries;
 pub mod runs;
@@ -26,6 +27,7 @@ pub mod workers;
 use environments::Environments;
 use jobs::Jobs;
 use keys::Keys;
+use members::{Founder, Members};
 use retries::Retries;
 use runs::Runs;
 use settings::Settings;
@@ -45,6 +47,7 @@ mod number {
     pub const RETRIES: u8 = 9;
     pub const WORKERS: u8 = 10;
     pub const REMAINS: u8 = 11;
+    pub const MEMBERS: u8 = 16;
 }
 
 /// The version of what `apply` answers that this build knows. A cluster runs at the version in its state.
@@ -67,6 +70,10 @@ pub struct Meta {
     pub settings: Settings,
     /// Reported results that did not count.
     pub stale_refused: u64,
+    /// The greatest id a server ever had: ids rise and never come back.
+    pub last_member: ReplicaId,
+    /// Index of the entry that last changed the members.
+    pub members_changed: Index,
 }
 
 /// What applying one entry gave.
@@ -134,6 +141,8 @@ pub struct State {
     pub workers: Workers,
     /// Deleted jobs of which rows are left: append notes and retries.
     remains: Table<(EnvId, JobId), ()>,
+    /// Servers.
+    pub members: Members,
     plant: Plant,
 }
 
@@ -176,6 +185,7 @@ impl State {
             retries: Retries::new(number::RETRIES),
             workers: Workers::new(number::WORKERS),
             remains: Table::new(number::REMAINS),
+            members: Members::new(number::MEMBERS),
             plant,
         }
     }
@@ -248,7 +258,8 @@ impl State {
                 cluster,
                 cluster_version,
                 settings,
-            } => self.begin(context, cluster, *cluster_version, settings),
+                founders,
+            } => self.begin(context, cluster, *cluster_version, settings, founders),
             Command::Open(open) => self.open(context, open),
             Command::Append { job, offset, photos } => self.append(context, *job, *offset, photos),
             Command::Close { job, total } => self.close(context, *job, *total),
@@ -265,6 +276,11 @@ impl State {
             Command::AcceptClock { wall } => self.accept_clock(context, *wall),
             Command::Expire { keys, jobs } => self.expire(context, keys, jobs),
             Command::Environment(change) => self.allot(context, change),
+            Command::MemberAdd { new, replaces } => self.member_add(context, new, *replaces),
+            Command::MemberMet { server, incarnation } => self.member_met(context, *server, *incarnation),
+            Command::MemberPromote { server } => self.member_promote(context, *server),
+            Command::MemberRemove { server } => self.member_remove(context, *server),
+            Command::MembersSettle => self.members_settle(context),
         }
     }
 
@@ -288,6 +304,7 @@ impl State {
         cluster: &ClusterId,
         version: u16,
         settings: &Settings,
+        founders: &[Founder],
     ) -> Result<Reply, Rejected> {
         assert!(
             version <= CLUSTER_VERSION,
@@ -300,6 +317,7 @@ impl State {
         meta.cluster = cluster.clone();
         meta.version = version;
         meta.settings = settings.clone();
+        self.found(context, founders);
         context.tell(
             EnvId::default(),
             None,
@@ -362,6 +380,7 @@ impl State {
         self.retries.table.settle(&mut changes);
         self.workers.table.settle(&mut changes);
         self.remains.settle(&mut changes);
+        self.members.table.settle(&mut changes);
         changes
     }
 
@@ -379,6 +398,7 @@ impl State {
             self.retries.table.digest(),
             self.workers.table.digest(),
             self.remains.digest(),
+            self.members.table.digest(),
         ];
         let mut sum = Digest::default();
         tables.iter().for_each(|digest| sum.add(digest.0));
@@ -434,6 +454,7 @@ impl State {
             number::RETRIES => self.retries.table.load(key, value),
             number::WORKERS => self.workers.table.load(key, value),
             number::REMAINS => self.remains.load(key, value),
+            number::MEMBERS => self.members.table.load(key, value),
             _ => Err(Corrupt {
                 table,
                 key: key.to_vec(),
@@ -455,6 +476,7 @@ impl State {
         self.retries.table.dump(&mut each);
         self.workers.table.dump(&mut each);
         self.remains.dump(&mut each);
+        self.members.table.dump(&mut each);
     }
 
     /// Asserts every cross-reference. The state must be settled.
@@ -469,6 +491,7 @@ impl State {
         self.workers.check();
         self.remains.check();
         self.check_left();
+        self.members.check();
         self.jobs.check_queue(|job| self.retries.any_due(job));
         self.check_jobs();
         self.check_runs();

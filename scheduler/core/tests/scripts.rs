@@ -71,6 +71,18 @@ scripts! {
         restart
         slow_disk
         compaction_and_snapshot;
+    members:
+        add_and_promote
+        replace_a_dead_one
+        remove
+        remove_the_leader
+        one_at_a_time
+        crash_while_joint
+        leaving_server_leads
+        lost_disk
+        transfer
+        snapshot_to_a_new_one
+        refused;
 }
 
 /// A script that nobody runs proves nothing.

@@ -1,14 +1,16 @@
 //! Running the cluster.
 
-use rebound_core::codec::settings;
+use rebound_core::codec::{client, settings};
 use rebound_core::io::{Answer, Read, Request as Asked};
-use rebound_core::reply::Reply;
-use rebound_core::types::WorkerId;
+use rebound_core::reply::{Rejected, Reply};
+use rebound_core::state::members::{Founder, Member};
+use rebound_core::types::{ReplicaId, WorkerId};
 use rebound_proto::v1;
 use rebound_proto::v1::operator_server::Operator;
 use tonic::{Request, Response, Status};
 
 use super::{Api, From, draw_trace, unexpected};
+use crate::config::loopback;
 use crate::node::{Answered, Standing};
 
 /// What servers say they are.
@@ -22,19 +24,19 @@ type Answers<A> = Result<Response<A>, Status>;
 impl Api {
     fn status_reply(&self, standing: &Standing) -> v1::StatusReply {
         let status = &standing.status;
-        let member = |member: &crate::config::MemberConfig| v1::Member {
-            server: member.id,
-            peer_address: member.peer.clone(),
-            client_address: member.client.clone(),
+        let member = |(id, member): (ReplicaId, Member)| v1::Member {
+            server: id.0,
+            peer_address: member.peer,
+            client_address: member.client,
         };
         v1::StatusReply {
-            cluster: self.config.cluster_id().0,
+            cluster: self.roster.cluster().to_owned(),
             server: self.config.server,
             role: status.role.to_owned(),
             leader: status.leader.map_or(0, |id| id.0),
             leader_address: status
                 .leader
-                .map(|id| self.config.client_address(id))
+                .map(|id| self.roster.client_address(id))
                 .unwrap_or_default(),
             term: status.term,
             committed: status.committed,
@@ -50,7 +52,7 @@ impl Api {
             jobs_open: standing.jobs_open,
             now_us: status.now.0,
             clock_off_us: status.clock_off,
-            members: self.config.members.iter().map(member).collect(),
+            members: self.roster.members().into_iter().map(member).collect(),
             version: VERSION.to_owned(),
             stale_refused: standing.stale_refused,
             ready: status.ready,
@@ -173,5 +175,88 @@ impl Operator for Api {
         self.apply(&from, draw_trace(), timeout_us, Asked::Settings(changes))
             .await?;
         self.settings_reply(&from, timeout_us).await
+    }
+
+    async fn members(&self, request: Request<v1::MembersRequest>) -> Answers<v1::MembersReply> {
+        let from = From::read(request.metadata());
+        let timeout = request.into_inner().timeout_us;
+        let asked = Asked::Read(Read::Members);
+        match self.ask(&from, draw_trace(), timeout, asked).await? {
+            Answered::Core(Answer::Members { members, last }) => Ok(Response::new(v1::MembersReply {
+                members: members.iter().map(client::member).collect(),
+                last_index: last,
+                cluster: self.roster.cluster().to_owned(),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn add_member(&self, request: Request<v1::AddMemberRequest>) -> Answers<v1::AddMemberReply> {
+        let from = From::read(request.metadata());
+        let v1::AddMemberRequest {
+            timeout_us,
+            server,
+            peer_address,
+            client_address,
+            replaces,
+        } = request.into_inner();
+        for (field, address) in [("peer", &peer_address), ("client", &client_address)] {
+            loopback(address).map_err(|why| self.rejected(Rejected::Invalid { field, why }))?;
+        }
+        let asked = Asked::AddMember {
+            new: Founder {
+                id: ReplicaId(server),
+                peer: peer_address,
+                client: client_address,
+                incarnation: 0,
+            },
+            replaces: (replaces != 0).then_some(ReplicaId(replaces)),
+        };
+        self.apply(&from, draw_trace(), timeout_us, asked).await?;
+        Ok(Response::new(v1::AddMemberReply {}))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Answers<v1::RemoveMemberReply> {
+        let from = From::read(request.metadata());
+        let v1::RemoveMemberRequest { timeout_us, server } = request.into_inner();
+        let asked = Asked::RemoveMember(ReplicaId(server));
+        self.apply(&from, draw_trace(), timeout_us, asked).await?;
+        Ok(Response::new(v1::RemoveMemberReply {}))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Answers<v1::TransferLeaderReply> {
+        let from = From::read(request.metadata());
+        let v1::TransferLeaderRequest { timeout_us, to } = request.into_inner();
+        let asked = Asked::Transfer((to != 0).then_some(ReplicaId(to)));
+        match self.ask(&from, draw_trace(), timeout_us, asked).await? {
+            Answered::Core(Answer::Leads(id)) => Ok(Response::new(v1::TransferLeaderReply { leader: id.0 })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Answers<v1::JoinReply> {
+        let from = From::read(request.metadata());
+        let v1::JoinRequest {
+            timeout_us,
+            server,
+            peer_address,
+            client_address,
+            incarnation,
+        } = request.into_inner();
+        let asked = Asked::Join(Founder {
+            id: ReplicaId(server),
+            peer: peer_address,
+            client: client_address,
+            incarnation,
+        });
+        self.apply(&from, draw_trace(), timeout_us, asked).await?;
+        let cluster = self.roster.cluster().to_owned();
+        Ok(Response::new(v1::JoinReply { cluster }))
     }
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+pub use rebound_core::limits::MEMBERS_MAX;
 use rebound_core::limits::{NAME_BYTES_MAX, TASKS_PER_JOB_MAX};
 use rebound_core::state::Plant;
 
 use super::{Config, ListenConfig};
 
-/// Most members of a cluster.
-pub const MEMBERS_MAX: usize = 9;
 /// Fewest entries the log may keep: less would send a snapshot for every hiccup.
 pub const LOG_KEEP_MIN: u64 = 16;
 /// Largest cache or write buffer, in MiB.
@@ -46,7 +45,14 @@ impl Config {
 
     fn check_members(&self) -> Result<(), (String, String)> {
         let members = &self.members;
-        if members.is_empty() || members.len() > MEMBERS_MAX {
+        if self.server == 0 {
+            let message = "must not be 0; give each server its own number from 1".to_owned();
+            return Err(("server".to_owned(), message));
+        }
+        if members.is_empty() {
+            return Ok(());
+        }
+        if members.len() > MEMBERS_MAX {
             let message = format!(
                 "names {} servers; must be 1 to {MEMBERS_MAX}, 3 or 5 to survive a loss",
                 members.len()
@@ -139,7 +145,7 @@ impl Config {
 }
 
 /// An address of this machine alone, with a port. Anything else would be open to everybody.
-fn loopback(address: &str) -> Result<(), String> {
+pub fn loopback(address: &str) -> Result<(), String> {
     let mut found = match address.to_socket_addrs() {
         Ok(found) => found.peekable(),
         Err(error) => {

@@ -43,7 +43,8 @@ fn a_good_one_is_read_and_written_again() {
         (config.server, config.log.keep, config.log.archive),
         (2, 200, true)
     );
-    assert_eq!(config.client_address(ReplicaId(1)), "127.0.0.1:7401");
+    assert_eq!(config.founders()[0].client, "127.0.0.1:7401");
+    assert_eq!(config.own().peer, "127.0.0.1:7502");
     assert_eq!(parse(&config.to_toml()).unwrap(), config);
 }
 

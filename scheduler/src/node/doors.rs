@@ -181,13 +181,15 @@ pub enum Control {
     Planned(Plan),
     /// A snapshot was taken by a follower, or not.
     SnapshotSent { to: ReplicaId, ok: bool },
+    /// Another server said who it is.
+    Met { id: ReplicaId, incarnation: u64 },
     /// The server stops.
     Stop,
 }
 
 /// The queues in front of the replica.
 pub struct Inbox {
-    pub(super) control: mpsc::UnboundedReceiver<Control>,
+    pub(crate) control: mpsc::UnboundedReceiver<Control>,
     pub(super) peers: mpsc::Receiver<Bytes>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) reports: mpsc::Receiver<(WorkerId, Arc<Link>, WorkerReport)>,

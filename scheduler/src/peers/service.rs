@@ -1,17 +1,21 @@
 //! What other servers say to this one.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message as _;
+use rebound_core::state::members::{Founder, Stranger};
 use rebound_core::state::{Plant, State};
 use rebound_core::types::ReplicaId;
 use rebound_proto::v1;
 use rebound_proto::v1::peers_server::Peers;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::PEER_PROTOCOL;
+use super::{PEER_PROTOCOL, Peers as Outgoing};
+use crate::config::Config;
+use crate::node::{Control, Doors};
+use crate::roster::Roster;
 use crate::store::pairs::Pairs;
 
 /// A snapshot that has come whole, with where to say whether it was installed.
@@ -28,40 +32,41 @@ pub struct Received {
 
 /// The service; see the module.
 pub struct PeerService {
-    cluster: String,
-    id: ReplicaId,
-    members: Vec<ReplicaId>,
+    roster: Arc<Roster>,
+    peers: Arc<Outgoing>,
     plant: Plant,
     snapshot_bytes: u64,
     raft: mpsc::Sender<Bytes>,
     snapshots: mpsc::Sender<Received>,
+    control: mpsc::UnboundedSender<Control>,
     one_snapshot: Semaphore,
-    incarnations: Mutex<BTreeMap<u64, u64>>,
+}
+
+/// Who is at the other end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Caller {
+    id: ReplicaId,
+    incarnation: u64,
 }
 
 impl PeerService {
-    /// For this server of this cluster. Messages of raft go into `raft`, whole snapshots into `snapshots`.
-    pub fn new(
-        config: &crate::config::Config,
-        raft: mpsc::Sender<Bytes>,
-        snapshots: mpsc::Sender<Received>,
-    ) -> PeerService {
+    /// For this server of this cluster. Messages of raft go into `doors`, whole snapshots too.
+    pub fn new(config: &Config, roster: Arc<Roster>, peers: Arc<Outgoing>, doors: &Doors) -> PeerService {
         PeerService {
-            cluster: config.cluster_id().0,
-            id: config.id(),
-            members: config.member_ids(),
+            roster,
+            peers,
             plant: config.plant(),
             snapshot_bytes: config.limits.snapshot_bytes,
-            raft,
-            snapshots,
+            raft: doors.peers.clone(),
+            snapshots: doors.snapshots.clone(),
+            control: doors.control.clone(),
             one_snapshot: Semaphore::new(1),
-            incarnations: Mutex::default(),
         }
     }
 
-    /// Lets in members of this cluster that mean this server and have not lost their disk since they were first
-    /// seen: one that has would vote again in a term in which it voted before.
-    fn check(&self, hello: Option<v1::PeerHello>) -> Result<ReplicaId, Status> {
+    /// Lets in servers of this cluster that mean this one and have not lost their disk since they were first met: one
+    /// that has would vote again in a term in which it voted before.
+    fn check(&self, hello: Option<v1::PeerHello>) -> Result<Caller, Status> {
         let checked = self.greet(hello);
         if let Err(status) = &checked {
             tracing::warn!(why = status.message(), "peer refused");
@@ -69,48 +74,71 @@ impl PeerService {
         checked
     }
 
-    fn greet(&self, hello: Option<v1::PeerHello>) -> Result<ReplicaId, Status> {
+    fn greet(&self, hello: Option<v1::PeerHello>) -> Result<Caller, Status> {
         let Some(hello) = hello else {
             return Err(Status::invalid_argument("hello: must be the first frame"));
         };
-        let v1::PeerHello {
-            cluster,
-            from,
-            to,
-            incarnation,
-            protocol_min,
-            protocol_max,
-        } = hello;
+        let (from, own) = (ReplicaId(hello.from), self.roster.own());
         let denied = |why: String| Err(Status::permission_denied(why));
-        if cluster != self.cluster {
-            return denied(format!(
-                "cluster: this server is of {}, server {from} of {cluster:?}",
-                self.cluster
-            ));
-        }
-        if to != self.id.0 {
-            return denied(format!(
-                "to: this is server {}, not {to}; correct the member list",
-                self.id
-            ));
-        }
-        if from == self.id.0 || !self.members.contains(&ReplicaId(from)) {
-            return denied(format!("from: server {from} is not another member of {cluster}"));
-        }
-        if !(protocol_min..=protocol_max).contains(&PEER_PROTOCOL) {
+        if !(hello.protocol_min..=hello.protocol_max).contains(&PEER_PROTOCOL) {
             let message = format!(
-                "server {from} speaks peer protocol {protocol_min} to {protocol_max}, this one {PEER_PROTOCOL}"
+                "protocol: server {from} speaks peer protocol {} to {}, server {own} speaks {PEER_PROTOCOL}; run \
+                 builds that have one in common",
+                hello.protocol_min, hello.protocol_max
             );
             return Err(Status::failed_precondition(message));
         }
-        let mut known = self.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
-        match *known.entry(from).or_insert(incarnation) == incarnation {
-            true => Ok(ReplicaId(from)),
-            false => denied(format!(
-                "incarnation: server {from} came back with another data directory; a server that lost its disk must \
-                 not vote again under its old id"
-            )),
+        if hello.cluster != self.roster.cluster() {
+            return denied(format!(
+                "cluster: this server is of {}, server {from} of {:?}",
+                self.roster.cluster(),
+                hello.cluster
+            ));
         }
+        if hello.to != own.0 {
+            return denied(format!(
+                "to: this is server {own}, not {}; correct the address",
+                hello.to
+            ));
+        }
+        if from == own || from.0 == 0 {
+            return denied(format!("from: server {from} is not another one"));
+        }
+        let said = Founder {
+            id: from,
+            peer: hello.peer_address.clone(),
+            client: hello.client_address.clone(),
+            incarnation: hello.incarnation,
+        };
+        let (id, incarnation) = (from, said.incarnation);
+        // The leader shows to operators who came, also when it was not let in.
+        let _ = self.control.send(Control::Met { id, incarnation });
+        self.roster.admits(id, incarnation).map_err(stranger)?;
+        self.is_meant(&hello)?;
+        if !self.roster.meet(said) {
+            return denied(format!(
+                "incarnation: server {id} came back with another data directory; a server that lost its disk must \
+                 not vote again under its old id"
+            ));
+        }
+        self.peers.follow();
+        Ok(Caller { id, incarnation })
+    }
+
+    /// The caller's state knows this server with a data directory. With another one it must not take what is meant
+    /// for the server that it was: raft would take it for one that holds what it has lost.
+    fn is_meant(&self, hello: &v1::PeerHello) -> Result<(), Status> {
+        let (known, own) = (hello.to_incarnation, self.roster.incarnation());
+        if known == 0 || known == own {
+            return Ok(());
+        }
+        let why = Stranger::OtherDisk {
+            id: self.roster.own(),
+            known,
+            said: own,
+        };
+        self.roster.dismiss(why.to_string());
+        Err(Status::permission_denied(why.to_string()))
     }
 
     async fn receive(&self, mut frames: Streaming<v1::SnapshotFrame>) -> Result<(), Status> {
@@ -119,7 +147,7 @@ impl PeerService {
             Some(Body::Hello(hello)) => Some(hello),
             _ => None,
         };
-        let from = self.check(hello)?;
+        let Caller { id: from, .. } = self.check(hello)?;
         let Ok(_one) = self.one_snapshot.try_acquire() else {
             return Err(Status::unavailable("another snapshot is being received"));
         };
@@ -172,6 +200,17 @@ async fn next(frames: &mut Streaming<v1::SnapshotFrame>) -> Result<Option<v1::sn
     Ok(frames.message().await?.and_then(|frame| frame.body))
 }
 
+/// A refusal that is final: the caller stops.
+fn stranger(why: Stranger) -> Status {
+    use v1::peer_refusal::Kind;
+    let kind = match why {
+        Stranger::Removed(_) => Kind::Removed,
+        Stranger::OtherDisk { .. } => Kind::OtherDisk,
+    };
+    let details = v1::PeerRefusal { kind: kind.into() }.encode_to_vec();
+    Status::with_details(Code::PermissionDenied, why.to_string(), details.into())
+}
+
 #[tonic::async_trait]
 impl Peers for PeerService {
     async fn raft(
@@ -184,10 +223,15 @@ impl Peers for PeerService {
             Some(Body::Hello(hello)) => Some(hello),
             _ => None,
         };
-        self.check(hello)?;
+        let caller = self.check(hello)?;
+        let mut changes = self.roster.watch();
         loop {
             // An idle stream must not hold this server's end up.
             let frame = tokio::select! {
+                Ok(()) = changes.changed() => {
+                    self.roster.admits(caller.id, caller.incarnation).map_err(stranger)?;
+                    continue;
+                }
                 () = self.raft.closed() => return Err(Status::unavailable("this server stops")),
                 frame = frames.message() => frame?,
             };
@@ -216,66 +260,4 @@ impl Peers for PeerService {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn service() -> PeerService {
-        let mut text = "cluster = \"c\"\nserver = 1\ndata_dir = \"d\"\n[listen]\nclient = \"127.0.0.1:1\"\n\
-                        peer = \"127.0.0.1:2\"\nhttp = \"127.0.0.1:3\"\n"
-            .to_owned();
-        for id in 1..=3 {
-            text += &format!(
-                "[[members]]\nid = {id}\npeer = \"127.0.0.1:1{id}\"\nclient = \"127.0.0.1:2{id}\"\n"
-            );
-        }
-        let config = Config::parse(&text, std::path::Path::new("c.toml")).unwrap();
-        PeerService::new(&config, mpsc::channel(1).0, mpsc::channel(1).0)
-    }
-
-    #[test]
-    fn only_members_that_mean_this_server_come_in() {
-        let service = service();
-        let hello = || v1::PeerHello {
-            cluster: service.cluster.clone(),
-            from: 2,
-            to: 1,
-            incarnation: 9,
-            protocol_min: PEER_PROTOCOL,
-            protocol_max: PEER_PROTOCOL + 1,
-        };
-        let why = |hello| service.greet(hello).unwrap_err().message().to_owned();
-        assert_eq!(service.greet(Some(hello())).unwrap(), ReplicaId(2));
-        assert!(why(None).starts_with("hello: "));
-        assert!(
-            why(Some(v1::PeerHello {
-                cluster: "other".into(),
-                ..hello()
-            }))
-            .starts_with("cluster: ")
-        );
-        assert!(why(Some(v1::PeerHello { to: 3, ..hello() })).starts_with("to: this is server 1, not 3"));
-        assert!(why(Some(v1::PeerHello { from: 1, ..hello() })).starts_with("from: "));
-        assert!(why(Some(v1::PeerHello { from: 4, ..hello() })).starts_with("from: "));
-        let protocol_min = PEER_PROTOCOL + 1;
-        assert!(
-            why(Some(v1::PeerHello {
-                protocol_min,
-                ..hello()
-            }))
-            .contains("peer protocol 2 to 2")
-        );
-        assert!(
-            why(Some(v1::PeerHello {
-                incarnation: 10,
-                ..hello()
-            }))
-            .starts_with("incarnation: server 2")
-        );
-        assert_eq!(
-            service.greet(Some(hello())).unwrap(),
-            ReplicaId(2),
-            "the one first seen still comes in"
-        );
-    }
-}
+mod tests;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing is there.
-    #[error("data_dir {}: is empty or missing; start with --init to begin a cluster, or correct the path", .0.display())]
+    #[error("data_dir {}: is empty or missing; start with --init to begin a cluster, with --join to come to one, or correct the path", .0.display())]
     Empty(PathBuf),
     /// Something is there.
-    #[error("data_dir {}: is not empty, so --init would lose what is there; start without --init, or name an empty one", .0.display())]
+    #[error("data_dir {}: is not empty, and nothing that is there may be lost; start without --init, or name an empty one", .0.display())]
     NotEmpty(PathBuf),
     /// Somebody else's.
-    #[error("data_dir {}: belongs to cluster {found}, not {expected}; name this cluster's own directory (the id follows from the cluster's name and member list)", dir.display())]
+    #[error("data_dir {}: belongs to cluster {found}, not to one named {expected}; name this cluster's own directory", dir.display())]
     OtherCluster {
         dir: PathBuf,
         found: String,

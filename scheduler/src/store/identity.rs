@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use rebound_core::state::members::Founder;
+use rebound_core::table::{decode, encode};
 use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 use super::{META, StoreError, get};
 
 /// Format of the data directory. Another one is refused.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 const CLUSTER: &[u8] = b"cluster";
 const SERVER: &[u8] = b"server";
 const INCARNATION: &[u8] = b"incarnation";
+const FOUNDERS: &[u8] = b"founders";
 const FORMAT_KEY: &[u8] = b"format";
 
 /// Whom a data directory belongs to.
@@ -23,15 +26,19 @@ pub struct Identity {
     pub server: u64,
     /// Drawn when the directory was made: a server that lost its disk has another one.
     pub incarnation: u64,
+    /// The servers that the cluster begins with; empty on one that was added later. Once the cluster has begun, its
+    /// state says who is a member.
+    pub founders: Vec<Founder>,
 }
 
 impl Identity {
     /// That of a new directory.
-    pub fn draw(cluster: String, server: u64) -> Identity {
+    pub fn draw(cluster: String, server: u64, founders: Vec<Founder>) -> Identity {
         Identity {
             cluster,
             server,
             incarnation: rand::random::<u64>().max(1),
+            founders,
         }
     }
 
@@ -40,6 +47,7 @@ impl Identity {
         batch.put_cf(meta, CLUSTER, &self.cluster);
         batch.put_cf(meta, SERVER, self.server.to_be_bytes());
         batch.put_cf(meta, INCARNATION, self.incarnation.to_be_bytes());
+        batch.put_cf(meta, FOUNDERS, encode(&self.founders));
     }
 
     pub(crate) fn read(db: &DB, dir: &Path) -> Result<Identity, StoreError> {
@@ -78,7 +86,14 @@ impl Identity {
             what: "its cluster id",
             why,
         };
+        let founders = get(db, dir, META, FOUNDERS)?.unwrap_or_default();
+        let founders = decode(&founders).map_err(|why| StoreError::Corrupt {
+            dir: dir.to_owned(),
+            what: "its list of first servers",
+            why: why.to_owned(),
+        })?;
         Ok(Identity {
+            founders,
             cluster: String::from_utf8(cluster).map_err(corrupt)?,
             server: number(SERVER, "its server id")?,
             incarnation: number(INCARNATION, "its incarnation")?,

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rebound_core::command::{Command, ENTRY_VERSION, Entry};
+use rebound_core::state::members::Founder;
 use rebound_core::table::Digest;
-use rebound_core::types::{Caller, PersistId, Time, TraceId};
+use rebound_core::types::{Caller, PersistId, ReplicaId, Time, TraceId};
 
 use super::pairs::chunks;
 use super::*;
 use crate::offline::OfflineStore;
 
 const CLUSTER: &str = "test-00000000";
+/// Its name.
+const NAME: &str = "test";
 
 fn config() -> StoreConfig {
     StoreConfig {
@@ -25,6 +28,7 @@ fn identity() -> Identity {
         cluster: CLUSTER.to_owned(),
         server: 1,
         incarnation: 7,
+        founders: vec![Founder::named(ReplicaId(1))],
     }
 }
 
@@ -190,7 +194,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn open(dir: &Path, archive: bool) -> Store {
-    Store::open(dir, CLUSTER, 1, &config(), archive).unwrap()
+    Store::open(dir, NAME, 1, &config(), archive).unwrap()
 }
 
 /// A snapshot of a server that is `ahead` entries further, as it comes off the wire.
@@ -292,24 +296,24 @@ fn a_directory_is_one_servers_of_one_cluster() {
             .err()
             .unwrap()
     };
-    assert!(matches!(fault(CLUSTER, 1), StoreError::Empty(_)));
+    assert!(matches!(fault(NAME, 1), StoreError::Empty(_)));
     Store::init(&path, &identity(), &config()).unwrap();
     assert!(matches!(
         Store::init(&path, &identity(), &config()),
         Err(StoreError::NotEmpty(_))
     ));
-    let other = fault("other-11111111", 1).to_string();
+    let other = fault("other", 1).to_string();
     assert!(
-        other.contains("belongs to cluster test-00000000, not other-11111111"),
+        other.contains("belongs to cluster test-00000000, not to one named other"),
         "{other}"
     );
-    let other = fault(CLUSTER, 2).to_string();
+    let other = fault(NAME, 2).to_string();
     assert!(other.contains("belongs to server 1, not 2"), "{other}");
     let held = open(&path, false);
     assert!(
-        matches!(fault(CLUSTER, 1), StoreError::Locked(_)),
+        matches!(fault(NAME, 1), StoreError::Locked(_)),
         "{:?}",
-        fault(CLUSTER, 1)
+        fault(NAME, 1)
     );
     drop(held);
     assert_eq!(open(&path, false).identity(), &identity());
@@ -319,9 +323,7 @@ fn a_directory_is_one_servers_of_one_cluster() {
 fn what_is_no_data_directory_is_said_to_be_none() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
-    let error = Store::open(dir.path(), CLUSTER, 1, &config(), false)
-        .err()
-        .unwrap();
+    let error = Store::open(dir.path(), NAME, 1, &config(), false).err().unwrap();
     assert!(matches!(error, StoreError::Failed { .. }), "{error}");
     assert!(matches!(
         Store::init(dir.path(), &identity(), &config()),

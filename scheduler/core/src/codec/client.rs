@@ -4,13 +4,33 @@ use rebound_proto::v1;
 
 use super::{cause_out, pool_out, resources_in, resources_out};
 use crate::command::{Deadline, Open, Photo, Spec};
-use crate::io::{Heard, JobView, TaskView};
+use crate::io::{Heard, JobView, MemberView, TaskView};
 use crate::kept::{AttemptRecord, ResultRecord};
 use crate::limits::{ATTEMPTS_MAX, PRIORITY_MAX};
 use crate::reply::{Refused, Rejected, Reply};
 use crate::state::jobs::Phase;
+use crate::state::members::Role;
 use crate::state::workers::{Standing, Worker};
 use crate::types::{Time, TraceId, WorkerId};
+
+/// The version of the clients' protocol this build speaks, as servers and the command line say it.
+pub const CLIENT_PROTOCOL: u32 = 1;
+/// The metadata key that carries it. A call without it is taken as it is.
+pub const PROTOCOL_KEY: &str = "rebound-protocol";
+
+/// Whether a client that speaks this protocol is understood here.
+pub fn protocol(said: &str) -> Result<(), Rejected> {
+    match said.parse() {
+        Ok(CLIENT_PROTOCOL) => Ok(()),
+        _ => {
+            let field = "protocol";
+            let why = format!(
+                "the client speaks {said:?}, this server {CLIENT_PROTOCOL}; use a client of the servers' version"
+            );
+            Err(Rejected::Invalid { field, why })
+        }
+    }
+}
 
 /// A job to open, and its trace if the caller named one.
 pub fn open(wire: v1::OpenRequest) -> Result<(Open, Option<TraceId>), Rejected> {
@@ -239,6 +259,31 @@ pub fn worker(id: WorkerId, worker: &Worker, heard: Option<&Heard>, given: u64) 
         spooled: heard.map_or(0, |heard| heard.spooled),
         heard_us_ago: heard.map_or(0, |heard| heard.ago),
         version: worker.join.version.clone(),
+    }
+}
+
+/// A server of the cluster.
+pub fn member(view: &MemberView) -> v1::MemberState {
+    let role = match view.member.role {
+        Role::Learner => "learner",
+        Role::Entering => "entering",
+        Role::Voter => "voter",
+        Role::Leaving => "leaving",
+    };
+    let (stranger, stranger_us_ago) = view.stranger.unwrap_or_default();
+    v1::MemberState {
+        server: view.id.0,
+        peer_address: view.member.peer.clone(),
+        client_address: view.member.client.clone(),
+        role: role.to_owned(),
+        leader: view.leads,
+        alive: view.alive,
+        heard_us_ago: view.heard_ago.unwrap_or_default(),
+        matched: view.matched,
+        incarnation: view.member.incarnation,
+        replaces: view.member.replaces.map_or(0, |id| id.0),
+        stranger,
+        stranger_us_ago,
     }
 }
 

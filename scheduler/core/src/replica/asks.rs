@@ -154,6 +154,19 @@ impl Replica {
             },
             Request::Count => Command::Count,
             Request::AcceptClock => Command::AcceptClock { wall: self.now.wall },
+            Request::AddMember { new, replaces } => {
+                let asked = self.ask_add(&new, replaces).map_err(Refused::Rejected);
+                return self.propose_or_done(ask, by, trace, asked, out);
+            }
+            Request::RemoveMember(server) => {
+                let asked = self.ask_remove(server);
+                return self.propose_or_done(ask, by, trace, asked, out);
+            }
+            Request::Join(new) => {
+                let asked = self.ask_join(&new).map_err(Refused::Rejected);
+                return self.propose_or_done(ask, by, trace, asked, out);
+            }
+            Request::Transfer(to) => return self.ask_transfer(ask, to, out),
         };
         self.propose_for(Origin::Ask(ask), by, trace, command, out);
     }

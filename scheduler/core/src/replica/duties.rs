@@ -2,6 +2,7 @@
 
 use raft::StateRole;
 
+use super::members::change_of;
 use super::{Origin, Proposal, Replica, encode_entry};
 use crate::command::{Command, ENTRY_VERSION, Entry, Report};
 use crate::event::Cause;
@@ -11,7 +12,6 @@ use crate::observe::observe;
 use crate::plan::Plan;
 use crate::reply::{Refused, Rejected};
 use crate::rows::{Row, Rows};
-use crate::state::CLUSTER_VERSION;
 use crate::state::workers::Standing;
 use crate::types::*;
 use crate::validate;
@@ -35,15 +35,10 @@ impl Replica {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
         };
-        let mut commands = Vec::new();
+        let (mut commands, mut begin) = (Vec::new(), false);
         if !begun && !leader.beginning {
             leader.beginning = true;
-            let cluster = self.config.cluster.clone();
-            commands.push(Command::Begin {
-                cluster,
-                cluster_version: CLUSTER_VERSION,
-                settings: Box::new(self.config.settings.clone()),
-            });
+            begin = true;
         }
         for worker in leader.silent(&self.state, elapsed, lease, grace) {
             leader.losing.insert(worker);
@@ -65,6 +60,11 @@ impl Replica {
             commands.push(expire);
         }
         leader.plan_wanted |= self.state.mature(now);
+        if begin {
+            commands.insert(0, self.begin_command());
+        }
+        commands.extend(self.member_duties());
+        self.leave_when_removed();
         for command in commands {
             self.duty(command);
         }
@@ -124,7 +124,15 @@ impl Replica {
                 continue;
             }
             let size = data.len();
-            if self.raft.propose(Vec::new(), data).is_err() {
+            let proposed = match change_of(&entry.command, &self.state) {
+                None => self.raft.propose(Vec::new(), data).map_err(|_| None),
+                Some(change) => self.propose_change(&change, data),
+            };
+            if let Err(Some(rejected)) = proposed {
+                self.answer_origin(origin, Err(rejected.into()), out);
+                continue;
+            }
+            if proposed.is_err() {
                 // raft has too much uncommitted: this one waits at its place.
                 let Entry {
                     by, trace, command, ..

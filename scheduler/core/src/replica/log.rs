@@ -20,7 +20,8 @@ pub struct LogCache {
     pub applied: (Index, Term),
     /// raft's own.
     pub hard_state: HardState,
-    conf_state: ConfState,
+    /// Who votes, by the state at the applied index.
+    pub conf_state: ConfState,
 }
 
 impl LogCache {
@@ -29,12 +30,8 @@ impl LogCache {
         compacted: (Index, Term),
         entries: Vec<Entry>,
         hard_state: HardState,
-        voters: Vec<u64>,
+        conf_state: ConfState,
     ) -> LogCache {
-        let conf_state = ConfState {
-            voters,
-            ..ConfState::default()
-        };
         let mut log = LogCache {
             entries: VecDeque::new(),
             bytes: 0,

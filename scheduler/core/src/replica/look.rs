@@ -36,6 +36,7 @@ impl Replica {
             Read::Task { job, task } => self.task(environment, job, task),
             Read::Settings => Ok(Answer::Settings(self.state.meta().settings.clone())),
             Read::Environments => Ok(self.environments()),
+            Read::Members => Ok(self.member_views()),
             Read::Workers => {
                 let heard = |id| {
                     let leader = self.leader.as_ref()?;

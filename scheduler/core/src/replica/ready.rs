@@ -1,9 +1,10 @@
 //! raft's `Ready`: what to send, what to write first, what to apply.
 
 use bytes::Bytes;
-use raft::eraftpb::{Entry as RaftEntry, EntryType, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry as RaftEntry, Message, MessageType, Snapshot};
 use raft::{ReadState, StateRole, Storage as _};
 
+use super::members::{ConfStep, conf_state, content};
 use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
 use crate::io::{Output, Persist, SnapshotOrder};
@@ -93,7 +94,7 @@ impl Replica {
             self.install(ready.snapshot(), persist);
         }
         let committed = ready.take_committed_entries();
-        self.apply_entries(&committed, persist, out);
+        let steps = self.apply_entries(&committed, persist, out);
         // After applying: a snapshot describes the state as this output leaves it on disk.
         self.send(messages, &mut out.send, &mut out.snapshots);
         self.raft.mut_store().append(ready.entries());
@@ -111,6 +112,7 @@ impl Replica {
         self.send(after, &mut persist.sends_after, &mut out.snapshots);
         let number = ready.number();
         self.raft.advance_append_async(ready);
+        self.adopt(steps);
         if persist.install.is_none() {
             self.raft.advance_apply();
         }
@@ -244,23 +246,27 @@ impl Replica {
         assert!(meta.index > self.state.applied(), "a snapshot never goes back");
         self.state = *state;
         self.raft.mut_store().reset(meta.index, meta.term);
+        self.raft.mut_store().conf_state = conf_state(&self.state.members.voters());
         persist.install = Some((meta.index, meta.term));
         self.pending.clear();
     }
 
-    fn apply_entries(&mut self, entries: &[RaftEntry], persist: &mut Persist, out: &mut Output) {
+    /// Applies entries; what raft must be told of those that changed who is a member.
+    fn apply_entries(
+        &mut self,
+        entries: &[RaftEntry],
+        persist: &mut Persist,
+        out: &mut Output,
+    ) -> Vec<ConfStep> {
+        let mut steps = Vec::new();
         for entry in entries {
-            assert_eq!(
-                entry.get_entry_type(),
-                EntryType::EntryNormal,
-                "membership is fixed in this version"
-            );
-            let decoded = match decode_entry(&entry.data) {
+            let decoded = match decode_entry(content(entry)) {
                 Ok(decoded) => decoded,
                 // Skipping an entry would make this replica another state machine: it must stop.
                 Err(why) => panic!("log entry {} cannot be applied: {why}", entry.index),
             };
             let applied = self.state.apply(entry.index, entry.term, decoded.as_ref());
+            steps.extend(self.conf_step(entry));
             self.applied(entry.index, entry.term, applied, persist, out);
             if entry.index % DIGEST_EVERY == 0 {
                 persist.state.extend(self.state.settle());
@@ -270,6 +276,7 @@ impl Replica {
         if let Some(last) = entries.last() {
             self.raft.mut_store().applied = (last.index, last.term);
         }
+        steps
     }
 
     fn applied(

@@ -7,6 +7,7 @@ use rebound_core::observe::observe;
 use rebound_core::plan::{Assign, Because, Plan, Policy, plan};
 use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
+use rebound_core::state::members::Founder;
 use rebound_core::state::settings::{Setting, Settings};
 use rebound_core::state::{Applied, State};
 use rebound_core::types::*;
@@ -101,6 +102,12 @@ pub enum Step {
         ahead: u64,
     },
     Begin,
+    /// Servers: a command of five kinds about one server, and perhaps another.
+    Member {
+        kind: u8,
+        id: u64,
+        other: u64,
+    },
     /// raft's own entry.
     Empty,
     /// Time passes before the next entry.
@@ -144,6 +151,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => job.prop_map(|job| Step::Delete { job }),
         1 => (0u64..100).prop_map(|s| Step::AcceptClock { ahead: s * SECOND }),
         1 => Just(Step::Begin),
+        4 => (0u8..6, 1u64..14, 0u64..14).prop_map(|(kind, id, other)| Step::Member { kind, id, other }),
         1 => Just(Step::Empty),
         3 => (0u64..40).prop_map(|s| Step::Wait(s * SECOND)),
     ]
@@ -337,7 +345,24 @@ impl History {
                 cluster: ClusterId("test".into()),
                 cluster_version: 1,
                 settings: Box::new(Settings::default()),
+                founders: [1, 2, 3].map(ReplicaId).map(Founder::named).into(),
             },
+            Step::Member { kind, id, other } => {
+                let (server, other) = (ReplicaId(*id), ReplicaId(*other));
+                match kind {
+                    0 => Command::MemberAdd {
+                        new: Founder::named(server),
+                        replaces: Some(other).filter(|other| other.0 != 0),
+                    },
+                    1 => Command::MemberMet {
+                        server,
+                        incarnation: other.0 % 2 + 1,
+                    },
+                    2 => Command::MemberPromote { server },
+                    3 => Command::MemberRemove { server },
+                    _ => Command::MembersSettle,
+                }
+            }
             Step::Count { .. } | Step::Empty | Step::Wait(_) => Command::Count,
         }
     }

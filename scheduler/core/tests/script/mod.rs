@@ -50,6 +50,33 @@ pub enum Command {
     Sync(Who),
     /// Where each server stands.
     Status,
+    /// A server that was not there yet starts with an empty disk.
+    Join(u64),
+    /// A server loses its disk and is started again under its id.
+    Wipe(u64),
+    /// The operator adds a server, at the leader. `replace`: the one that goes.
+    Add {
+        server: u64,
+        #[arg(key)]
+        replace: Option<u64>,
+        #[arg(key)]
+        timeout: Option<Span>,
+    },
+    /// The operator removes a server.
+    Remove {
+        server: u64,
+        #[arg(key)]
+        at: Option<Who>,
+    },
+    /// The operator hands leadership over, to the best or the one named.
+    Transfer {
+        #[arg(key)]
+        to: Option<u64>,
+    },
+    /// A server is about to stop.
+    Resign(Who),
+    /// Shows all servers.
+    Members,
 
     /// Opens a job with photos and closes it, unless `open`. `key` is the idempotency key.
     Submit {

@@ -7,6 +7,7 @@ use rebound_core::command::{Allot, Deadline, Join, Open, Photo, Report, Spec};
 use rebound_core::event::Cause;
 use rebound_core::io::{Read, Request, WorkerReport};
 use rebound_core::limits::TICK;
+use rebound_core::state::members::Founder;
 use rebound_core::state::settings::Setting;
 use rebound_core::types::*;
 
@@ -59,11 +60,10 @@ impl goldenscript::Runner for Player {
         if stage.open_asks() > 0 {
             return Err(format!("{} questions were never answered", stage.open_asks()).into());
         }
-        let ups = stage
-            .servers
-            .values()
-            .filter_map(|server| server.replica.as_ref());
-        let at: Vec<Index> = ups.map(|replica| replica.status().applied).collect();
+        let at: Vec<Index> = stage
+            .members_up()
+            .map(|replica| replica.status().applied)
+            .collect();
         match at.windows(2).all(|pair| pair[0] == pair[1]) {
             true => Ok(()),
             false => Err(format!("two minutes later the servers are at entries {at:?}").into()),
@@ -101,6 +101,12 @@ impl Player {
                 }
             }
             Command::Start(id) => stage.start(*id),
+            Command::Join(id) => stage.join(*id),
+            Command::Wipe(id) => stage.wipe(*id),
+            Command::Resign(who) => {
+                let id = server(stage, Some(*who))?;
+                stage.resign(id);
+            }
             Command::Crash(_)
             | Command::Cut(_)
             | Command::Heal
@@ -272,6 +278,26 @@ fn client(stage: &mut Stage, command: &Command) -> Played {
             let request = Request::Settings(vec![(setting, value.0)]);
             (format!("set {name}"), None, None, 0, request)
         }
+        Command::Add {
+            server,
+            replace,
+            timeout,
+        } => {
+            let request = Request::AddMember {
+                new: Founder::named(ReplicaId(*server)),
+                replaces: replace.map(ReplicaId),
+            };
+            let timeout = timeout.unwrap_or_default().0;
+            (format!("add {server}"), None, None, timeout, request)
+        }
+        Command::Remove { server, at } => {
+            let request = Request::RemoveMember(ReplicaId(*server));
+            (format!("remove {server}"), None, *at, 0, request)
+        }
+        Command::Transfer { to } => {
+            let request = Request::Transfer(to.map(ReplicaId));
+            ("transfer".into(), None, None, 0, request)
+        }
         Command::Drain(worker) => {
             let request = Request::Drain {
                 worker: WorkerId(0),
@@ -339,6 +365,7 @@ fn read(stage: &Stage, command: &Command) -> Played<Asked> {
         Command::Workers => ("workers".into(), None, None, 0, Read::Workers),
         Command::Settings => ("settings".into(), None, None, 0, Read::Settings),
         Command::Environments => ("environments".into(), None, None, 0, Read::Environments),
+        Command::Members => ("members".into(), None, None, 0, Read::Members),
         _ => return Err("not a question".into()),
     };
     let (label, env, at, timeout, read) = asked;

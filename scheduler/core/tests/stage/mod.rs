@@ -14,10 +14,12 @@ use rebound_core::limits::TICK;
 use rebound_core::plan::plan;
 use rebound_core::replica::{Config, Election, Replica};
 use rebound_core::reply::Refused;
+use rebound_core::state::members::Founder;
 use rebound_core::table::Digest;
 use rebound_core::types::*;
 
 pub mod disk;
+pub mod members;
 pub mod names;
 pub mod words;
 pub mod workers;
@@ -89,12 +91,15 @@ pub struct Stage {
     desired: BTreeMap<String, Desired>,
     events: BTreeMap<Index, Vec<Event>>,
     digests: BTreeMap<Index, Digest>,
+    /// Who has met whom, with which disk.
+    greeted: BTreeSet<(u64, u64, u64)>,
+    refused: BTreeSet<String>,
 }
 
 impl Stage {
     /// `count` servers with empty disks. Nobody leads yet.
     pub fn new(count: u64, adjust: impl Fn(&mut Config)) -> Stage {
-        let members: Vec<ReplicaId> = (1..=count).map(ReplicaId).collect();
+        let founders: Vec<Founder> = (1..=count).map(ReplicaId).map(Founder::named).collect();
         let mut stage = Stage {
             now: 0,
             servers: BTreeMap::new(),
@@ -110,9 +115,11 @@ impl Stage {
             desired: BTreeMap::new(),
             events: BTreeMap::new(),
             digests: BTreeMap::new(),
+            greeted: BTreeSet::new(),
+            refused: BTreeSet::new(),
         };
         for id in 1..=count {
-            let mut config = Config::new(ReplicaId(id), members.clone(), ClusterId("stage".into()));
+            let mut config = Config::new(ReplicaId(id), founders.clone(), ClusterId("stage".into()));
             config.election = Election::Seeded(SEED);
             adjust(&mut config);
             let server = Server {
@@ -146,6 +153,7 @@ impl Stage {
         server.inbox.clear();
         server.leads = false;
         self.asks.retain(|(of, _), _| *of != id);
+        self.greeted.retain(|(of, _, _)| *of != id);
         self.streams_end(id);
     }
 
@@ -248,7 +256,7 @@ impl Stage {
         for wire in wires {
             match wire {
                 Wire::Raft { from, to, bytes } => {
-                    if self.reaches(from, to) {
+                    if self.reaches(from, to) && self.greets(from, to) {
                         self.inbox(to).push(Input::Peer(bytes));
                     }
                 }
@@ -269,7 +277,7 @@ impl Stage {
     }
 
     fn deliver_snapshot(&mut self, from: u64, to: u64, message: Bytes, image: Image) {
-        let ok = self.reaches(from, to);
+        let ok = self.reaches(from, to) && self.greets(from, to);
         if ok {
             let state = Box::new(image.load_state());
             self.say(format!("a snapshot reaches server {to}"));

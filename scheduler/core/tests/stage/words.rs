@@ -2,7 +2,7 @@
 
 use rebound_core::effects::Desired;
 use rebound_core::event::{Event, Fact};
-use rebound_core::io::{Answer, Fetch, JobView};
+use rebound_core::io::{Answer, Fetch, JobView, MemberView};
 use rebound_core::reply::{Judged, Refused, Rejected, Reply};
 use rebound_core::state::environments::{Allotment, Environment};
 use rebound_core::state::settings::{Setting, Settings};
@@ -94,6 +94,21 @@ pub fn event(names: &Names, event: &Event) -> String {
             None => format!("{name} is now {value}"),
         },
         Fact::ClockAccepted { by } => format!("the cluster's clock went forward by {}", span(*by)),
+        Fact::MemberAdded { server, replaces } => {
+            let place = replaces.map_or(String::new(), |old| format!(" in place of server {old}"));
+            format!("server {server} is added as learner{place}")
+        }
+        Fact::MemberMet { server, .. } => format!("server {server} is met with its disk"),
+        Fact::MemberPromoted { server, replaces } => {
+            let and = replaces.map_or(String::new(), |old| format!(", server {old} goes"));
+            format!("server {server} becomes a voter{and}: joint from here")
+        }
+        Fact::MemberLeaving { server } => format!("server {server} goes: joint from here"),
+        Fact::MemberRemoved { server } => format!("server {server} is no member any more"),
+        Fact::MembersSettled { voters } => {
+            let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
+            format!("voters are {}", voters.join(" "))
+        }
     }
 }
 
@@ -185,6 +200,19 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
                 span(*orphan_for)
             )
         }
+        Ok(Answer::Members { members, .. }) => {
+            let one = |of: &MemberView| {
+                let alive = if of.alive { "" } else { ", silent" };
+                let lost = if of.stranger.is_some() {
+                    ", another disk came"
+                } else {
+                    ""
+                };
+                format!("{} {:?}{alive}{lost}", of.id, of.member.role)
+            };
+            members.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        Ok(Answer::Leads(id)) => format!("server {id} leads"),
         Ok(Answer::Welcome { worker, .. }) => format!("welcome, {}", names.worker(*worker)),
         Err(refused) => refusal(names, refused),
     }

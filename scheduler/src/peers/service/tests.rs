@@ -1,0 +1,152 @@
+use rebound_core::command::{Command, ENTRY_VERSION, Entry};
+use rebound_core::types::{Caller as By, ClusterId, Time, TraceId};
+
+use super::*;
+use crate::node::doors;
+
+const CLUSTER: &str = "c-12345678";
+
+fn config() -> Config {
+    let text = "cluster = \"c\"\nserver = 1\ndata_dir = \"d\"\n[listen]\nclient = \"127.0.0.1:1\"\n\
+                peer = \"127.0.0.1:2\"\nhttp = \"127.0.0.1:3\"\n";
+    Config::parse(text, std::path::Path::new("c.toml")).unwrap()
+}
+
+fn founders() -> [Founder; 3] {
+    [1, 2, 3].map(|id| Founder {
+        incarnation: id * 10,
+        ..Founder::named(ReplicaId(id))
+    })
+}
+
+/// The state after these commands.
+fn state(commands: impl IntoIterator<Item = Command>) -> State {
+    let mut state = State::new(Plant::None);
+    let first = Command::Begin {
+        cluster: ClusterId(CLUSTER.into()),
+        cluster_version: 1,
+        settings: Box::default(),
+        founders: founders().into(),
+    };
+    for (index, command) in (1..).zip([first].into_iter().chain(commands)) {
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            at: Time(0),
+            by: By::default(),
+            trace: TraceId::default(),
+            command,
+        };
+        state.apply(index, 1, Some(&entry)).reply.unwrap();
+    }
+    state
+}
+
+/// Server 1's service with the roster of this state, and what the replica hears.
+fn service(state: &State) -> (PeerService, crate::node::Inbox) {
+    let [own, ..] = founders();
+    let roster = Arc::new(Roster::new(CLUSTER.into(), own, &founders(), state));
+    let peers = Arc::new(Outgoing::start(roster.clone(), 1 << 20));
+    let (doors, inbox) = doors();
+    (PeerService::new(&config(), roster, peers, &doors), inbox)
+}
+
+fn hello(from: u64) -> v1::PeerHello {
+    v1::PeerHello {
+        cluster: CLUSTER.into(),
+        from,
+        to: 1,
+        incarnation: from * 10,
+        protocol_min: PEER_PROTOCOL,
+        protocol_max: PEER_PROTOCOL + 1,
+        peer_address: format!("server-{from}:peer"),
+        client_address: format!("server-{from}:client"),
+        to_incarnation: 10,
+    }
+}
+
+fn why(service: &PeerService, hello: v1::PeerHello) -> String {
+    service.greet(Some(hello)).unwrap_err().message().to_owned()
+}
+
+#[tokio::test]
+async fn only_servers_of_the_cluster_that_mean_this_one_come_in() {
+    let (service, _inbox) = service(&state([]));
+    let caller = Caller {
+        id: ReplicaId(2),
+        incarnation: 20,
+    };
+    assert_eq!(service.greet(Some(hello(2))).unwrap(), caller);
+    assert!(service.greet(None).unwrap_err().message().starts_with("hello: "));
+    let cluster = "other".into();
+    assert!(why(&service, v1::PeerHello { cluster, ..hello(2) }).starts_with("cluster: "));
+    assert!(why(&service, v1::PeerHello { to: 3, ..hello(2) }).starts_with("to: this is server 1, not 3"));
+    assert!(why(&service, hello(1)).starts_with("from: "));
+    assert!(why(&service, hello(0)).starts_with("from: "));
+}
+
+#[tokio::test]
+async fn one_from_the_future_hears_which_protocol_is_spoken_here() {
+    let (service, _inbox) = service(&state([]));
+    let future = v1::PeerHello {
+        protocol_min: PEER_PROTOCOL + 1,
+        protocol_max: PEER_PROTOCOL + 4,
+        ..hello(2)
+    };
+    let status = service.greet(Some(future)).unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(
+        status.message(),
+        "protocol: server 2 speaks peer protocol 2 to 5, server 1 speaks 1; run builds that have one in common"
+    );
+    assert!(!super::super::is_final(&status), "it may be rolled back");
+}
+
+#[tokio::test]
+async fn one_that_lost_its_disk_or_was_removed_is_told_for_good() {
+    let server = ReplicaId(3);
+    let (service, mut inbox) = service(&state([Command::MemberRemove { server }, Command::MembersSettle]));
+    let wiped = v1::PeerHello {
+        incarnation: 99,
+        ..hello(2)
+    };
+    let status = service.greet(Some(wiped)).unwrap_err();
+    assert!(status.message().starts_with("server 2 lost its disk"), "{status}");
+    assert!(super::super::is_final(&status));
+    assert!(
+        service.greet(Some(hello(2))).is_ok(),
+        "the one it knows still comes in"
+    );
+    let status = service.greet(Some(hello(3))).unwrap_err();
+    assert!(status.message().starts_with("server 3 was removed"), "{status}");
+    assert!(super::super::is_final(&status));
+    let mut met = Vec::new();
+    while let Ok(Control::Met { id, incarnation }) = inbox.control.try_recv() {
+        met.push((id.0, incarnation));
+    }
+    assert_eq!(met, [(2, 99), (2, 20), (3, 30)], "the leader shows who came");
+}
+
+#[tokio::test]
+async fn a_server_added_by_entries_that_are_not_here_yet_comes_in() {
+    let (service, _inbox) = service(&state([]));
+    assert_eq!(service.greet(Some(hello(4))).unwrap().id, ReplicaId(4));
+    let address = service.roster.peer_address(ReplicaId(4));
+    assert_eq!(address.as_deref(), Some("server-4:peer"), "and can be answered");
+    let wiped = v1::PeerHello {
+        incarnation: 41,
+        ..hello(4)
+    };
+    assert!(why(&service, wiped).starts_with("incarnation: server 4 came back"));
+}
+
+#[tokio::test]
+async fn a_server_with_another_disk_takes_nothing_that_is_meant_for_the_lost_one() {
+    let (service, _inbox) = service(&state([]));
+    let meant = v1::PeerHello {
+        to_incarnation: 11,
+        ..hello(2)
+    };
+    assert!(why(&service, meant).starts_with("server 1 lost its disk"));
+    let dismissed = service.roster.dismissal().borrow().clone();
+    assert!(dismissed.is_some_and(|why| why.starts_with("server 1 lost its disk")));
+}
