@@ -18,7 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 pub struct AddArgs {
     /// Its id: greater than every id so far
-    pub server: u64,
+    #[arg(value_name = "SERVER")]
+    pub id: u64,
     /// host:port where other servers reach it
     #[arg(long, value_name = "ADDRESS")]
     pub peer: String,
@@ -37,7 +38,8 @@ pub struct AddArgs {
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
     /// Its id
-    pub server: u64,
+    #[arg(value_name = "SERVER")]
+    pub id: u64,
     /// Do not wait until it does not count any more
     #[arg(long)]
     pub no_wait: bool,
@@ -150,7 +152,7 @@ fn note(view: &MemberView) -> String {
 /// `add`.
 pub async fn add(ctx: &mut Context, args: AddArgs) -> Result<Exit, Failure> {
     let AddArgs {
-        server,
+        id: server,
         peer,
         client,
         replace,
@@ -192,7 +194,7 @@ pub async fn add(ctx: &mut Context, args: AddArgs) -> Result<Exit, Failure> {
 
 /// `remove`.
 pub async fn remove(ctx: &mut Context, args: RemoveArgs) -> Result<Exit, Failure> {
-    let RemoveArgs { server, no_wait } = args;
+    let RemoveArgs { id: server, no_wait } = args;
     ctx.client().remove_member(server).await?;
     if !no_wait {
         let gone = |views: &[MemberView]| views.iter().all(|view| view.server != server);
