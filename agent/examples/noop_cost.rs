@@ -111,6 +111,7 @@ impl Books {
                 given: *given,
                 spec: 1,
                 photos,
+                alone: false,
             });
         }
         runs.sort_by_key(|run| run.given);

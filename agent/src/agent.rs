@@ -236,7 +236,13 @@ impl Agent {
         match action {
             Action::Send(message) => self.send(message),
             Action::Fetch { task, uri } => self.fetch(task, &uri),
-            Action::Start { task, spec, uri, .. } => self.start(task, spec, &uri),
+            Action::Start {
+                task,
+                spec,
+                uri,
+                alone,
+                ..
+            } => self.start(task, spec, &uri, alone),
             Action::Stop { task, .. } => {
                 self.stops.remove(&task);
             }
@@ -297,7 +303,7 @@ impl Agent {
         self.fetches.insert(task, fetching.abort_handle());
     }
 
-    fn start(&mut self, task: TaskKey, spec: Arc<v1::Spec>, uri: &Uri) {
+    fn start(&mut self, task: TaskKey, spec: Arc<v1::Spec>, uri: &Uri, alone: bool) {
         if spec.recogniser.split('@').next() == Some(NOOP) {
             let outcome = Ok(runner::noop(uri, self.noop_bytes));
             self.inputs.push_back(Input::Finished { task, outcome });
@@ -318,7 +324,17 @@ impl Agent {
         let label = format!("{task} trace {}", hex(&self.machine.trace_of(task)));
         let (runner, done) = (self.runner.clone(), self.done.clone());
         tokio::spawn(async move {
-            let outcome = runner.execute(Execution { spec, photo, label }, stopped).await;
+            let outcome = runner
+                .execute(
+                    Execution {
+                        spec,
+                        alone,
+                        photo,
+                        label,
+                    },
+                    stopped,
+                )
+                .await;
             let _ = done.send(Done::Finished(task, outcome)).await;
         });
     }

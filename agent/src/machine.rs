@@ -251,6 +251,8 @@ pub enum Action {
         spec: Arc<v1::Spec>,
         /// Its photo, fetched before unless the recogniser is [`NOOP`].
         uri: Uri,
+        /// A recogniser's process died of it before: it gets a new one, which does nothing else.
+        alone: bool,
     },
     /// End the execution in this slot. `Finished` still comes.
     Stop {

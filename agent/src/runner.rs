@@ -73,6 +73,8 @@ pub struct Runner {
 pub struct Execution {
     /// Which recogniser, and how long it may take.
     pub spec: Arc<v1::Spec>,
+    /// In a new child that does nothing else.
+    pub alone: bool,
     /// The photo.
     pub photo: PathBuf,
     /// For the log.
@@ -165,7 +167,7 @@ impl Runner {
         };
         let mut stop = stop;
         let mut child = tokio::select! {
-            child = self.take(manifest) => child?,
+            child = self.take(manifest, execution.alone) => child?,
             _ = &mut stop => return Err(stopped()),
         };
         let limit = photo_timeout(&execution.spec, manifest);
@@ -181,7 +183,10 @@ impl Runner {
         };
         match asked {
             Some(Ok(Ok(outcome))) => {
-                self.put_back(name, child);
+                match execution.alone {
+                    true => child.kill().await,
+                    false => self.put_back(name, child),
+                }
                 outcome_of(outcome)
             }
             Some(Ok(Err(ended))) => Err(ended_while_it_held(child, ended, &execution.label).await),
@@ -217,10 +222,13 @@ impl Runner {
         }
     }
 
-    /// An idle child that lives, or a new one.
-    async fn take(&self, manifest: &Manifest) -> Result<Child, Failure> {
+    /// An idle child that lives, or a new one; `fresh`: a new one.
+    async fn take(&self, manifest: &Manifest, fresh: bool) -> Result<Child, Failure> {
         if let Some(child) = self.take_idle(&manifest.name) {
-            return Ok(child);
+            match fresh {
+                true => child.kill().await,
+                false => return Ok(child),
+            }
         }
         let mut wait = LOAD_RETRY_WAIT;
         let mut attempt = 1;

@@ -24,6 +24,7 @@ pub struct JobView {
     pub failed: u64,
     pub cancelled: u64,
     pub waiting_for: Option<String>,
+    pub suspects: u64,
     pub priority: u32,
     pub opened_at: Option<String>,
     pub ended_at: Option<String>,
@@ -72,6 +73,7 @@ impl From<v1::Job> for JobView {
             failed: job.failed,
             cancelled: job.cancelled,
             waiting_for: text_opt(job.waiting_for),
+            suspects: job.suspects,
             priority: spec.priority,
             opened_at: time_opt(job.opened_us),
             ended_at: time_opt(job.ended_us),
@@ -152,6 +154,7 @@ pub struct TaskView {
     pub worker: Option<u64>,
     pub attempts: u32,
     pub losses: u32,
+    pub deaths: u32,
     pub not_before: Option<String>,
     pub result: Option<ResultView>,
     pub attempts_made: Vec<AttemptView>,
@@ -185,6 +188,7 @@ impl From<v1::TaskReply> for TaskView {
             worker: (task.worker != 0).then_some(task.worker),
             attempts: task.attempts,
             losses: task.losses,
+            deaths: task.deaths,
             not_before: time_opt(task.not_before_us),
             result: task.result.map(|result| ResultView::new(task.job, result)),
             attempts_made: task.attempts_made.into_iter().map(attempt).collect(),
@@ -386,6 +390,7 @@ pub fn cause(cause: v1::Cause) -> Option<&'static str> {
         v1::Cause::ResultTooLarge => "result_too_large",
         v1::Cause::Released => "released",
         v1::Cause::WorkerLost => "worker_lost",
+        v1::Cause::Quarantined => "quarantined",
     })
 }
 

@@ -280,5 +280,6 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::ResultTooLarge => "result_too_large",
         Cause::Released => "released",
         Cause::WorkerLost => "worker_lost",
+        Cause::Quarantined => "quarantined",
     }
 }

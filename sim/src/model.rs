@@ -24,6 +24,8 @@ pub struct Model {
     /// Tasks with their one outcome, and the fence of it.
     ended: BTreeMap<(JobId, u64), Given>,
     failures: BTreeMap<(JobId, u64), (u32, u32)>,
+    /// Recognisers that died of a task.
+    deaths: BTreeMap<(JobId, u64), u64>,
     attempts_allowed: BTreeMap<JobId, u32>,
     workers: BTreeMap<WorkerId, Join>,
     draining: BTreeSet<WorkerId>,
@@ -177,7 +179,10 @@ impl Model {
                 cause.is_final() || u64::from(*attempts) >= allowed
             }
         };
-        match over {
+        let deaths = self.deaths.entry(task).or_default();
+        *deaths += u64::from(matches!(cause, Cause::Crashed | Cause::Timeout));
+        let quarantined = !cause.is_loss() && *deaths >= self.settings.max_deaths;
+        match over || quarantined {
             true => self.end(index, task),
             false => drop(self.held.remove(&task)),
         }

@@ -163,6 +163,8 @@ pub struct World {
     torn: BTreeSet<u64>,
     /// Specs said on each stream.
     said: BTreeMap<u64, rebound_core::codec::agent::Said>,
+    /// Suspects in recognisers: which agent, in which of its lives.
+    suspects: BTreeMap<(u64, u64), (usize, u64)>,
     /// Until when each stream is in use, each way, so that its messages keep their order.
     busy: BTreeMap<(u64, bool), u64>,
     given_in: BTreeMap<Given, Term>,
@@ -216,6 +218,7 @@ impl World {
             streams: BTreeMap::new(),
             torn: BTreeSet::new(),
             said: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             busy: BTreeMap::new(),
             given_in: BTreeMap::new(),
             last_term: 0,

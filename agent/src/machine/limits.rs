@@ -52,6 +52,10 @@ pub const DEFAULT_ORPHAN_FOR_US: u64 = 70_000_000;
 /// Bounds of `orphan_for` a Welcome may ask for.
 pub const ORPHAN_FOR_RANGE_US: (u64, u64) = (1_000_000, 3_600_000_000);
 
+/// Silence of every leader after which a suspect photo is ended, and none is started: long before the cluster gives it
+/// to somebody else.
+pub const SUSPECT_SILENCE_US: u64 = 10_000_000;
+
 /// A stream silent for so many heartbeats is given up …
 pub const SILENT_HEARTBEATS: u64 = 3;
 

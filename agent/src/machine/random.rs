@@ -248,10 +248,13 @@ impl World {
                     let mut tasks = (*first..first + count).map(|task| (*job, *given, task));
                     tasks.all(|task| taken.insert(task))
                 };
-                let runs = runs
-                    .into_iter()
-                    .filter(|run| apart(run))
-                    .map(|(job, first, count, given, spec)| run(job, first, count, given, spec));
+                let runs =
+                    runs.into_iter()
+                        .filter(|run| apart(run))
+                        .map(|(job, first, count, given, spec)| v1::Run {
+                            alone: count == 1,
+                            ..run(job, first, count, given, spec)
+                        });
                 let specs = vec![
                     spec(0, "noop", 0),
                     spec(1, "shelf", 3000),

@@ -59,14 +59,15 @@ impl Machine {
             _ => false,
         };
         // What was stopped and is wanted again waits until its slot is free.
-        if !can || self.work.slots.is_held(task) {
+        let cut_off = run.alone && self.now_us >= self.suspects_until();
+        if !can || cut_off || self.work.slots.is_held(task) {
             return Next::Blocked;
         }
         let resources = known.spec.resources.unwrap_or_default();
         if !self.work.slots.fits(&resources, &self.config.resources) {
             return Next::NoResources;
         }
-        let (spec, uri) = (known.spec.clone(), run.uri(at));
+        let (spec, uri, alone) = (known.spec.clone(), run.uri(at), run.alone);
         let held = Held {
             task,
             resources,
@@ -82,6 +83,7 @@ impl Machine {
             task,
             spec,
             uri,
+            alone,
         });
         Next::Started
     }

@@ -8,6 +8,7 @@ use rebound_proto::v1::server_message::Body as Heard;
 
 use super::limits::{
     HEARTBEAT_RANGE_US, MAX_CLUSTER_BYTES, MIN_SILENCE_US, ORPHAN_FOR_RANGE_US, PROTOCOL, SILENT_HEARTBEATS,
+    SUSPECT_SILENCE_US,
 };
 use super::{Action, Machine, Now, TaskRange};
 
@@ -177,6 +178,9 @@ impl Machine {
         if self.session.is_some() && now.mono_us >= self.orphan_at() {
             self.orphaned = true;
         }
+        if now.mono_us >= self.suspects_until() && self.work.runs_suspect() {
+            self.work.stop_suspects(out);
+        }
         if self.link == Link::Up && now.mono_us >= self.outbox.resend_at() {
             self.counts.resends += 1;
             self.outbox.send_again();
@@ -195,6 +199,11 @@ impl Machine {
         self.heard_us.saturating_add(self.orphan_for_us)
     }
 
+    /// Until when suspects may run: a lost worker's are given to another one after a while.
+    pub(super) fn suspects_until(&self) -> u64 {
+        self.heard_us.saturating_add(SUSPECT_SILENCE_US)
+    }
+
     pub(super) fn session_wake_at(&self) -> u64 {
         let mut at = u64::MAX;
         if self.link != Link::Down {
@@ -205,6 +214,9 @@ impl Machine {
         }
         if self.session.is_some() && !self.orphaned {
             at = at.min(self.orphan_at());
+        }
+        if self.work.runs_suspect() {
+            at = at.min(self.suspects_until());
         }
         at
     }

@@ -7,6 +7,7 @@ use rebound_proto::v1::server_message::Body as Heard;
 
 use super::limits::{
     LEAVE_ANSWERS_US, LEAVE_WORK_US, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES,
+    SUSPECT_SILENCE_US,
 };
 use super::{Action, Attempt, Config, Failure, Input, Machine, Now, Spooled, TaskKey, columns};
 
@@ -80,6 +81,7 @@ pub(super) fn again(job: u64, first: u64, count: u64, given: u64, spec: u64) -> 
         given,
         spec,
         photos: None,
+        alone: false,
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Run {
     pub given: u64,
     pub first: u64,
     pub spec: u64,
+    /// Suspects, which may run only while a leader is heard.
+    pub alone: bool,
     /// One for each task.
     pub states: Vec<State>,
     pub photos: Arc<Photos>,
@@ -174,6 +176,30 @@ impl Work {
         {
             self.open_from += 1;
         }
+    }
+
+    /// Ends suspects that run; they wait again, should they still be wanted.
+    pub fn stop_suspects(&mut self, out: &mut Vec<Action>) {
+        for run in self.runs.iter_mut().filter(|run| run.alone) {
+            for at in 0..run.states.len() {
+                let task = run.key(at);
+                if run.states[at] == State::Running
+                    && let Some(slot) = self.slots.stop(task)
+                {
+                    let slot = slot as u32;
+                    out.push(Action::Stop { slot, task });
+                    run.states[at] = State::Waiting;
+                }
+            }
+            run.count_off();
+        }
+        self.index();
+    }
+
+    /// Some suspect is in a recogniser.
+    pub fn runs_suspect(&self) -> bool {
+        let runs = |run: &Run| run.alone && run.states.contains(&State::Running);
+        self.runs.iter().any(runs)
     }
 
     pub fn forget_unused_specs(&mut self) {
@@ -348,13 +374,14 @@ fn assemble(
             given: wanted.given,
             first: wanted.first,
             spec: wanted.spec,
+            alone: wanted.alone,
             states: Vec::with_capacity(wanted.count as usize),
             photos: said.clone().expect("photos that nobody had were said"),
             begun: 0,
             fetched: 0,
         },
     };
-    run.spec = wanted.spec;
+    (run.spec, run.alone) = (wanted.spec, wanted.alone);
     run.photos = said.unwrap_or(run.photos);
     let of_one_part = run.end() == end;
     while run.end() < end {

@@ -58,6 +58,7 @@ impl State {
             given,
             spec: spec.id,
             count: uris.len() as u32,
+            alone: false,
             photos: Some(v1::Photos {
                 uri_bytes: uris.iter().map(|uri| uri.len() as u32).collect(),
                 uris: uris.concat(),

@@ -234,6 +234,10 @@ fn facts(view: &JobView) -> Table {
     table.row(["succeeded", &view.succeeded.to_string()]);
     table.row(["failed", &view.failed.to_string()]);
     table.row(["cancelled", &view.cancelled.to_string()]);
+    if view.suspects > 0 {
+        let suspects = format!("{} photos with which a recogniser ended", view.suspects);
+        table.row(["suspects", &suspects]);
+    }
     table.row(["priority", &view.priority.to_string()]);
     let times = [
         ("opened", &view.opened_at),

@@ -45,6 +45,10 @@ fn facts(view: &TaskView) -> Table {
     }
     table.row(["failed attempts", &view.attempts.to_string()]);
     table.row(["lost attempts", &view.losses.to_string()]);
+    if view.deaths > 0 {
+        let suspect = format!("{} recognisers ended with it: it runs alone", view.deaths);
+        table.row(["suspect", &suspect]);
+    }
     if let Some(time) = &view.not_before {
         table.row(["not before", time]);
     }

@@ -72,6 +72,7 @@ pub fn cause_in(wire: i32) -> Option<Cause> {
         Ok(v1::Cause::ResultTooLarge) => Some(Cause::ResultTooLarge),
         Ok(v1::Cause::Released) => Some(Cause::Released),
         Ok(v1::Cause::WorkerLost) => Some(Cause::WorkerLost),
+        Ok(v1::Cause::Quarantined) => Some(Cause::Quarantined),
     }
 }
 
@@ -87,5 +88,6 @@ pub fn cause_out(own: Option<Cause>) -> v1::Cause {
         Some(Cause::ResultTooLarge) => v1::Cause::ResultTooLarge,
         Some(Cause::Released) => v1::Cause::Released,
         Some(Cause::WorkerLost) => v1::Cause::WorkerLost,
+        Some(Cause::Quarantined) => v1::Cause::Quarantined,
     }
 }

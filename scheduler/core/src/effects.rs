@@ -42,6 +42,29 @@ pub struct DesiredRun {
     pub spec: SpecId,
     /// The job's trace.
     pub trace: TraceId,
+    /// A suspect: a single task, in a recogniser's process of its own.
+    pub alone: bool,
+}
+
+/// Adds a run, its suspects each as one of their own.
+fn set_suspects_apart(state: &State, whole: DesiredRun, runs: &mut Vec<DesiredRun>) {
+    let mut rest = whole.first;
+    for task in state.retries.suspects(whole.job, whole.first..=whole.last) {
+        if rest < task {
+            let (first, last) = (rest, task - 1);
+            runs.push(DesiredRun { first, last, ..whole });
+        }
+        runs.push(DesiredRun {
+            first: task,
+            last: task,
+            alone: true,
+            ..whole
+        });
+        rest = task + 1;
+    }
+    if rest <= whole.last {
+        runs.push(DesiredRun { first: rest, ..whole });
+    }
 }
 
 /// What a worker shall do by this state; nothing once its session has ended.
@@ -64,16 +87,17 @@ pub fn desired(state: &State, worker: WorkerId, term: Term) -> Desired {
         if let Some(spec) = state.specs.get(run.spec) {
             specs.entry(run.spec).or_insert_with(|| spec.clone());
         }
-        let (first, last) = (run.first, key.last);
-        runs.push(DesiredRun {
+        let whole = DesiredRun {
             env: key.env,
             job: key.job,
-            first,
-            last,
+            first: run.first,
+            last: key.last,
             given: run.given,
             spec: run.spec,
             trace,
-        });
+            alone: false,
+        };
+        set_suspects_apart(state, whole, &mut runs);
     }
     let drain = state
         .workers

@@ -40,6 +40,8 @@ pub enum Cause {
     Released,
     /// The worker's lease ended, not the photo's fault.
     WorkerLost,
+    /// It took too many recognisers with it. Never tried again.
+    Quarantined,
 }
 
 impl Cause {
@@ -50,7 +52,12 @@ impl Cause {
 
     /// True when another attempt can only end the same way.
     pub fn is_final(self) -> bool {
-        matches!(self, Cause::Input | Cause::ResultTooLarge)
+        matches!(self, Cause::Input | Cause::ResultTooLarge | Cause::Quarantined)
+    }
+
+    /// True when the recogniser's process ended with the photo: by itself, or because it hung.
+    pub fn is_death(self) -> bool {
+        matches!(self, Cause::Crashed | Cause::Timeout)
     }
 }
 

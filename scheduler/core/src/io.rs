@@ -309,6 +309,8 @@ pub struct JobView {
     pub spec: crate::command::Spec,
     /// Why nothing of it runs, if so.
     pub waiting_for: &'static str,
+    /// Photos with which a recogniser's process ended.
+    pub suspects: u64,
 }
 
 /// A task as the live state knows it.
@@ -328,6 +330,8 @@ pub struct TaskView {
     pub attempts: u32,
     /// Attempts lost through machines.
     pub losses: u32,
+    /// Recognisers' processes that ended with it.
+    pub deaths: u32,
     /// It waits until then.
     pub not_before: Option<Time>,
 }

@@ -20,6 +20,9 @@ pub const WORKER_LEASE: u64 = 10 * SECOND;
 pub const FAILOVER_GRACE: u64 = 60 * SECOND;
 /// Shortest lease: workers speak each second.
 pub const WORKER_LEASE_MIN: u64 = 2 * WORKER_HEARTBEAT;
+/// A suspect photo whose worker was lost waits so long, in µs. An agent that hears no leader ends such a photo after
+/// 10 s; twice that is for what was on its way, for clocks, and for the end of the process.
+pub const SUSPECT_WAIT: u64 = 30 * SECOND;
 /// An open job closes by itself after so long, in µs.
 pub const OPEN_FOR: u64 = 15 * 60 * SECOND;
 /// How long an idempotency key is remembered, in µs.

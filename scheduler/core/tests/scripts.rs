@@ -44,7 +44,9 @@ scripts! {
         by_cause_with_backoff
         attempts_exhausted
         final_causes
-        lost_machines_blame_nobody;
+        lost_machines_blame_nobody
+        suspects
+        lost_with_a_suspect_beside;
     workers:
         drain_and_leave
         joins_again

@@ -75,8 +75,17 @@ impl World {
                 });
                 self.after(took, Happening::Worked { agent, life, input });
             }
-            Action::Start { task, spec, uri, .. } => {
+            Action::Start {
+                task,
+                spec,
+                uri,
+                alone,
+                ..
+            } => {
                 assert_eq!(spec.recogniser, NOOP);
+                if alone {
+                    self.suspect_begins(agent, (task.job, task.task));
+                }
                 let poison = if self.calm { 0 } else { self.faults.poison_ppm };
                 let (took, outcome) = self.agents[agent].recognise(&uri, poison);
                 let outcome = outcome.map(Into::into);
@@ -106,7 +115,28 @@ impl World {
         }
     }
 
+    /// J5: a suspect is never with two at once. A process that ended took its recognisers with it.
+    fn suspect_begins(&mut self, agent: usize, task: (u64, u64)) {
+        let life = self.agents[agent].life;
+        let before = self.suspects.insert(task, (agent, life));
+        if let Some((other, its_life)) = before
+            && self.agents[other].machine.is_some()
+            && self.agents[other].life == its_life
+        {
+            let (job, task) = task;
+            let what = format!("J5: suspect {job}/{task} began on agent {agent} while {other} was at it");
+            self.checks.violations.push(what);
+        }
+        self.count("suspects begun");
+    }
+
     pub(super) fn worked(&mut self, agent: usize, life: u64, input: AgentInput) {
+        if let AgentInput::Finished { task, .. } = &input {
+            let task = (task.job, task.task);
+            if self.suspects.get(&task) == Some(&(agent, life)) {
+                self.suspects.remove(&task);
+            }
+        }
         if self.agents[agent].life == life {
             self.agent_input(agent, input);
         }

@@ -152,3 +152,35 @@ fn what_waits_together_is_taken_together() {
         ]
     );
 }
+
+#[test]
+fn a_suspect_runs_only_while_a_leader_is_heard() {
+    let mut agent = Agent::joined(2);
+    let alone = v1::Run {
+        alone: true,
+        ..run(1, 0, 1, 9, 2)
+    };
+    let runs = vec![alone, run(1, 1, 1, 9, 2)];
+    agent.does(
+        desired(5, 10, runs, vec![spec(2, "shelf", 1000)]),
+        &["fetch 1/0@9", "fetch 1/1@9"],
+    );
+    agent.fetched(key(1, 0, 9));
+    agent.fetched(key(1, 1, 9));
+    agent.does(Input::Disconnected, &[]);
+    assert_eq!(agent.machine.wake_at(), agent.now_us + SUSPECT_SILENCE_US);
+    agent.pass(SUSPECT_SILENCE_US);
+    agent.does(Input::Tick, &["stop 1/0@9 in 0", "fetch 1/0@9"]);
+    assert_eq!(
+        agent.finished(key(1, 0, 9)),
+        [""; 0],
+        "what was stopped gives no result"
+    );
+    // It may be made ready again, but it does not start before a leader speaks.
+    assert_eq!(agent.fetched(key(1, 0, 9)), [""; 0]);
+    agent.does(Input::Connected, &["hello blue/3"]);
+    agent.does(
+        welcome("blue", 3, 6),
+        &["start 1/0@9 in 0", "beat g10 run 2 spool 0 1@9<1 1@9<2"],
+    );
+}

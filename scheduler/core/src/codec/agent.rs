@@ -190,6 +190,7 @@ pub fn desired(
         count: u32::try_from(run.last - run.first + 1).unwrap_or(u32::MAX),
         given: run.given.0,
         spec: run.spec.0,
+        alone: run.alone,
         photos: (!said.runs.contains(&(run.job, run.given))).then(|| photos(run, &uris(run))),
     });
     let runs = runs.collect();
@@ -259,6 +260,7 @@ mod tests {
                 given: Given(0),
                 spec: SpecId(0),
                 trace: TraceId::default(),
+                alone: false,
             }
         }
     }

@@ -4,6 +4,7 @@ use rebound_proto::v1;
 
 use super::{cause_out, pool_out, resources_in, resources_out};
 use crate::command::{Deadline, Open, Photo, Spec};
+use crate::event::Cause;
 use crate::io::{Heard, JobView, MemberView, TaskView};
 use crate::kept::{AttemptRecord, ResultRecord};
 use crate::limits::{ATTEMPTS_MAX, PRIORITY_MAX};
@@ -124,6 +125,7 @@ pub fn job(view: &JobView) -> v1::Job {
         job,
         spec,
         waiting_for,
+        suspects,
     } = view;
     let labels = job.labels.iter().map(|(key, value)| v1::Label {
         key: key.clone(),
@@ -156,6 +158,7 @@ pub fn job(view: &JobView) -> v1::Job {
         trace_id: job.trace.0.to_vec().into(),
         actor: job.actor.clone(),
         waiting_for: (*waiting_for).to_owned(),
+        suspects: *suspects,
     }
 }
 
@@ -210,6 +213,7 @@ pub fn task(
         true => (1, 0),
         false => (0, 1),
     });
+    let died = u32::from(last.is_some_and(|cause| cause.is_death() || cause == Cause::Quarantined));
     v1::TaskReply {
         job: view.job.0,
         task: view.task,
@@ -222,6 +226,7 @@ pub fn task(
         not_before_us: time_out(view.not_before),
         result: record.map(|record| result(view.task, uri, record)),
         attempts_made: attempts.collect(),
+        deaths: view.deaths + died,
     }
 }
 

@@ -83,8 +83,14 @@ impl Replica {
             environment,
             job: job.clone(),
             waiting_for: self.waiting_for(job),
+            suspects: self.suspects(id),
             spec,
         }
+    }
+
+    fn suspects(&self, job: JobId) -> u64 {
+        let suspects = self.state.retries.suspects(job, 0..=u64::MAX);
+        suspects.count() as u64
     }
 
     /// Why nothing of a job runs.
@@ -167,6 +173,7 @@ impl Replica {
             held,
             attempts: retry.map_or(0, |retry| retry.attempts),
             losses: retry.map_or(0, |retry| retry.losses),
+            deaths: retry.map_or(0, |retry| retry.deaths),
             not_before: retry.and_then(|retry| retry.waiting),
         };
         Ok(Answer::Fetch(Fetch::Task(view)))

@@ -132,7 +132,7 @@ impl State {
             .map(|(key, _)| *key)
             .collect();
         for key in retries.iter().take(left) {
-            self.retries.table.remove(key);
+            self.retries.forget(*key);
         }
         let whole = appends.len() <= *rows && retries.len() <= left;
         *rows = left.saturating_sub(retries.len());

@@ -143,16 +143,27 @@ impl State {
         row: Row,
     ) {
         let job = self.jobs.get_in(key.env, key.job).expect("a run's job");
-        let (attempts, losses) = self.tries(key.env, key.job, task);
+        let tried = self.tries(key.env, key.job, task);
         let allowed = match self.specs.get(job.spec).map_or(0, |spec| spec.max_attempts) {
             0 => self.meta().settings.max_attempts,
             asked => u64::from(asked),
         };
         let over = match cause.is_loss() {
-            true => u64::from(losses) + 1 > self.meta().settings.max_losses,
-            false => cause.is_final() || u64::from(attempts) + 1 >= allowed,
+            true => u64::from(tried.losses) + 1 > self.meta().settings.max_losses,
+            false => cause.is_final() || u64::from(tried.attempts) + 1 >= allowed,
         };
-        if over {
+        let deaths = u64::from(tried.deaths) + u64::from(cause.is_death());
+        let quarantined = cause.is_death() && deaths >= self.meta().settings.max_deaths;
+        let last_words;
+        let (cause, row) = match quarantined {
+            true => {
+                last_words = quarantine_message(deaths, row.output);
+                let output = &last_words[..];
+                (Cause::Quarantined, Row { output, ..row })
+            }
+            false => (cause, row),
+        };
+        if over || quarantined {
             let ended = Ended {
                 env: key.env,
                 job: key.job,
@@ -185,10 +196,8 @@ impl State {
         }
     }
 
-    fn tries(&self, env: EnvId, job: JobId, task: u64) -> (u32, u32) {
-        self.retries
-            .get(env, job, task)
-            .map_or((0, 0), |retry| (retry.attempts, retry.losses))
+    fn tries(&self, env: EnvId, job: JobId, task: u64) -> Retry {
+        self.retries.get(env, job, task).unwrap_or_default()
     }
 
     /// Tasks of one run have their one outcome.
@@ -239,25 +248,23 @@ impl State {
         task: u64,
         lost: &Lost,
     ) {
-        let (mut attempts, mut losses) = self.tries(env, key.job, task);
-        let wait = match lost.cause.is_loss() {
-            true => {
-                losses += 1;
-                0
-            }
-            false => {
-                attempts += 1;
-                self.meta().settings.backoff(attempts)
-            }
+        let mut retry = self.tries(env, key.job, task);
+        let settings = &self.meta().settings;
+        let wait = match lost.cause {
+            // The worker may still be at it, and a suspect is never with two.
+            Cause::WorkerLost if retry.deaths > 0 => settings.suspect_wait,
+            cause if cause.is_loss() => 0,
+            _ => settings.backoff(retry.attempts + 1),
         };
+        match lost.cause.is_loss() {
+            true => retry.losses += 1,
+            false => retry.attempts += 1,
+        }
+        retry.deaths += u32::from(lost.cause.is_death());
         let not_before = Time(context.at.0.saturating_add(wait));
         self.runs.release(key, task, 1);
-        let retry = Retry {
-            attempts,
-            losses,
-            given: lost.given,
-            waiting: Some(not_before),
-        };
+        retry.given = lost.given;
+        retry.waiting = Some(not_before);
         self.retries.wait(env, key.job, task, retry);
         let record = AttemptRecord {
             given: lost.given,
@@ -317,6 +324,13 @@ fn ended_of(report: &Report, env: EnvId, worker: WorkerId, at: u64, count: u64) 
         cause: report.cause,
         rows: report.rows.slice(at - report.first, count),
     }
+}
+
+fn quarantine_message(deaths: u64, last: &[u8]) -> Vec<u8> {
+    let mut message =
+        format!("{deaths} recognisers' processes ended with this photo; the last: ").into_bytes();
+    message.extend_from_slice(last);
+    message
 }
 
 fn tell_recorded(context: &mut Context, ended: &Ended) {

@@ -1,6 +1,7 @@
 //! Tasks that were given more than once, or will be: how often, by which fence last, and until when they wait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::types::{EnvId, Given, JobId, Time};
 
 /// What is known of a task beyond its first attempt. Kept until the job is deleted: `given` tells late results of
 /// earlier attempts from repeated ones of the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Attempts that failed through the photo or the recogniser.
     pub attempts: u32,
@@ -19,6 +20,8 @@ pub struct Retry {
     pub given: Given,
     /// Waits to be given again, not before this.
     pub waiting: Option<Time>,
+    /// Recognisers' processes that ended with it: if any, it is suspect.
+    pub deaths: u32,
 }
 
 /// All of them.
@@ -28,6 +31,8 @@ pub struct Retries {
     due: BTreeMap<JobId, BTreeSet<u64>>,
     /// Waiting for their time.
     later: BTreeSet<(Time, EnvId, JobId, u64)>,
+    /// Tasks with deaths.
+    suspects: BTreeSet<(JobId, u64)>,
 }
 
 impl Retries {
@@ -36,6 +41,7 @@ impl Retries {
             table: Table::new(number),
             due: BTreeMap::new(),
             later: BTreeSet::new(),
+            suspects: BTreeSet::new(),
         }
     }
 
@@ -52,6 +58,12 @@ impl Retries {
     /// True when some task of the job may be given again now.
     pub fn any_due(&self, job: JobId) -> bool {
         self.due.contains_key(&job)
+    }
+
+    /// Tasks of a job that are suspect, within bounds, in order.
+    pub fn suspects(&self, job: JobId, tasks: RangeInclusive<u64>) -> impl Iterator<Item = u64> + '_ {
+        let found = self.suspects.range((job, *tasks.start())..=(job, *tasks.end()));
+        found.map(|(_, task)| *task)
     }
 
     /// When the next waiting task is due.
@@ -77,6 +89,9 @@ impl Retries {
     pub(crate) fn wait(&mut self, env: EnvId, job: JobId, task: u64, retry: Retry) {
         let until = retry.waiting.expect("a waiting task");
         self.table.insert((env, job, task), retry);
+        if retry.deaths > 0 {
+            self.suspects.insert((job, task));
+        }
         self.later.insert((until, env, job, task));
     }
 
@@ -101,6 +116,12 @@ impl Retries {
         }
     }
 
+    /// Its job was deleted: nothing of it waits.
+    pub(crate) fn forget(&mut self, key: (EnvId, JobId, u64)) {
+        self.table.remove(&key);
+        self.suspects.remove(&(key.1, key.2));
+    }
+
     fn forget_waiting(&mut self, until: Time, env: EnvId, job: JobId, task: u64) {
         if self.later.remove(&(until, env, job, task)) {
             return;
@@ -114,6 +135,8 @@ impl Retries {
 
     pub(crate) fn reindex(&mut self) {
         self.due.clear();
+        let suspects = self.table.iter().filter(|(_, retry)| retry.deaths > 0);
+        self.suspects = suspects.map(|((_, job, task), _)| (*job, *task)).collect();
         self.later = self
             .table
             .iter()
@@ -139,5 +162,8 @@ impl Retries {
             self.later.len() + self.due.values().map(BTreeSet::len).sum::<usize>()
         );
         assert!(self.due.values().all(|tasks| !tasks.is_empty()));
+        let suspects = self.table.iter().filter(|(_, retry)| retry.deaths > 0);
+        let suspects = suspects.map(|((_, job, task), _)| (*job, *task));
+        assert!(suspects.collect::<BTreeSet<_>>() == self.suspects);
     }
 }

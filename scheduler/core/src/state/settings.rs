@@ -126,6 +126,10 @@ settings! {
     live_jobs_max LiveJobsMax: Count, limits::JOBS_MAX as u64, 1, u64::MAX;
     /// most photos of an environment that workers may hold at once, if it has no limit of its own
     given_max GivenMax: Count, limits::GIVEN_PER_ENVIRONMENT_MAX, 1, u64::MAX;
+    /// recognisers' processes that a photo may take with it
+    max_deaths MaxDeaths: Count, 3, 1, limits::ATTEMPTS_MAX as u64;
+    /// wait of a suspect photo whose worker was lost, until that worker can no longer be at it
+    suspect_wait SuspectWait: Duration, limits::SUSPECT_WAIT, limits::SUSPECT_WAIT, 1800 * SECOND;
 }
 
 impl Setting {

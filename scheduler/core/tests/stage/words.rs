@@ -135,8 +135,12 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             let held = task.held.map_or(String::new(), |(given, worker)| {
                 format!(" to {} as {}", names.worker(worker), names.fence(given))
             });
+            let suspect = match task.deaths {
+                0 => String::new(),
+                deaths => format!(", {deaths} recognisers dead"),
+            };
             format!(
-                "{}{held}; {} failed, {} lost",
+                "{}{held}; {} failed, {} lost{suspect}",
                 task.state, task.attempts, task.losses
             )
         }
@@ -299,7 +303,8 @@ pub fn desired(names: &Names, desired: &Desired) -> String {
         .iter()
         .map(|run| {
             let tasks = tasks(&names.job(run.job), run.first, run.last - run.first + 1);
-            format!("{tasks} as {}", names.fence(run.given))
+            let alone = if run.alone { " alone" } else { "" };
+            format!("{tasks} as {}{alone}", names.fence(run.given))
         })
         .collect();
     if parts.is_empty() {
