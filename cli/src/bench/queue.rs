@@ -18,7 +18,7 @@ use super::load::{Load, Photos};
 use super::scrape::Scrape;
 use super::usage::Usage;
 use super::{QUIET_WITHIN, check_cluster};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
 use crate::local::{DataDir, House, Layout, asked, round};
@@ -82,6 +82,8 @@ struct Figures {
     servers: u64,
     environments: usize,
     tasks: u64,
+    /// Until the servers were killed to measure restarts.
+    leader_changes: u64,
     /// With a short queue, then with all of it.
     levels: [Level; 2],
     /// Rates with the long queue to those with the short one.
@@ -172,7 +174,7 @@ async fn measured(
     args: &QueueArgs,
     machine: Machine,
 ) -> Result<Figures, Failure> {
-    house.leader(QUIET_WITHIN).await?;
+    let (_, first) = house.leader(QUIET_WITHIN).await?;
     let client = house.client();
     let clients: Vec<Client> = (1..=args.environments)
         .map(|number| client.in_environment(&format!("bench-{number:03}")))
@@ -194,11 +196,12 @@ async fn measured(
     let long = level(house, &clients, args.tasks).await?;
     ctx.out
         .note(&format!("measured with {} tasks queued", long.queued));
+    let (_, last) = house.leader(QUIET_WITHIN).await?;
     let (restart_follower_s, snapshot_s) = match args.servers {
         1 => (None, None),
         _ => (
             Some(restart_follower(house).await?),
-            Some(snapshot(house, &client).await?),
+            told(ctx, snapshot(house, &client).await),
         ),
     };
     let restart_all_s = restart_all(house).await?;
@@ -209,6 +212,7 @@ async fn measured(
         servers: args.servers,
         environments: args.environments,
         tasks: args.tasks,
+        leader_changes: last.term - first.term,
         levels: [short, long],
         ratio: Rates {
             submitted_tasks: ratio(|rates| rates.submitted_tasks),
@@ -366,6 +370,16 @@ async fn restart_all(house: &mut House) -> Result<f64, Failure> {
     Ok(seconds(begun.elapsed()))
 }
 
+/// What failed is told; what was measured before counts all the same.
+fn told(ctx: &mut Context, measured: Result<f64, Failure>) -> Option<f64> {
+    measured
+        .inspect_err(|failure| {
+            ctx.out
+                .note(&format!("no snapshot was measured: {}", failure.message))
+        })
+        .ok()
+}
+
 /// Kills a follower, has the log cut past what it has, and starts it again.
 async fn snapshot(house: &mut House, client: &Client) -> Result<f64, Failure> {
     let at = a_follower(house).await?;
@@ -381,7 +395,11 @@ async fn snapshot(house: &mut House, client: &Client) -> Result<f64, Failure> {
             let client = client.clone();
             lanes.spawn(async move {
                 for _ in 0..AT_ONCE {
-                    client.ping().await?;
+                    match client.ping().await {
+                        // Counted or not: there is one more entry, or the next call makes it.
+                        Ok(_) | Err(ClientError::Unknown { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 Ok(())
             });
@@ -455,6 +473,7 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
                 "the rest, a task",
                 format!("{:.1} bytes", memory.rest_bytes_per_task),
             ),
+            ("leader changes", figures.leader_changes.to_string()),
             ("follower restarted", time(figures.restart_follower_s)),
             ("all servers restarted", time(Some(figures.restart_all_s))),
             ("snapshot to a follower", time(figures.snapshot_s)),
