@@ -280,6 +280,7 @@ impl Replica {
             self.seed_election();
             self.tick_duties();
         }
+        self.notice_lost_lead(&mut out);
         self.take_held(&mut out);
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);

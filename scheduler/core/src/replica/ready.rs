@@ -173,6 +173,16 @@ impl Replica {
         }
     }
 
+    /// raft may have stepped down while the store stands still and no `Ready` is taken: the leader's duties end at
+    /// once, or workers would go on speaking to a leader that is none while their leases run out at the next.
+    pub(super) fn notice_lost_lead(&mut self, out: &mut Output) {
+        let raft = &self.raft.raft;
+        let leads = |leader: &Leader| raft.state == StateRole::Leader && raft.term == leader.term;
+        if self.leader.as_ref().is_some_and(|leader| !leads(leader)) {
+            self.role_changed(false, out);
+        }
+    }
+
     /// All that was asked of this leader is unknown, or not begun.
     fn step_down(&mut self, out: &mut Output) {
         for (_, (_, origin)) in std::mem::take(&mut self.pending) {
