@@ -87,8 +87,8 @@ lint: setup ## Format, clippy (warnings are errors), shell syntax; about 3 minut
 	@$(ENV) cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
 .PHONY: fuzz
-fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; about a second a seed
-	@echo "fuzz: $(SEEDS) seeds of the simulated cluster. About a second each."
+fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; half a second a seed
+	@echo "fuzz: $(SEEDS) seeds of the simulated cluster. About half a second each."
 	@$(ENV) $(REBOUND) sim fuzz --seeds $(SEEDS)
 
 .PHONY: planted

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rebound_agent::machine::{Config, Failure, Machine, Now, Spooled, TaskKey};
-use rebound_core::types::{MILLISECOND, Resources};
+use rebound_core::types::{MILLISECOND, Resources, SECOND};
 use rebound_proto::v1;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,13 +36,21 @@ pub struct Agent {
     pub next_server: u64,
     /// The wake that is in the heap.
     pub wake_at: u64,
+    /// Its process stands still until then.
+    pub paused_until: u64,
+    /// So many times as long as others for a photo.
+    pub slower: u64,
     rng: Rng,
     slots: u32,
+    spool_max: u64,
 }
+
+/// How long a photo takes that hangs, in µs, until its recogniser is ended.
+const HANGS_FOR: u64 = 5 * SECOND;
 
 impl Agent {
     /// An agent that is down.
-    pub fn new(node: u64, slots: u32, rng: Rng) -> Agent {
+    pub fn new(node: u64, slots: u32, spool_max: u64, slower: u64, rng: Rng) -> Agent {
         Agent {
             node,
             machine: None,
@@ -51,8 +59,11 @@ impl Agent {
             stream: None,
             next_server: 1,
             wake_at: u64::MAX,
+            paused_until: 0,
+            slower,
             rng,
             slots,
+            spool_max,
         }
     }
 
@@ -84,7 +95,7 @@ impl Agent {
                 digest: Default::default(),
             }],
             version: "sim".into(),
-            spool_max_results: 256,
+            spool_max_results: self.spool_max as usize,
             spool_max_bytes: 16 << 20,
         };
         let spooled = self.spool.values().cloned().collect();
@@ -93,14 +104,23 @@ impl Agent {
         self.wake_at = u64::MAX;
     }
 
-    /// How long one photo takes, in µs, and what comes of it. The same attempt may end another way elsewhere; the
-    /// same photo always gives the same answer.
-    pub fn recognise(&mut self, uri: &str, poison_ppm: u64) -> (u64, Result<Vec<u8>, Failure>) {
-        let took = self.rng.within(5 * MILLISECOND, 120 * MILLISECOND);
-        if self.rng.chance(poison_ppm) {
-            return (took, Err(Failure::new(v1::Cause::Crashed, "the recogniser died")));
+    /// How long one photo takes, in µs, and what comes of it. The same photo always gives the same answer, or is bad
+    /// in the same way; some are bad only now and then.
+    pub fn recognise(&mut self, uri: &str, poison_ppm: u64, slow: bool) -> (u64, Result<Vec<u8>, Failure>) {
+        let slower = if slow { self.slower } else { 1 };
+        let took = self.rng.within(5 * MILLISECOND, 120 * MILLISECOND) * slower;
+        let nature = xxh3_64(uri.as_bytes());
+        if nature % 1_000_000 >= poison_ppm {
+            return (took, Ok(answer(uri)));
         }
-        (took, Ok(answer(uri)))
+        let failed = |cause, why| Err(Failure::new(cause, why));
+        match nature / 1_000_000 % 4 {
+            0 => (took, failed(v1::Cause::Input, "not an image")),
+            1 => (took, failed(v1::Cause::Crashed, "the recogniser died")),
+            2 => (HANGS_FOR, failed(v1::Cause::Timeout, "no answer in time")),
+            _ if self.rng.chance(500_000) => (took, failed(v1::Cause::Recogniser, "bad luck")),
+            _ => (took, Ok(answer(uri))),
+        }
     }
 
     /// How long a fetch takes, in µs.

@@ -1,35 +1,90 @@
-//! The invariants, by their ids: C1 acknowledged is durable, C2 same index same state, C4 one leader a term, J2 one
-//! recorded outcome, J3 one holder a task.
+//! The invariants that are checked as a run goes, by their ids: C2 same index same state, C3 persist before tell, C4 one
+//! leader a term, J2 one recorded outcome, J3 one holder a task, J4 failover is no failure, J5 bounded attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::event::{Event, Fact};
 use rebound_core::io::Status;
+use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
+use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
-use rebound_core::types::{Given, Index, JobId, ReplicaId, Term, WorkerId};
+use rebound_core::types::*;
+
+use crate::disk::{Disk, Image};
+
+pub mod leases;
+
+use leases::Leases;
+
+/// The cluster's clock may be faster than the world's by a twentieth of drift and a twentieth of slew, and not more.
+const FASTEST: (u64, u64) = (111, 100);
 
 /// What was seen so far, of all replicas together.
-#[derive(Default)]
 pub struct Checks {
+    settings: Settings,
     leaders: BTreeMap<Term, ReplicaId>,
+    votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
     digests: BTreeMap<Index, Digest>,
     recorded: BTreeMap<(JobId, u64), (Index, Given)>,
     holders: BTreeMap<(JobId, u64), (Index, Given, WorkerId)>,
+    /// How often a task was given.
+    given: BTreeMap<(JobId, u64), u32>,
+    leases: Leases,
+    /// When jobs ended, by the cluster's clock.
+    ended: BTreeMap<JobId, Time>,
+    /// Jobs that were deleted, all in their time.
+    pub deleted: BTreeSet<JobId>,
+    /// Every committed entry, from the first server that applied it.
+    pub entries: BTreeMap<Index, bytes::Bytes>,
+    /// The highest index that anybody took as committed.
+    pub committed: Index,
+    /// Cancels that took tasks from workers.
+    pub cancels_with_runs: u64,
+    /// When the cluster's clock was first seen, and what it said.
+    clock: Option<(u64, Time)>,
     /// Facts are taken once: replicas apply the same entries.
     facts_to: Index,
     /// What went wrong.
     pub violations: Vec<String>,
 }
 
+/// Most violations that are kept.
+const VIOLATIONS_KEPT: usize = 20;
+/// No task is given more often than this, whatever the settings: attempts and losses at their extremes.
+const GIVEN_MAX: u32 = 10 + 11 + 1;
+
 impl Checks {
-    fn violated(&mut self, what: String) {
-        if self.violations.len() < 20 {
+    /// Nothing was seen yet of a cluster with these settings.
+    pub fn new(settings: Settings) -> Checks {
+        Checks {
+            leases: Leases::new(settings.lease, settings.grace),
+            settings,
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            recorded: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            given: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            entries: BTreeMap::new(),
+            committed: 0,
+            cancels_with_runs: 0,
+            clock: None,
+            facts_to: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Something is wrong.
+    pub fn violated(&mut self, what: String) {
+        if self.violations.len() < VIOLATIONS_KEPT {
             self.violations.push(what);
         }
     }
 
-    /// After each call of a replica.
-    pub fn see(&mut self, id: ReplicaId, status: &Status, events: &[Event]) {
+    /// After each call of a replica, at a moment of the world.
+    pub fn see(&mut self, id: ReplicaId, at: u64, status: &Status, events: &[Event]) {
         if status.role == "leader" {
             let leader = *self.leaders.entry(status.term).or_insert(id);
             if leader != id {
@@ -46,21 +101,97 @@ impl Checks {
                 "C2: at index {applied} server {id} has another state than one before it"
             ));
         }
+        self.see_clock(at, status.now);
         for event in events {
-            self.fact(event);
+            self.fact(at, event);
         }
         self.facts_to = self.facts_to.max(events.last().map_or(0, |event| event.index));
     }
 
-    fn fact(&mut self, event: &Event) {
-        let (index, Some(job)) = (event.index, event.job) else {
+    /// The cluster's clock does not run away, whatever wall clocks say.
+    fn see_clock(&mut self, at: u64, now: Time) {
+        if now == Time(0) {
             return;
-        };
+        }
+        let (began, first) = *self.clock.get_or_insert((at, now));
+        let most = (at - began) * FASTEST.0 / FASTEST.1 + SECOND;
+        let passed = now.0.saturating_sub(first.0);
+        if passed > most {
+            self.violated(format!(
+                "clock: the cluster's went {} ms in {} ms",
+                passed / MILLISECOND,
+                (at - began) / MILLISECOND
+            ));
+        }
+    }
+
+    /// Takes the entries that were not applied anywhere before: they are on this disk, and nowhere cut yet.
+    pub fn log(&mut self, disk: &Disk, status: &Status) {
+        let mut next = self.entries.len() as u64 + 1;
+        while next <= status.applied {
+            let Some(bytes) = disk.image().as_written(next) else {
+                return;
+            };
+            self.entries.insert(next, bytes);
+            next += 1;
+        }
+    }
+
+    /// What a server says to a peer rests on what is durable, and it votes once a term.
+    pub fn promise(&mut self, from: ReplicaId, durable: &Image, message: &[u8]) {
+        match parse_promise(message) {
+            Some(Promise::Has { index }) if durable.last_index() < index => {
+                let last = durable.last_index();
+                self.violated(format!(
+                    "C3: server {from} says that it has entry {index}; its disk has up to {last}"
+                ));
+            }
+            Some(Promise::Vote { term, to }) => {
+                let hard = durable
+                    .hard_state()
+                    .and_then(|bytes| parse_hard_state(bytes).ok());
+                let noted = hard.is_some_and(|(at, vote, _)| at > term || at == term && vote == to.0);
+                if !noted {
+                    self.violated(format!(
+                        "C3: server {from} votes for {to} in term {term}; its disk does not say so"
+                    ));
+                }
+                let before = *self.votes.entry((term, from)).or_insert(to);
+                if before != to {
+                    self.violated(format!(
+                        "C4: server {from} votes for {before} and {to} in term {term}"
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker speaks to a leader that is ready.
+    pub fn heard(&mut self, worker: WorkerId, at: u64) {
+        self.leases.heard(worker, at);
+    }
+
+    fn fact(&mut self, at: u64, event: &Event) {
+        let index = event.index;
+        if let Fact::WorkerLost { worker, why, .. } = &event.fact
+            && index > self.facts_to
+            && why.contains("silent")
+            && let Some(spoke) = self.leases.was_never_silent(*worker, at)
+        {
+            self.violated(format!(
+                "J4: worker {worker} was lost at {index} though it spoke {} ms before and was never silent for a lease",
+                spoke / MILLISECOND
+            ));
+        }
+        let Some(job) = event.job else { return };
         match event.fact {
             Fact::Recorded {
                 first, count, given, ..
             } => (first..first + count).for_each(|task| self.recorded_now(index, job, task, given)),
             _ if index <= self.facts_to => {}
+            Fact::JobDone { .. } => drop(self.ended.insert(job, event.at)),
+            Fact::JobDeleted { .. } => self.deleted_now(index, event.at, job),
             Fact::RunGiven {
                 worker,
                 first,
@@ -88,6 +219,18 @@ impl Checks {
         }
     }
 
+    /// C1: a job is there until its retention is over.
+    fn deleted_now(&mut self, index: Index, at: Time, job: JobId) {
+        let due = self
+            .ended
+            .get(&job)
+            .map(|ended| ended.0 + self.settings.retention);
+        if due.is_none_or(|due| at.0 < due) {
+            self.violated(format!("C1: job {job} was deleted at {index}, before its time"));
+        }
+        self.deleted.insert(job);
+    }
+
     fn given(&mut self, index: Index, job: JobId, task: u64, given: Given, worker: WorkerId) {
         if let Some((at, _, holder)) = self.holders.insert((job, task), (index, given, worker)) {
             self.violated(format!(
@@ -97,6 +240,13 @@ impl Checks {
         if let Some((at, _)) = self.recorded.get(&(job, task)).copied() {
             self.violated(format!(
                 "J3: task {job}/{task} was given at {index} though it was recorded at {at}"
+            ));
+        }
+        let times = self.given.entry((job, task)).or_default();
+        *times += 1;
+        if *times > GIVEN_MAX {
+            self.violated(format!(
+                "J5: task {job}/{task} was given {GIVEN_MAX} times and again at {index}"
             ));
         }
     }
@@ -111,9 +261,28 @@ impl Checks {
             Fact::Requeued { task, .. } => {
                 self.holders.remove(&(job, task));
             }
-            Fact::JobCancelled { .. } => self.holders.retain(|(held, _), _| *held != job),
+            Fact::JobCancelled { .. } => {
+                self.ended.insert(job, event.at);
+                let before = self.holders.len();
+                self.holders.retain(|(held, _), _| *held != job);
+                self.cancels_with_runs += u64::from(self.holders.len() < before);
+            }
             _ => {}
         }
+    }
+
+    /// Some task that another worker than `worker` holds, with its fence.
+    pub fn held_by_other(&self, worker: WorkerId, which: u64) -> Option<(JobId, u64, Given)> {
+        let others = || {
+            self.holders
+                .iter()
+                .filter(|(_, (_, _, holder))| *holder != worker)
+        };
+        let count = others().count() as u64;
+        let at = which.checked_rem(count)? as usize;
+        others()
+            .nth(at)
+            .map(|((job, task), (_, given, _))| (*job, *task, *given))
     }
 
     /// How many tasks have their outcome.

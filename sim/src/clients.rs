@@ -4,6 +4,7 @@ use rebound_core::command::{Deadline, Open, Photo, Spec};
 use rebound_core::io::Request;
 use rebound_core::types::{JobId, MILLISECOND, Resources, SECOND};
 
+use crate::history::job::Ask;
 use crate::rng::Rng;
 
 /// What a client does next.
@@ -29,8 +30,10 @@ pub struct Client {
     pub photos: u64,
     /// Everything in one entry.
     pub at_once: bool,
-    /// It cancels the job once all is acknowledged.
+    /// The job may be cancelled: by itself, once all is acknowledged, or by somebody else.
     pub cancels: bool,
+    /// By itself.
+    pub cancels_itself: bool,
     /// What comes next.
     pub step: Step,
     /// The job, once acknowledged.
@@ -47,6 +50,18 @@ pub struct Client {
     pub server: u64,
     /// Rises with each question: late answers to earlier ones are dropped.
     pub tries: u64,
+    /// Its call in the history, while it is not answered.
+    pub call: Option<usize>,
+    /// Questions without an answer since the last one with one.
+    pub unanswered: u32,
+    /// Since when it asks this question, in µs.
+    pub asks_since: Option<u64>,
+    /// There is an earlier call of the same question.
+    pub tried: bool,
+    /// It never closes its job, if jobs close by themselves soon.
+    pub abandons: bool,
+    /// Its job takes no more, by somebody else's doing.
+    pub refused: bool,
 }
 
 /// Photos in one append of a job that is not sent at once.
@@ -54,21 +69,29 @@ const CHUNK: u64 = 7;
 
 impl Client {
     /// Draws a client.
-    pub fn draw(number: u64, storm: u64, rng: &mut Rng) -> Client {
+    pub fn draw(number: u64, begins: u64, servers: u64, rng: &mut Rng) -> Client {
+        let cancels = rng.chance(50_000);
         Client {
             number,
-            begins: rng.within(SECOND, storm),
+            begins,
             photos: rng.within(1, 40),
             at_once: rng.chance(600_000),
-            cancels: rng.chance(50_000),
+            cancels,
+            cancels_itself: cancels,
             step: Step::Open,
             job: None,
             acked: 0,
             closed: false,
             cancelled: false,
             ask: None,
-            server: rng.within(1, 3),
+            server: rng.within(1, servers),
             tries: 0,
+            call: None,
+            unanswered: 0,
+            asks_since: None,
+            tried: false,
+            abandons: rng.chance(30_000),
+            refused: false,
         }
     }
 
@@ -94,7 +117,7 @@ impl Client {
                 job,
                 total: self.photos,
             },
-            Step::Done if self.cancels && !self.cancelled => Request::Cancel { job },
+            Step::Done if self.cancels_itself && !self.cancelled && !self.refused => Request::Cancel { job },
             Step::Done => return None,
         })
     }
@@ -130,9 +153,34 @@ impl Client {
         }
     }
 
-    /// How long it waits for an answer.
+    /// The same question as the history has it.
+    pub fn ask(&self) -> Option<Ask> {
+        Some(match self.step {
+            Step::Open => Ask::Open {
+                photos: self.photos,
+                whole: self.at_once,
+            },
+            Step::Append(offset) => Ask::Append {
+                offset,
+                count: CHUNK.min(self.photos - offset),
+            },
+            Step::Close => Ask::Close { total: self.photos },
+            Step::Done => {
+                self.request()?;
+                Ask::Cancel
+            }
+        })
+    }
+
+    /// Its job takes no more photos: it is over for this client.
+    pub fn refuse(&mut self) {
+        self.refused = true;
+        self.step = Step::Done;
+    }
+
+    /// How long it waits for an answer: longer each time there was none.
     pub fn patience(&self) -> u64 {
-        800 * MILLISECOND
+        (800 * MILLISECOND) << self.unanswered.min(4)
     }
 
     /// The step after an acknowledged one.

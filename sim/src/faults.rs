@@ -1,124 +1,132 @@
-//! Which faults a seed brings, and how strong: drawn once, printed first.
+//! What a seed brings: which kinds of faults, how strong, and which load and limits. Drawn once, printed first.
+//!
+//! Swarm: some seeds have one kind alone and strong, some a few, some nearly all. Each kind draws from a branch of its
+//! own, so that a seed with some kinds switched off is otherwise the same seed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use rebound_core::state::settings::Settings;
 use rebound_core::types::{MILLISECOND, SECOND};
 
 use crate::net::Weather;
 use crate::rng::Rng;
 
-/// All that a seed decides beforehand. Rates are mean times between two of a kind, in µs; 0: never.
+pub mod extremes;
+pub mod kind;
+pub mod load;
+
+use extremes::Extremes;
+pub use kind::{Kind, Strength};
+use load::Load;
+
+/// Which kinds may be there at all: what a person asked for, and what the shrinker tries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// These alone; none: all.
+    pub only: Option<BTreeSet<Kind>>,
+    /// Not these.
+    pub without: BTreeSet<Kind>,
+}
+
+impl Choice {
+    fn allows(&self, kind: Kind) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&kind)) && !self.without.contains(&kind)
+    }
+}
+
+/// All that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    /// How long things may break, in µs.
-    pub storm: u64,
-    /// The network meanwhile.
-    pub weather: Weather,
-    /// A server loses power.
-    pub crash_every: u64,
-    /// All servers lose power at once.
-    pub blackout_every: u64,
-    /// How long a server stays down, at most.
-    pub down_max: u64,
-    /// Some links are cut.
-    pub partition_every: u64,
-    /// For so long at most.
-    pub partition_max: u64,
-    /// An agent's process dies.
-    pub agent_crash_every: u64,
-    /// A stream between agent and server breaks.
-    pub stream_break_every: u64,
-    /// A server stands still (a paused process), at most as long as `down_max`.
-    pub pause_every: u64,
-    /// A sync takes at most so long.
-    pub sync_max: u64,
-    /// Inputs of a server gather for so long at most before they are handed in together; 0: each alone.
-    pub gather_max: u64,
-    /// Somebody asks so often whether the cluster takes writes; 0: never.
-    pub probe_every: u64,
-    /// Photos whose recogniser dies, in a million.
-    pub poison_ppm: u64,
-    /// Entries kept behind the applied one.
-    pub log_keep: u64,
-    /// Wall clocks are wrong by so much at most.
-    pub skew_max: u64,
-    /// Agents.
-    pub agents: u64,
-    /// Slots of each.
-    pub slots: u32,
-    /// Jobs submitted.
-    pub jobs: u64,
+    /// Jobs, servers, agents, time.
+    pub load: Load,
+    /// Kinds that are there, with their strength.
+    pub kinds: BTreeMap<Kind, Strength>,
+    /// Limits, if they are not production's.
+    pub extremes: Option<Extremes>,
 }
 
 impl Faults {
-    /// Draws everything from the seed's branch: each kind is there in about two seeds of three.
-    pub fn draw(rng: &mut Rng) -> Faults {
-        let some = |rng: &mut Rng, from: u64, to: u64| {
-            if rng.chance(650_000) {
-                rng.within(from, to)
-            } else {
-                0
-            }
-        };
-        let weather = Weather {
-            loss_ppm: some(rng, 1_000, 150_000),
-            copy_ppm: some(rng, 1_000, 150_000),
-            delay_min: MILLISECOND / 5,
-            delay_max: MILLISECOND + some(rng, MILLISECOND, 80 * MILLISECOND),
-        };
+    /// Draws everything from the seed's branch.
+    pub fn draw(rng: &mut Rng, choice: &Choice) -> Faults {
+        let style = rng.within(0, 99);
+        let all = Kind::ALL.map(|(kind, ..)| kind);
+        let mut chosen = BTreeSet::new();
+        match style {
+            0..20 => chosen.extend(rng.pick(&all)),
+            20..50 => chosen.extend((0..3).filter_map(|_| rng.pick(&all).copied())),
+            50..85 => chosen.extend(all.into_iter().filter(|_| rng.chance(400_000))),
+            _ => chosen.extend(all.into_iter().filter(|_| rng.chance(800_000))),
+        }
+        let strong = style < 20;
+        let load = Load::draw(&mut rng.branch("load"));
+        let strength = |kind: Kind| (kind, kind.strength(&mut rng.branch(kind.name()), strong));
+        let allowed = chosen.into_iter().filter(|kind| choice.allows(*kind));
+        let kinds: BTreeMap<Kind, Strength> = allowed.map(strength).collect();
+        let extremes = kinds
+            .contains_key(&Kind::Limits)
+            .then(|| Extremes::draw(&mut rng.branch("extremes")));
         Faults {
-            storm: rng.within(20, 50) * SECOND,
-            weather,
-            crash_every: some(rng, 4 * SECOND, 15 * SECOND),
-            blackout_every: some(rng, 20 * SECOND, 40 * SECOND),
-            down_max: rng.within(SECOND, 8 * SECOND),
-            partition_every: some(rng, 4 * SECOND, 20 * SECOND),
-            partition_max: rng.within(SECOND, 20 * SECOND),
-            agent_crash_every: some(rng, 5 * SECOND, 20 * SECOND),
-            stream_break_every: some(rng, 2 * SECOND, 10 * SECOND),
-            pause_every: some(rng, 8 * SECOND, 20 * SECOND),
-            sync_max: MILLISECOND + some(rng, MILLISECOND, 300 * MILLISECOND),
-            gather_max: some(rng, MILLISECOND / 10, 20 * MILLISECOND),
-            probe_every: some(rng, 10 * MILLISECOND, 100 * MILLISECOND),
-            poison_ppm: some(rng, 1_000, 50_000),
-            log_keep: *rng.pick(&[20, 100, 1_000, 100_000]).expect("not empty"),
-            skew_max: some(rng, SECOND, 3_600 * SECOND),
-            agents: rng.within(1, 5),
-            slots: rng.within(1, 4) as u32,
-            jobs: rng.within(20, 80),
+            load,
+            kinds,
+            extremes,
+        }
+    }
+
+    /// How strong a kind is, if it is there.
+    pub fn of(&self, kind: Kind) -> Option<Strength> {
+        self.kinds.get(&kind).copied()
+    }
+
+    /// Of a kind's strength in a million; 0 without it.
+    pub fn ppm(&self, kind: Kind) -> u64 {
+        self.of(kind).map_or(0, |strength| strength.ppm)
+    }
+
+    /// The network during the storm.
+    pub fn weather(&self) -> Weather {
+        let long = |kind| self.of(kind).map_or(0, |strength| strength.long);
+        Weather {
+            loss_ppm: self.ppm(Kind::Loss),
+            copy_ppm: self.ppm(Kind::Copies),
+            copy_late: long(Kind::Copies),
+            delay_min: MILLISECOND / 5,
+            delay_max: MILLISECOND + long(Kind::Delay),
+        }
+    }
+
+    /// Limits that change outcomes.
+    pub fn settings(&self) -> Settings {
+        self.extremes
+            .as_ref()
+            .map(|extremes| extremes.settings.clone())
+            .unwrap_or_default()
+    }
+
+    /// Entries a server keeps behind the applied one. A follower only falls behind a short log.
+    pub fn log_keep(&self) -> u64 {
+        match self.of(Kind::Lag) {
+            Some(lag) => self.load.log_keep.min(20 + lag.ppm % 200),
+            None => self.load.log_keep,
         }
     }
 }
 
+/// One line for the load, one for each kind, one for the limits.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |us: u64| us / MILLISECOND;
-        write!(
-            f,
-            "storm {} s; net loss {} copies {} ppm, delay to {} ms; each (s, 0 never): crash {} blackout {} \
-             partition {} agent-crash {} stream-break {} pause {}; down to {} ms, partition to {} ms, sync to {} ms; \
-             gather to {} µs, probe each {} ms; poison {} ppm; log keep {}; skew to {} s; {} agents × {} slots; {} jobs",
-            self.storm / SECOND,
-            self.weather.loss_ppm,
-            self.weather.copy_ppm,
-            ms(self.weather.delay_max),
-            self.crash_every / SECOND,
-            self.blackout_every / SECOND,
-            self.partition_every / SECOND,
-            self.agent_crash_every / SECOND,
-            self.stream_break_every / SECOND,
-            self.pause_every / SECOND,
-            ms(self.down_max),
-            ms(self.partition_max),
-            ms(self.sync_max),
-            self.gather_max,
-            ms(self.probe_every),
-            self.poison_ppm,
-            self.log_keep,
-            self.skew_max / SECOND,
-            self.agents,
-            self.slots,
-            self.jobs,
-        )
+        write!(f, "{}", self.load)?;
+        for (kind, strength) in &self.kinds {
+            write!(f, "\n  {:<12} {}", kind.name(), kind.words(strength))?;
+        }
+        if let Some(extremes) = &self.extremes {
+            write!(f, "\n  {:<12} {extremes}", "")?;
+        }
+        Ok(())
     }
+}
+
+/// Seconds and thousandths, for people.
+pub(crate) fn seconds(us: u64) -> String {
+    format!("{}.{:03} s", us / SECOND, us % SECOND / MILLISECOND)
 }

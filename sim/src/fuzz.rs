@@ -1,24 +1,16 @@
 //! Many seeds, one after another or on several threads; and what they must have met.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use rebound_core::state::Plant;
 
+use crate::faults::Choice;
+use crate::tally;
+use crate::trace::Tell;
 use crate::world::{Counters, Outcome, World};
-
-/// A run in which one of these never happened has tested too little.
-pub const MUST_HAPPEN: [&str; 8] = [
-    "leader changes",
-    "crashes with unsynced loss",
-    "partitions",
-    "duplicated results refused",
-    "WorkerLost",
-    "tasks ended after a failover",
-    "NotLeader answers",
-    "Unknown answers",
-];
 
 /// What a fuzz run came to.
 #[derive(Default)]
@@ -40,61 +32,81 @@ pub struct Summary {
 impl Summary {
     /// What must happen and did not.
     pub fn missing(&self) -> Vec<&'static str> {
-        MUST_HAPPEN
-            .into_iter()
-            .filter(|what| self.counters.get(what).is_none_or(|count| *count == 0))
-            .collect()
+        tally::missing(&self.counters)
     }
+}
+
+/// Which seeds, and how.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The first seed.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// So many of the first are run two times.
+    pub twice: u64,
+    /// Threads.
+    pub threads: usize,
+    /// A planted bug.
+    pub plant: Plant,
+    /// Kinds of faults that may be there.
+    pub choice: Choice,
 }
 
 /// Runs one seed. An assertion of ours that fails is a violation like any other.
-pub fn run_seed(seed: u64, plant: Plant) -> Outcome {
-    let faults = World::new(seed, plant).faults.to_string();
-    match std::panic::catch_unwind(|| World::new(seed, plant).run()) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_default();
-            let violations = vec![format!("an assertion failed: {what}")];
-            Outcome {
-                seed,
-                faults,
-                trace: 0,
-                virtual_us: 0,
-                counters: Counters::new(),
-                violations,
-            }
-        }
+pub fn run_seed(seed: u64, plant: Plant, choice: &Choice) -> Outcome {
+    guarded(seed, plant, choice, |world| world.run())
+}
+
+/// Runs one seed and tells each event as one line; see [`crate::trace`].
+pub fn trace_seed(seed: u64, plant: Plant, choice: &Choice, tell: Tell) -> Outcome {
+    guarded(seed, plant, choice, |world| world.traced(tell).run())
+}
+
+fn guarded(seed: u64, plant: Plant, choice: &Choice, run: impl FnOnce(World) -> Outcome) -> Outcome {
+    let world = World::new(seed, plant, choice);
+    let (faults, kinds) = (
+        world.faults.to_string(),
+        world.faults.kinds.keys().copied().collect(),
+    );
+    let panic = match std::panic::catch_unwind(AssertUnwindSafe(|| run(world))) {
+        Ok(outcome) => return outcome,
+        Err(panic) => panic,
+    };
+    let what = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default();
+    Outcome {
+        seed,
+        faults,
+        kinds,
+        trace: 0,
+        virtual_us: 0,
+        counters: Counters::new(),
+        violations: vec![format!("assertion: {what}")],
     }
 }
 
-/// Runs seeds `first..first + count` on `threads` threads, the first `twice` of them two times; `each` is told of
-/// every outcome as it comes.
-pub fn run(
-    first: u64,
-    count: u64,
-    twice: u64,
-    threads: usize,
-    plant: Plant,
-    mut each: impl FnMut(&Outcome),
-) -> Summary {
-    let next = AtomicU64::new(first);
+/// Runs seeds one after another on several threads while `go_on` says so; `each` is told of every outcome as it
+/// comes.
+pub fn run(run: &Run, go_on: impl Fn() -> bool + Sync, mut each: impl FnMut(&Outcome)) -> Summary {
+    let next = AtomicU64::new(run.first);
     let (sender, receiver) = mpsc::channel();
     let mut summary = Summary::default();
     thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            let (next, sender) = (&next, sender.clone());
+        for _ in 0..run.threads.max(1) {
+            let (next, sender, go_on) = (&next, sender.clone(), &go_on);
             scope.spawn(move || {
-                loop {
+                while go_on() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count {
+                    if seed >= run.first + run.count {
                         break;
                     }
-                    let outcome = run_seed(seed, plant);
-                    let again = (seed < first + twice).then(|| run_seed(seed, plant).trace);
+                    let outcome = run_seed(seed, run.plant, &run.choice);
+                    let again = seed < run.first + run.twice;
+                    let again = again.then(|| run_seed(seed, run.plant, &run.choice).trace);
                     if sender.send((outcome, again)).is_err() {
                         break;
                     }
@@ -133,11 +145,20 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::Kind;
 
     /// A short run for every test run; `rebound sim fuzz` does more.
     #[test]
     fn seeds_hold_the_invariants_and_repeat() {
-        let summary = run(1, 40, 6, 2, Plant::None, |_| {});
+        let seeds = Run {
+            first: 1,
+            count: 60,
+            twice: 4,
+            threads: 2,
+            plant: Plant::None,
+            choice: Choice::default(),
+        };
+        let summary = run(&seeds, || true, |_| {});
         for outcome in &summary.failed {
             println!(
                 "seed {}: {}\n{:#?}",
@@ -154,11 +175,12 @@ mod tests {
             Vec::<u64>::new(),
             "these seeds gave two traces"
         );
-        assert_eq!(
-            summary.missing(),
-            Vec::<&str>::new(),
-            "never happened; counters: {:?}",
-            summary.counters
-        );
+        // A short run cannot meet every rare branch, but each kind of fault.
+        let never: Vec<_> = Kind::ALL
+            .iter()
+            .map(|(kind, ..)| kind.name())
+            .filter(|name| !summary.counters.contains_key(name))
+            .collect();
+        assert_eq!(never, Vec::<&str>::new(), "counters: {:?}", summary.counters);
     }
 }

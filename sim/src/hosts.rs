@@ -1,4 +1,4 @@
-//! Servers as the world runs them: a replica, its disk and clock, or neither while it is down.
+//! Servers as the world runs them: a replica, its disk and clocks, or neither while it is down.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,43 @@ use rebound_core::io::{Input, Output};
 use rebound_core::replica::{Config, Replica};
 use rebound_core::types::{Index, Mono, Now, ReplicaId, Time};
 
-use crate::disk::{Disk, Image};
+use crate::disk::{Damage, Disk, Image};
 
 /// Wall clocks begin here: 2026-01-01.
-const EPOCH: u64 = 1_767_225_600_000_000;
+const EPOCH: i64 = 1_767_225_600_000_000;
+/// A million.
+const MILLION: i128 = 1_000_000;
+
+/// Clocks of a server: how fast they go and how wrong they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// Faster than the world's, in a million; negative: slower.
+    pub drift_ppm: i64,
+    /// The wall clock is ahead by so many µs; negative: behind.
+    pub ahead: i64,
+}
+
+impl Clocks {
+    /// What they say at a moment of the world.
+    pub fn now(&self, at: u64) -> Now {
+        let mono = (i128::from(at) * (MILLION + i128::from(self.drift_ppm)) / MILLION) as u64;
+        let wall = EPOCH.saturating_add_unsigned(mono).saturating_add(self.ahead);
+        Now {
+            mono: Mono(mono),
+            wall: Time(wall.max(0) as u64),
+        }
+    }
+
+    /// The first moment of the world at which the running clock has come to `mono`.
+    pub fn when(&self, mono: Mono) -> u64 {
+        let rate = MILLION + i128::from(self.drift_ppm);
+        let mut at = (i128::from(mono.0) * MILLION / rate) as u64;
+        while self.now(at).mono < mono {
+            at += 1;
+        }
+        at
+    }
+}
 
 /// One server.
 pub struct Server {
@@ -25,19 +58,33 @@ pub struct Server {
     pub disk: Disk,
     /// When the disk is free for the next order.
     pub disk_free_at: u64,
+    /// Writes fail until then.
+    pub broken_until: u64,
+    /// Syncs fail until then, though writes do not.
+    pub unsyncable_until: u64,
+    /// There is no room until then.
+    pub full_until: u64,
+    /// Syncs take seconds until then.
+    pub slow_until: u64,
     /// It stands still until then.
     pub paused_until: u64,
-    /// Its wall clock is ahead by so much.
-    pub skew: u64,
+    /// It stays down until then: its disk is being restored.
+    pub shelved_until: u64,
+    /// Its clocks.
+    pub clocks: Clocks,
     /// Snapshots that were received and not yet installed, by index.
     pub received: BTreeMap<Index, Image>,
+    /// Snapshots on their way from here.
+    pub sending: u64,
+    /// When it last received one.
+    pub received_at: Option<u64>,
     /// The wake that is in the heap.
     pub wake_at: u64,
 }
 
 impl Server {
     /// A server that is down and has an empty disk.
-    pub fn new(config: Config, skew: u64) -> Server {
+    pub fn new(config: Config, clocks: Clocks) -> Server {
         Server {
             config,
             replica: None,
@@ -45,9 +92,16 @@ impl Server {
             inbox: Vec::new(),
             disk: Disk::default(),
             disk_free_at: 0,
+            broken_until: 0,
+            unsyncable_until: 0,
+            full_until: 0,
+            slow_until: 0,
             paused_until: 0,
-            skew,
+            shelved_until: 0,
+            clocks,
             received: BTreeMap::new(),
+            sending: 0,
+            received_at: None,
             wake_at: u64::MAX,
         }
     }
@@ -57,30 +111,48 @@ impl Server {
         self.config.id
     }
 
-    /// What its clocks say at a moment of the world.
-    pub fn now(&self, at: u64) -> Now {
-        Now {
-            mono: Mono(at),
-            wall: Time(EPOCH + at + self.skew),
-        }
-    }
-
-    /// Starts it from its disk.
-    pub fn start(&mut self, at: u64) {
+    /// Starts it from its disk, unless that is damaged.
+    pub fn start(&mut self, at: u64) -> Result<(), Damage> {
         assert!(self.replica.is_none());
-        let recovered = self.disk.recover(self.config.plant);
-        let replica = Replica::recover(self.config.clone(), recovered, self.now(at));
+        let recovered = self.disk.recover(self.config.plant)?;
+        let replica = Replica::recover(self.config.clone(), recovered, self.clocks.now(at));
         self.replica = Some(replica.expect("a disk of its own is good"));
         self.life += 1;
         self.disk_free_at = at;
         self.received.clear();
+        self.sending = 0;
         self.inbox.clear();
         self.wake_at = u64::MAX;
+        Ok(())
     }
 
     /// Hands inputs to its replica; none while it is down.
     pub fn handle(&mut self, at: u64, inputs: Vec<Input>) -> Option<Output> {
-        let now = self.now(at);
+        let now = self.clocks.now(at);
         Some(self.replica.as_mut()?.handle(now, &mut inputs.into_iter()))
+    }
+
+    /// True when it leads and is ready to.
+    pub fn leads(&self) -> bool {
+        self.replica
+            .as_ref()
+            .is_some_and(|replica| replica.status().ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_first_at_which_the_clock_has_come_there() {
+        for drift_ppm in [-50_000, -1, 0, 3, 50_000] {
+            let clocks = Clocks { drift_ppm, ahead: 0 };
+            for mono in [0, 1, 999_999, 1_000_003, 77_777_777_777] {
+                let at = clocks.when(Mono(mono));
+                assert!(clocks.now(at).mono >= Mono(mono));
+                assert!(at == 0 || clocks.now(at - 1).mono < Mono(mono));
+            }
+        }
     }
 }

@@ -31,6 +31,8 @@ pub struct Model {
     draining: BTreeSet<WorkerId>,
     now: Time,
     settings: Settings,
+    /// When an open job closes by itself.
+    close_at: BTreeMap<JobId, Time>,
     /// Results that may be recorded: (job, task, fence, index of the entry).
     pub allowed: Vec<(JobId, u64, Given, Index)>,
     /// Reports that must not count.
@@ -58,7 +60,7 @@ impl Model {
             Command::Close { job, total } if self.tasks.get(job) == Some(total) => {
                 self.closed.insert(*job);
             }
-            Command::CloseExpired { job } => {
+            Command::CloseExpired { job } if self.close_at.get(job).is_some_and(|at| *at <= self.now) => {
                 self.closed.insert(*job);
             }
             Command::Cancel { job } if !self.is_over(*job) => {
@@ -93,6 +95,8 @@ impl Model {
         let job = JobId(index);
         self.keys.insert(key, (job, self.now));
         self.tasks.insert(job, open.photos.len() as u64);
+        let close_at = Time(self.now.0 + self.settings.open_for);
+        self.close_at.insert(job, close_at);
         if open.spec.max_attempts != 0 {
             self.attempts_allowed.insert(job, open.spec.max_attempts);
         }

@@ -1,7 +1,7 @@
-//! The network between hosts: delays, loss, copies, cuts. Who may hear whom is asked at delivery, so that a cut
+//! The network between hosts: delays, loss, copies, clogs, cuts. Who may hear whom is asked at delivery, so that a cut
 //! also loses what is on its way.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rebound_core::types::MILLISECOND;
 
@@ -12,7 +12,7 @@ pub type Node = u64;
 
 /// Agents' numbers begin here; servers are below.
 pub const FIRST_AGENT: Node = 100;
-/// Clients stand here; their links are never cut, but their messages are lost.
+/// Clients stand here.
 pub const CLIENTS: Node = 99;
 
 /// How bad the network is.
@@ -22,6 +22,8 @@ pub struct Weather {
     pub loss_ppm: u64,
     /// Of a second copy, in a million.
     pub copy_ppm: u64,
+    /// A copy comes so much later at most, in µs.
+    pub copy_late: u64,
     /// Shortest way, in µs.
     pub delay_min: u64,
     /// Longest way, in µs: differences make disorder.
@@ -33,9 +35,18 @@ impl Weather {
     pub const CALM: Weather = Weather {
         loss_ppm: 0,
         copy_ppm: 0,
+        copy_late: 0,
         delay_min: MILLISECOND / 5,
         delay_max: MILLISECOND,
     };
+}
+
+/// The ways of the copies of one message, in µs.
+pub struct Ways {
+    /// None: it is lost.
+    pub first: Option<u64>,
+    /// A second copy.
+    pub copy: Option<u64>,
 }
 
 /// The network.
@@ -43,8 +54,13 @@ pub struct Net {
     /// How bad it is now.
     pub weather: Weather,
     rng: Rng,
-    /// Directed: the first cannot be heard by the second.
-    cut: BTreeSet<(Node, Node)>,
+    /// Directed: the first cannot be heard by the second, for so many reasons.
+    cut: BTreeMap<(Node, Node), u32>,
+    /// What each reason cut.
+    reasons: BTreeMap<u64, Vec<(Node, Node)>>,
+    next_reason: u64,
+    /// Directed: nothing arrives before.
+    clogged: BTreeMap<(Node, Node), u64>,
 }
 
 impl Net {
@@ -53,26 +69,31 @@ impl Net {
         Net {
             weather,
             rng,
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            next_reason: 1,
+            clogged: BTreeMap::new(),
         }
     }
 
-    /// Ways of the copies of one message, in µs; none when it is lost.
-    pub fn ways(&mut self) -> Vec<u64> {
+    /// Ways of the copies of one message.
+    pub fn ways(&mut self) -> Ways {
         let Weather {
             loss_ppm,
             copy_ppm,
-            delay_min,
-            delay_max,
+            copy_late,
+            ..
         } = self.weather;
-        let mut ways = Vec::new();
-        if !self.rng.chance(loss_ppm) {
-            ways.push(self.rng.within(delay_min, delay_max));
+        let first = (!self.rng.chance(loss_ppm)).then(|| self.way());
+        let copy = (copy_ppm > 0 && self.rng.chance(copy_ppm)).then(|| self.way() + self.late(copy_late));
+        Ways { first, copy }
+    }
+
+    fn late(&mut self, most: u64) -> u64 {
+        match most {
+            0 => 0,
+            _ => self.rng.scaled(1, most),
         }
-        if self.rng.chance(copy_ppm) {
-            ways.push(self.rng.within(delay_min, delay_max * 10));
-        }
-        ways
     }
 
     /// The way of something that cannot be lost or copied while the link stands.
@@ -80,23 +101,69 @@ impl Net {
         self.rng.within(self.weather.delay_min, self.weather.delay_max)
     }
 
+    /// When what would arrive at `at` does arrive.
+    pub fn through(&self, from: Node, to: Node, at: u64) -> u64 {
+        self.clogged.get(&(from, to)).map_or(at, |until| at.max(*until))
+    }
+
+    /// Nothing arrives on this path before `until`.
+    pub fn clog(&mut self, from: Node, to: Node, until: u64) {
+        self.clogged.insert((from, to), until);
+    }
+
     /// True when `from` can be heard by `to`.
     pub fn open(&self, from: Node, to: Node) -> bool {
-        !self.cut.contains(&(from, to))
+        !self.cut.contains_key(&(from, to))
     }
 
-    /// Cuts one direction.
-    pub fn cut(&mut self, from: Node, to: Node) {
-        self.cut.insert((from, to));
+    /// True when both hear each other.
+    pub fn linked(&self, one: Node, other: Node) -> bool {
+        self.open(one, other) && self.open(other, one)
     }
 
-    /// Nothing is cut any more.
+    /// Cuts directed links; what is returned mends them.
+    pub fn cut(&mut self, links: Vec<(Node, Node)>) -> u64 {
+        for link in &links {
+            *self.cut.entry(*link).or_default() += 1;
+        }
+        self.reasons.insert(self.next_reason, links);
+        self.next_reason += 1;
+        self.next_reason - 1
+    }
+
+    /// What one reason cut is whole again, unless another still cuts it.
+    pub fn mend(&mut self, reason: u64) {
+        for link in self.reasons.remove(&reason).unwrap_or_default() {
+            if let Some(count) = self.cut.get_mut(&link) {
+                *count -= 1;
+                if *count == 0 {
+                    self.cut.remove(&link);
+                }
+            }
+        }
+    }
+
+    /// Nothing is cut or clogged any more.
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.reasons.clear();
+        self.clogged.clear();
     }
+}
 
-    /// True when something is cut.
-    pub fn is_cut(&self) -> bool {
-        !self.cut.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_whole_when_the_last_reason_is_gone() {
+        let mut net = Net::new(Weather::CALM, Rng::new(1));
+        let one = net.cut(vec![(1, 2), (2, 1)]);
+        let two = net.cut(vec![(1, 2)]);
+        assert!(!net.open(1, 2) && !net.open(2, 1));
+        net.mend(one);
+        assert!(!net.open(1, 2) && net.open(2, 1));
+        net.mend(two);
+        assert!(net.linked(1, 2));
     }
 }

@@ -31,6 +31,14 @@ impl Rng {
         self.own.random_range(from..=to)
     }
 
+    /// A number within `from..=to`, small ones as likely as large ones: first its magnitude is drawn, then itself.
+    /// `from` is at least 1.
+    pub fn scaled(&mut self, from: u64, to: u64) -> u64 {
+        let doublings = (to / from.max(1)).max(1).ilog2();
+        let low = from << self.within(0, u64::from(doublings));
+        self.within(low, to.min(low.saturating_mul(2)))
+    }
+
     /// True `times` in a million.
     pub fn chance(&mut self, ppm: u64) -> bool {
         self.within(0, 999_999) < ppm

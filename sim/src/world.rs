@@ -20,33 +20,48 @@ use crate::agents::{Agent, Stream};
 use crate::check::Checks;
 use crate::clients::Client;
 use crate::disk::Image;
-use crate::faults::Faults;
-use crate::hosts::Server;
+use crate::faults::{Choice, Faults, Kind};
+use crate::history::Call;
+use crate::history::job;
+use crate::hosts::{Clocks, Server};
 use crate::net::{FIRST_AGENT, Net};
 use crate::rng::Rng;
+use crate::trace::{Tell, Trace};
 
+mod break_hosts;
+mod break_links;
 mod finish;
+mod notes;
 mod people;
+mod persist;
+mod readers;
 mod serve;
+mod snapshots;
 mod staff;
 mod storm;
+mod streams;
 
 pub use finish::Outcome;
-
-/// Servers of every world.
-pub const SERVERS: u64 = 3;
-/// After the faults have stopped, everything must have converged within so much virtual time, in µs: a failover's
-/// grace, a lease, the longest wait between attempts, and the work itself.
-pub const CONVERGE_WITHIN: u64 = 300 * SECOND;
+use storm::Armed;
 
 /// What can happen at a moment.
 pub(crate) enum Happening {
     /// A raft message arrives.
-    Peer { from: u64, to: u64, bytes: Bytes },
+    Peer {
+        from: u64,
+        to: u64,
+        bytes: Bytes,
+    },
     /// A replica asked to be called.
-    Wake { server: u64, life: u64 },
+    Wake {
+        server: u64,
+        life: u64,
+    },
     /// What gathered is handed in.
-    Gathered { server: u64, life: u64 },
+    Gathered {
+        server: u64,
+        life: u64,
+    },
     /// Somebody asks whether the cluster takes writes.
     Probe,
     /// An order is durable.
@@ -55,12 +70,23 @@ pub(crate) enum Happening {
         life: u64,
         order: u64,
         id: PersistId,
+        installs: bool,
         sends: Vec<(ReplicaId, Bytes)>,
     },
     /// The policy has answered.
-    Planned { server: u64, life: u64, plan: Plan },
-    /// A snapshot arrives whole.
+    Planned {
+        server: u64,
+        life: u64,
+        plan: Plan,
+    },
+    /// Half of a snapshot is sent.
+    SnapshotHalf {
+        server: u64,
+        life: u64,
+    },
+    /// A snapshot arrives, whole or cut.
     Snapshot {
+        whole: bool,
         from: u64,
         from_life: u64,
         to: u64,
@@ -75,9 +101,15 @@ pub(crate) enum Happening {
         ok: bool,
     },
     /// An agent's timer.
-    AgentWake { agent: usize, life: u64 },
+    AgentWake {
+        agent: usize,
+        life: u64,
+    },
     /// An agent looks for the leader.
-    Connect { agent: usize, life: u64 },
+    Connect {
+        agent: usize,
+        life: u64,
+    },
     /// A message arrives on a stream.
     ToAgent {
         agent: usize,
@@ -97,7 +129,10 @@ pub(crate) enum Happening {
         worker: WorkerId,
     },
     /// The agent learns that its stream is gone.
-    Broken { agent: usize, stream: Stream },
+    Broken {
+        agent: usize,
+        stream: Stream,
+    },
     /// A fetch or an execution ended.
     Worked {
         agent: usize,
@@ -105,21 +140,43 @@ pub(crate) enum Happening {
         input: Box<AgentInput>,
     },
     /// A client asks.
-    Ask { client: usize, tries: u64 },
+    Ask {
+        client: usize,
+        tries: u64,
+    },
     /// A client is answered.
     Answered {
         client: usize,
         tries: u64,
         answer: Box<Result<Answer, Refused>>,
     },
+    /// Somebody reads about a job, or cancels one.
+    Read,
+    Meddle,
+    /// One of them is answered.
+    CallAnswered {
+        client: usize,
+        call: usize,
+        answer: Box<Result<Answer, Refused>>,
+    },
     /// Something breaks.
-    Fault(storm::Kind),
+    Fault(Kind),
+    /// A leader is cut off, in a spell that lasts until then.
+    Churn {
+        until: u64,
+    },
     /// A server starts again.
-    Start { server: u64 },
+    Start {
+        server: u64,
+    },
     /// An agent starts again.
-    StartAgent { agent: usize },
-    /// The cut links work again.
-    Heal,
+    StartAgent {
+        agent: usize,
+    },
+    /// Cut links work again.
+    Mend {
+        reason: u64,
+    },
     /// The faults stop.
     Calm,
     /// Has everything converged?
@@ -130,11 +187,15 @@ pub(crate) enum Happening {
 #[derive(Clone, Copy)]
 pub(crate) enum Asker {
     Client { client: usize, tries: u64 },
+    Call { client: usize, call: usize },
     Agent { agent: usize, stream: Stream },
 }
 
 /// How often rare things happened.
 pub type Counters = BTreeMap<&'static str, u64>;
+
+/// A client's calls, for the history check.
+pub(crate) type Calls = Vec<Call<job::Ask, job::Answer>>;
 
 /// See the module.
 pub struct World {
@@ -146,6 +207,7 @@ pub struct World {
     pub counters: Counters,
     /// The invariants.
     pub checks: Checks,
+    trace: Trace,
     now: u64,
     heap: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -153,6 +215,10 @@ pub struct World {
     pub(crate) servers: Vec<Server>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) clients: Vec<Client>,
+    /// Calls of each client, and of others about its job.
+    calls: Vec<Calls>,
+    /// Counts beginnings and ends of calls.
+    moment: u64,
     net: Net,
     asks: BTreeMap<(u64, AskId), Asker>,
     next_ask: u64,
@@ -163,55 +229,83 @@ pub struct World {
     torn: BTreeSet<u64>,
     /// Specs said on each stream.
     said: BTreeMap<u64, rebound_core::codec::agent::Said>,
-    /// Suspects in recognisers: which agent, in which of its lives.
-    suspects: BTreeMap<(u64, u64), (usize, u64)>,
+    /// Suspects in recognisers: which agent, in which of its lives, and since when.
+    suspects: BTreeMap<(u64, u64), (usize, u64, u64)>,
     /// Until when each stream is in use, each way, so that its messages keep their order.
     busy: BTreeMap<(u64, bool), u64>,
+    /// Results that agents reported lately, for liars.
+    reported: Vec<v1::ResultRun>,
     given_in: BTreeMap<Given, Term>,
     last_term: Term,
+    armed: Vec<Armed>,
+    next_point: usize,
     calm: bool,
     ended: bool,
     hash: u64,
     sync_rng: Rng,
-    fault_rng: Rng,
+    /// Each kind of fault draws from its own, so that without one the others stay as they were.
+    dice: BTreeMap<Kind, Rng>,
     people_rng: Rng,
-    checked: u64,
+    /// Applied entries since the state was last checked whole.
+    unchecked: u64,
 }
 
 impl World {
     /// The world of a seed, at its beginning.
-    pub fn new(seed: u64, plant: Plant) -> World {
+    pub fn new(seed: u64, plant: Plant, choice: &Choice) -> World {
         let root = Rng::new(seed);
-        let faults = Faults::draw(&mut root.branch("faults"));
-        let members: Vec<ReplicaId> = (1..=SERVERS).map(ReplicaId).collect();
+        let faults = Faults::draw(&mut root.branch("faults"), choice);
+        let load = faults.load.clone();
+        let members: Vec<ReplicaId> = (1..=load.servers).map(ReplicaId).collect();
         let founders: Vec<Founder> = members.iter().copied().map(Founder::named).collect();
-        let mut skews = root.branch("skew");
+        let mut clocks = root.branch("clocks");
         let servers = members.iter().map(|id| {
             let mut config = Config::new(*id, founders.clone(), ClusterId("sim".into()));
             config.election = Election::Seeded(seed);
-            config.log_keep = faults.log_keep;
+            config.log_keep = faults.log_keep();
             config.plant = plant;
-            Server::new(config, skews.within(0, faults.skew_max))
+            config.settings = faults.settings();
+            if let Some(extremes) = &faults.extremes {
+                config.limits = extremes.limits.clone();
+                config.policy = extremes.policy;
+            }
+            let drift = faults.ppm(Kind::Clock);
+            let drift_ppm = clocks.within(0, 2 * drift) as i64 - drift as i64;
+            Server::new(config, Clocks { drift_ppm, ahead: 0 })
         });
         let servers = servers.collect();
-        let agent = |n: u64| Agent::new(FIRST_AGENT + n, faults.slots, root.branch(&format!("agent {n}")));
-        let agents = (0..faults.agents).map(agent).collect();
+        let slow = |rng: &mut Rng| rng.chance(faults.ppm(Kind::SlowAgent));
+        let mut nature = root.branch("agents");
+        let mut agent = |n: u64| {
+            let slower = if slow(&mut nature) { 10 } else { 1 };
+            let rng = root.branch(&format!("agent {n}"));
+            Agent::new(FIRST_AGENT + n, load.slots, load.spool, slower, rng)
+        };
+        let agents = (0..load.agents).map(&mut agent).collect();
         let mut people = root.branch("clients");
-        let clients = (0..faults.jobs)
-            .map(|n| Client::draw(n, faults.storm, &mut people))
+        let clients: Vec<Client> = (0..load.jobs)
+            .map(|n| {
+                let begins = people.within(SECOND, load.storm);
+                Client::draw(n, begins, load.servers, &mut people)
+            })
             .collect();
-        let mut world = World {
+        let weather = faults.weather();
+        let dice = |(kind, ..): (Kind, _, _, _, _, _)| (kind, root.branch("storm").branch(kind.name()));
+        World {
             seed,
             counters: Counters::new(),
-            checks: Checks::default(),
+            checks: Checks::new(faults.settings()),
+            trace: Trace::default(),
             now: 0,
             heap: BinaryHeap::new(),
             happenings: BTreeMap::new(),
             next_number: 0,
             servers,
             agents,
+            calls: vec![Calls::new(); clients.len()],
             clients,
-            net: Net::new(faults.weather, root.branch("net")),
+            moment: 0,
+            net: Net::new(weather, root.branch("net")),
             asks: BTreeMap::new(),
             next_ask: 1,
             next_stream: 1,
@@ -220,23 +314,30 @@ impl World {
             said: BTreeMap::new(),
             suspects: BTreeMap::new(),
             busy: BTreeMap::new(),
+            reported: Vec::new(),
             given_in: BTreeMap::new(),
             last_term: 0,
+            armed: Vec::new(),
+            next_point: root.branch("points").within(0, 19) as usize,
             calm: false,
             ended: false,
             hash: seed,
             sync_rng: root.branch("sync"),
-            fault_rng: root.branch("storm"),
+            dice: Kind::ALL.map(dice).into_iter().collect(),
             people_rng: root.branch("people"),
-            checked: 0,
+            unchecked: 0,
             faults,
-        };
-        world.begin();
-        world
+        }
+    }
+
+    /// Each event is told as one line, as it happens; see [`crate::trace`].
+    pub fn traced(mut self, tell: Tell) -> World {
+        self.trace = Trace::to(tell);
+        self
     }
 
     fn begin(&mut self) {
-        for server in 1..=SERVERS {
+        for server in 1..=self.count_servers() {
             self.start_server(server);
         }
         for agent in 0..self.agents.len() {
@@ -247,12 +348,15 @@ impl World {
             self.at(at, Happening::Ask { client, tries });
         }
         self.at(SECOND, Happening::Probe);
-        self.at(self.faults.storm, Happening::Calm);
+        self.at(SECOND, Happening::Read);
+        self.at(SECOND, Happening::Meddle);
+        self.at(self.faults.load.storm, Happening::Calm);
         self.begin_storm();
     }
 
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
+        self.begin();
         while !self.ended && self.checks.violations.is_empty() {
             let Some(Reverse((at, number))) = self.heap.pop() else {
                 break;
@@ -271,23 +375,30 @@ impl World {
         self.finish()
     }
 
-    /// What is for a server that stands still happens when it goes on.
+    /// What is for a host that stands still happens when it goes on.
     fn held_until(&self, happening: &Happening) -> Option<u64> {
-        let server = match happening {
-            Happening::Peer { to, .. } | Happening::Snapshot { to, .. } => *to,
+        let until = match happening {
+            Happening::Peer { to, .. } | Happening::Snapshot { to, .. } => self.host(*to).paused_until,
             Happening::Wake { server, .. }
             | Happening::Synced { server, .. }
             | Happening::Gathered { server, .. }
             | Happening::Planned { server, .. }
-            | Happening::SnapshotDone { server, .. } => *server,
-            Happening::ToServer { stream, .. } | Happening::KeepAlive { stream, .. } => stream.server,
+            | Happening::SnapshotDone { server, .. } => self.host(*server).paused_until,
+            Happening::ToServer { stream, .. } | Happening::KeepAlive { stream, .. } => {
+                self.host(stream.server).paused_until
+            }
+            Happening::ToAgent { agent, .. }
+            | Happening::AgentWake { agent, .. }
+            | Happening::Connect { agent, .. }
+            | Happening::Broken { agent, .. }
+            | Happening::Worked { agent, .. } => self.agents[*agent].paused_until,
             _ => return None,
         };
-        let until = self.servers[server as usize - 1].paused_until;
         (until > self.now).then_some(until)
     }
 
     fn happen(&mut self, happening: Happening) {
+        self.trace.happening(self.now, &happening);
         match happening {
             Happening::Peer { from, to, bytes } => self.peer(from, to, bytes),
             Happening::Wake { server, life } => self.wake(server, life),
@@ -298,21 +409,20 @@ impl World {
                 life,
                 order,
                 id,
+                installs,
                 sends,
-            } => self.synced(server, life, order, id, sends),
+            } => self.synced(server, life, order, id, installs, sends),
             Happening::Planned { server, life, plan } => self.input(server, life, Input::Planned(plan)),
+            Happening::SnapshotHalf { server, life } => self.snapshot_half_sent(server, life),
             Happening::Snapshot {
+                whole,
                 from,
                 from_life,
                 to,
                 message,
                 image,
-            } => {
-                self.snapshot_comes(from, from_life, to, message, *image);
-            }
-            Happening::SnapshotDone { server, life, to, ok } => {
-                self.input(server, life, Input::SnapshotSent { to, ok });
-            }
+            } => self.snapshot_comes(whole, (from, from_life), to, message, *image),
+            Happening::SnapshotDone { server, life, to, ok } => self.snapshot_done(server, life, to, ok),
             Happening::AgentWake { agent, life } => self.agent_wake(agent, life),
             Happening::Connect { agent, life } => self.connect(agent, life),
             Happening::ToAgent {
@@ -338,10 +448,14 @@ impl World {
                 tries,
                 answer,
             } => self.client_hears(client, tries, *answer),
+            Happening::Read => self.read(),
+            Happening::Meddle => self.meddle(),
+            Happening::CallAnswered { client, call, answer } => self.call_answered(client, call, *answer),
             Happening::Fault(kind) => self.fault(kind),
+            Happening::Churn { until } => self.churn(until),
             Happening::Start { server } => self.start_server(server),
             Happening::StartAgent { agent } => self.start_agent(agent),
-            Happening::Heal => self.net.heal(),
+            Happening::Mend { reason } => self.net.mend(reason),
             Happening::Calm => self.calm_down(),
             Happening::Look => self.look(),
         }
@@ -360,6 +474,15 @@ impl World {
 
     fn count(&mut self, what: &'static str) {
         *self.counters.entry(what).or_default() += 1;
+        self.trace.note(self.now, what);
+    }
+
+    fn count_servers(&self) -> u64 {
+        self.servers.len() as u64
+    }
+
+    fn host(&self, id: u64) -> &Server {
+        &self.servers[id as usize - 1]
     }
 
     fn mix(&mut self, words: &[u64]) {

@@ -254,7 +254,7 @@ fn a_server_takes_only_its_own_data_directory() {
     refused(
         &strangers_init,
         1,
-        "is not empty, so --init would lose what is there",
+        "is not empty, and nothing that is there may be lost; start without --init, or name an empty one",
     );
 
     let empty = other("empty", 0, &cluster.dir().join("nothing-here"));
@@ -276,7 +276,7 @@ fn a_server_takes_only_its_own_data_directory() {
     refused(
         &start_server(&cluster, &own, &["--init"]),
         1,
-        "is not empty, so --init would lose what is there",
+        "is not empty, and nothing that is there may be lost; start without --init, or name an empty one",
     );
     // The same cluster, but another server's directory: while that one runs, and after.
     let text = fs::read_to_string(&own).expect("a configuration of ours");

@@ -154,3 +154,45 @@ pub const ADDRESS_BYTES_MAX: usize = 256;
 pub const CLOCK_SLEW_DIVISOR: u64 = 20;
 /// A wall clock further away than this is reported, not followed, in µs.
 pub const CLOCK_OFF_MAX: u64 = 600 * SECOND;
+
+/// Those of the local limits that a replica takes from its configuration: simulation draws extreme ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`PROPOSE_BYTES_PER_HANDLE`].
+    pub propose_bytes_per_handle: usize,
+    /// See [`PROPOSE_BYTES_WAITING`].
+    pub propose_bytes_waiting: usize,
+    /// See [`ASKS_MAX`].
+    pub asks: usize,
+    /// See [`PERSISTS_IN_FLIGHT`].
+    pub persists_in_flight: usize,
+    /// See [`PERSISTS_IN_FLIGHT_MAX`]; at least `persists_in_flight`.
+    pub persists_in_flight_max: usize,
+    /// See [`DIGEST_EVERY`]; at least 1.
+    pub digest_every: u64,
+    /// See [`RAFT_MESSAGE_BYTES`].
+    pub raft_message_bytes: u64,
+    /// See [`RAFT_INFLIGHT_MESSAGES`]; at least 1.
+    pub raft_inflight_messages: usize,
+    /// See [`RAFT_UNCOMMITTED_BYTES`].
+    pub raft_uncommitted_bytes: u64,
+    /// See [`RAFT_COMMITTED_BYTES_PER_READY`].
+    pub raft_committed_bytes_per_ready: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            propose_bytes_per_handle: PROPOSE_BYTES_PER_HANDLE,
+            propose_bytes_waiting: PROPOSE_BYTES_WAITING,
+            asks: ASKS_MAX,
+            persists_in_flight: PERSISTS_IN_FLIGHT,
+            persists_in_flight_max: PERSISTS_IN_FLIGHT_MAX,
+            digest_every: DIGEST_EVERY,
+            raft_message_bytes: RAFT_MESSAGE_BYTES,
+            raft_inflight_messages: RAFT_INFLIGHT_MESSAGES,
+            raft_uncommitted_bytes: RAFT_UNCOMMITTED_BYTES,
+            raft_committed_bytes_per_ready: RAFT_COMMITTED_BYTES_PER_READY,
+        }
+    }
+}

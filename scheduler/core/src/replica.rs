@@ -64,6 +64,8 @@ pub struct Config {
     pub settings: Settings,
     /// The policy.
     pub policy: Policy,
+    /// Local bounds.
+    pub limits: Limits,
     /// A planted bug, for tests of the tests.
     pub plant: Plant,
 }
@@ -80,6 +82,7 @@ impl Config {
             log_keep: LOG_KEEP_ENTRIES,
             settings: Settings::default(),
             policy: Policy::default(),
+            limits: Limits::default(),
             plant: Plant::None,
         }
     }
@@ -273,10 +276,11 @@ impl Replica {
         }
         if self.now.mono >= self.next_tick {
             self.next_tick = Mono(self.now.mono.0 + TICK);
-            self.raft.tick();
+            self.tick_raft();
             self.seed_election();
             self.tick_duties();
         }
+        self.notice_lost_lead(&mut out);
         self.take_held(&mut out);
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);
@@ -300,6 +304,14 @@ impl Replica {
         self.elapsed += passed.min(TICK);
         let mono = self.now.mono.max(now.mono);
         self.now = Now { mono, wall: now.wall };
+    }
+
+    /// Until a snapshot that raft took is durable, raft knows of it and of none of the entries it stands for: it would
+    /// look for them to campaign, and stop the process. Such a replica waits with its elections.
+    fn tick_raft(&mut self) {
+        if !self.is_installing() {
+            self.raft.tick();
+        }
     }
 
     fn input(&mut self, input: Input, out: &mut Output) {
@@ -339,7 +351,8 @@ impl Replica {
             message.get_msg_type(),
             MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader | MsgSnapshot | MsgHup | MsgBeat
         );
-        if of_peers && is_continuous(&message) {
+        let campaigns = message.get_msg_type() == MsgTimeoutNow;
+        if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
             let _ = self.raft.step(message);
         }
@@ -451,10 +464,10 @@ fn raft_config(config: &Config, applied: Index) -> RaftConfig {
         min_election_tick: ELECTION_TICKS_MIN,
         max_election_tick: ELECTION_TICKS_MAX,
         applied,
-        max_size_per_msg: RAFT_MESSAGE_BYTES,
-        max_inflight_msgs: RAFT_INFLIGHT_MESSAGES,
-        max_uncommitted_size: RAFT_UNCOMMITTED_BYTES,
-        max_committed_size_per_ready: RAFT_COMMITTED_BYTES_PER_READY,
+        max_size_per_msg: config.limits.raft_message_bytes,
+        max_inflight_msgs: config.limits.raft_inflight_messages,
+        max_uncommitted_size: config.limits.raft_uncommitted_bytes,
+        max_committed_size_per_ready: config.limits.raft_committed_bytes_per_ready,
         check_quorum: true,
         pre_vote: true,
         batch_append: true,
@@ -512,10 +525,45 @@ pub fn parse_hard_state(bytes: &[u8]) -> Result<(Term, u64, Index), RecoverError
     Ok((hard.term, hard.vote, hard.commit))
 }
 
+/// What a server promises in a message to a peer: for checkers, since both must be on its disk before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It votes for a server in a term.
+    Vote { term: Term, to: ReplicaId },
+    /// It has everything up to this entry.
+    Has { index: Index },
+}
+
+/// The promise of a message, if it makes one.
+pub fn parse_promise(message: &[u8]) -> Option<Promise> {
+    let kinds = [
+        MessageType::MsgAppendResponse,
+        MessageType::MsgRequestVoteResponse,
+    ];
+    if !kinds
+        .iter()
+        .any(|kind| message.starts_with(&[FIELD_1_VARINT, *kind as u8]))
+    {
+        return None;
+    }
+    let message = Message::parse_from_bytes(message)
+        .ok()
+        .filter(|message| !message.reject)?;
+    Some(match message.get_msg_type() {
+        MessageType::MsgRequestVoteResponse => Promise::Vote {
+            term: message.term,
+            to: ReplicaId(message.to),
+        },
+        _ => Promise::Has { index: message.index },
+    })
+}
+
+/// The first byte of a message whose kind is not 0.
+const FIELD_1_VARINT: u8 = 1 << 3;
+
 /// True when a peer message brings entries: drivers keep all of those on one connection, in order. Looks at the
 /// first field alone, the message's kind, which is always written when it is not 0.
 pub fn is_append(message: &[u8]) -> bool {
-    const FIELD_1_VARINT: u8 = 1 << 3;
     message.starts_with(&[FIELD_1_VARINT, MessageType::MsgAppend as u8])
 }
 

@@ -72,7 +72,8 @@ scripts! {
         lost_messages
         restart
         slow_disk
-        compaction_and_snapshot;
+        compaction_and_snapshot
+        snapshot_to_a_slow_disk;
     members:
         add_and_promote
         replace_a_dead_one

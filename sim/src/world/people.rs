@@ -1,12 +1,15 @@
 //! Clients: they ask until they know.
 
 use rebound_core::io::{Answer, Input, Question, Request};
-use rebound_core::reply::{Refused, Reply};
+use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::*;
 
-use super::{Asker, Happening, SERVERS, World};
+use super::{Asker, Happening, World};
 use crate::clients::Step;
 use crate::net::CLIENTS;
+
+/// Times in a thousand that a question is also asked at another server, once.
+const TWICE_PER_THOUSAND: u64 = 60;
 
 impl World {
     pub(super) fn client_asks(&mut self, client: usize, tries: u64) {
@@ -16,56 +19,106 @@ impl World {
         let Some(request) = self.clients[client].request() else {
             return;
         };
+        if self.gives_up(client) {
+            return self.clients[client].refuse();
+        }
+        let now = self.now;
+        self.clients[client].asks_since.get_or_insert(now);
+        self.client_calls(client);
+        let servers = self.count_servers();
         let one = &mut self.clients[client];
         if one.ask.is_some() {
             // The last question was not answered in time: another server may know more.
-            one.server = one.server % SERVERS + 1;
+            one.server = one.server % servers + 1;
+            one.unanswered += 1;
+        } else {
+            one.unanswered = 0;
         }
         one.tries += 1;
         let (server, tries, patience) = (one.server, one.tries, one.patience());
         let ask = AskId(self.next_ask);
-        self.next_ask += 1;
         self.clients[client].ask = Some(ask.0);
         self.after(patience, Happening::Ask { client, tries });
-        let reachable = self.net.open(CLIENTS, server) && self.server(server).paused_until <= self.now;
-        if !reachable || self.net.ways().is_empty() || self.server(server).replica.is_none() {
-            return;
+        let asker = Asker::Client { client, tries };
+        self.question(server, asker, client, 600 * MILLISECOND, request);
+        if self.people_rng.within(0, 999) < TWICE_PER_THOUSAND {
+            self.asks_twice(client);
         }
-        self.asks.insert((server, ask), Asker::Client { client, tries });
+    }
+
+    /// It leaves its job open; or it does not know whether there is one, and its key will soon be forgotten.
+    fn gives_up(&self, client: usize) -> bool {
+        let (one, settings) = (&self.clients[client], self.faults.settings());
+        let late = one
+            .asks_since
+            .is_some_and(|since| self.now - since > settings.key_for / 2);
+        match one.step {
+            Step::Open => late,
+            Step::Close => one.abandons && settings.open_for <= 60 * SECOND,
+            _ => false,
+        }
+    }
+
+    /// Asks a server, unless it cannot be reached. True when the question got there.
+    pub(super) fn question(
+        &mut self,
+        server: u64,
+        asker: Asker,
+        client: usize,
+        timeout: u64,
+        request: Request,
+    ) -> bool {
+        let ask = AskId(self.next_ask);
+        self.next_ask += 1;
+        let reachable = self.net.linked(CLIENTS, server) && self.server(server).paused_until <= self.now;
+        if !reachable || self.net.ways().first.is_none() || self.server(server).replica.is_none() {
+            return false;
+        }
+        self.asks.insert((server, ask), asker);
         let by = Caller {
             environment: "default".into(),
             actor: format!("client {client}"),
         };
-        let trace = TraceId((client as u128).to_be_bytes());
         let question = Question {
             ask,
             by,
-            trace,
-            timeout: 600 * MILLISECOND,
+            trace: TraceId((client as u128).to_be_bytes()),
+            timeout,
             request,
         };
         self.inputs(server, vec![Input::Client(Box::new(question))]);
+        true
     }
 
     pub(super) fn client_hears(&mut self, client: usize, tries: u64, answer: Result<Answer, Refused>) {
-        let one = &mut self.clients[client];
-        if one.tries != tries {
+        if self.clients[client].tries != tries {
             return;
         }
         match answer {
             Ok(Answer::Applied { reply, .. }) => {
-                one.ask = None;
+                self.clients[client].ask = None;
+                self.client_returns(client, super::readers::of_reply(&reply));
                 self.client_knows(client, reply);
                 self.client_goes_on(client, MILLISECOND);
             }
             Err(Refused::NotLeader { leader: Some(leader) }) => {
+                let one = &mut self.clients[client];
                 one.ask = None;
                 one.server = leader.0;
                 self.client_goes_on(client, 10 * MILLISECOND);
             }
             Err(Refused::Rejected(why)) => {
-                let violation = format!("a good request of client {client} was rejected: {why}");
-                self.checks.violations.push(violation);
+                self.clients[client].ask = None;
+                self.client_returns(client, super::readers::of_rejection(&why));
+                match why {
+                    Rejected::NotOpen { .. } | Rejected::WrongTotal { .. } | Rejected::NotFound { .. } => {
+                        self.clients[client].refuse()
+                    }
+                    why => {
+                        let violation = format!("O4: a good request of client {client} was rejected: {why}");
+                        self.checks.violated(violation);
+                    }
+                }
             }
             // Asked again when its patience ends.
             _ => {}
@@ -90,7 +143,7 @@ impl World {
                 one.advance(next_offset);
                 if before != job {
                     let violation = format!("J1: client {client}'s key made jobs {before} and {job}");
-                    self.checks.violations.push(violation);
+                    self.checks.violated(violation);
                 }
                 if repeated {
                     self.count("repeated submits answered");
@@ -111,27 +164,26 @@ impl World {
 
     /// A commit that changes nothing but a counter, at any server: most of them say who leads.
     pub(super) fn probe(&mut self) {
-        if self.faults.probe_every == 0 {
+        if self.faults.load.probe_every == 0 {
             return;
         }
-        let server = self.people_rng.within(1, SERVERS);
+        let server = self.people_rng.within(1, self.count_servers());
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
         let by = Caller {
             environment: "_probe".into(),
             actor: "probe".into(),
         };
-        let trace = TraceId::default();
         let question = Question {
             ask,
             by,
-            trace,
+            trace: TraceId::default(),
             timeout: 200 * MILLISECOND,
             request: Request::Count,
         };
         if self.server(server).paused_until <= self.now {
             self.inputs(server, vec![Input::Client(Box::new(question))]);
         }
-        self.after(self.faults.probe_every, Happening::Probe);
+        self.after(self.faults.load.probe_every, Happening::Probe);
     }
 }

@@ -1,33 +1,52 @@
-//! Servers: inputs in, outputs out, disks and peers.
+//! Servers: inputs in, outputs out.
 
 use bytes::Bytes;
 use rebound_core::codec::agent as codec;
-use rebound_core::effects::{Desired, DesiredRun};
-use rebound_core::io::{Answer, Input, Output, Persist, SnapshotOrder};
-use rebound_core::kept::PhotoList;
-use rebound_core::key::{kept_task, photos_key};
+use rebound_core::io::{Answer, Input, Output};
 use rebound_core::plan::plan;
 use rebound_core::reply::Refused;
-use rebound_core::table::decode;
 use rebound_core::types::*;
-use rebound_proto::v1::{self, server_message::Body};
+use rebound_proto::v1::server_message::Body;
 
 use super::{Asker, Happening, World};
-use crate::agents::Stream;
-use crate::disk::Image;
+use crate::faults::Kind;
+use crate::net::Ways;
+use crate::points::Point;
 
-/// States with at most so many records are checked whole after each apply; larger ones now and then.
-const CHECK_WHOLE_BELOW: u64 = 400;
-/// How often larger states are checked.
-const CHECK_EVERY: u64 = 50;
+/// The state is checked whole once something happened so often that the check costs about as much: once for so many
+/// of its records.
+const RECORDS_PER_CHECK: u64 = 8;
 
 impl World {
+    /// Starts a server that is down, if its disk lets it; a supervisor tries again and again.
     pub(super) fn start_server(&mut self, id: u64) {
         let at = self.now;
-        if self.server(id).replica.is_none() {
-            self.server(id).start(at);
-            let life = self.server(id).life;
-            self.at(at, Happening::Wake { server: id, life });
+        let server = self.server(id);
+        if server.replica.is_some() {
+            return;
+        }
+        let blocked = server.broken_until.max(server.shelved_until);
+        if blocked > at {
+            return self.at(blocked.min(at + SECOND), Happening::Start { server: id });
+        }
+        let unfit = server.disk.image().is_unfit();
+        match self.server(id).start(at) {
+            Ok(()) => {
+                if unfit {
+                    self.checks
+                        .violated(format!("C3: server {id} started from a damaged disk"));
+                }
+                let life = self.server(id).life;
+                self.at(at, Happening::Wake { server: id, life });
+            }
+            Err(damage) => {
+                self.count("rot found by a start");
+                if self.trace.is_on() {
+                    self.trace
+                        .line(at, &format!("s{id}"), "damage", &damage.to_string());
+                }
+                self.shelve(id);
+            }
         }
     }
 
@@ -53,16 +72,17 @@ impl World {
         let first = self.server(id).inbox.is_empty();
         self.server(id).inbox.extend(inputs);
         let life = self.server(id).life;
-        if self.faults.gather_max == 0 {
+        let gather_max = self.faults.load.gather_max;
+        if gather_max == 0 {
             self.gathered(id, life);
         } else if first {
-            let wait = self.sync_rng.within(0, self.faults.gather_max);
+            let wait = self.sync_rng.within(0, gather_max);
             self.after(wait, Happening::Gathered { server: id, life });
         }
     }
 
     pub(super) fn gathered(&mut self, id: u64, life: u64) {
-        if self.server(id).life != life {
+        if self.server(id).life != life || self.strikes(id, Point::BeforeCall) {
             return;
         }
         let at = self.now;
@@ -79,33 +99,45 @@ impl World {
         }
     }
 
-    pub(super) fn synced(
-        &mut self,
-        server: u64,
-        life: u64,
-        order: u64,
-        id: PersistId,
-        sends: Vec<(ReplicaId, Bytes)>,
-    ) {
-        if self.server(server).life == life {
-            self.server(server).disk.synced(order);
-            self.send(server, sends);
-            self.input(server, life, Input::Persisted(id));
-        }
-    }
-
-    fn output(&mut self, id: u64, out: Output) {
+    /// Does what an output says, in its order. The process may end at each step.
+    fn output(&mut self, id: u64, mut out: Output) {
         self.check_after(id, &out);
         let life = self.server(id).life;
-        self.send(id, out.send);
-        if let Some(persist) = out.persist {
-            self.persist(id, life, persist);
+        if self.strikes(id, Point::BeforeSend) {
+            return;
         }
-        for (ask, answer) in out.replies {
+        let sends = std::mem::take(&mut out.send);
+        if self.sends_half(id, &sends, Point::MidSend) {
+            return;
+        }
+        self.send(id, sends);
+        if let Some(persist) = out.persist.take()
+            && !self.persist(id, life, persist)
+        {
+            return;
+        }
+        if !self.tell(id, out, life) || self.strikes(id, Point::AfterCall) {
+            return;
+        }
+        self.wake_in_time(id, life);
+    }
+
+    /// What may go once the order is with the store. False when the server ended meanwhile.
+    fn tell(&mut self, id: u64, out: Output, life: u64) -> bool {
+        if !out.replies.is_empty() && self.strikes(id, Point::BeforeReplies) {
+            return false;
+        }
+        let half = out.replies.len() / 2;
+        for (at, (ask, answer)) in out.replies.into_iter().enumerate() {
+            if at == half && at > 0 && self.strikes(id, Point::MidReplies) {
+                return false;
+            }
             self.replied(id, ask, answer);
         }
         for (worker, desired) in out.desired {
-            self.desired(id, worker, &desired);
+            if !self.desired(id, worker, &desired) {
+                return false;
+            }
         }
         for (worker, judged) in out.verdicts {
             self.say(id, worker, Body::Answers(codec::answers(&judged)));
@@ -114,38 +146,37 @@ impl World {
             self.hang_up(id, worker);
         }
         if out.hang_up_all {
-            let workers: Vec<WorkerId> = self
-                .streams
-                .keys()
-                .filter(|(server, _)| *server == id)
-                .map(|(_, worker)| *worker)
-                .collect();
+            let all = self.streams.keys().filter(|(server, _)| *server == id);
+            let workers: Vec<WorkerId> = all.map(|(_, worker)| *worker).collect();
             workers.into_iter().for_each(|worker| self.hang_up(id, worker));
         }
         if let Some(seen) = out.plan {
-            let policy = self.server(id).config.policy;
-            let made = plan(&policy, &seen);
-            let took = self.people_rng.within(100, 3_000);
+            let plan = plan(&self.server(id).config.policy, &seen);
+            let most = if self.calm {
+                3 * MILLISECOND
+            } else {
+                self.faults.load.plan_max
+            };
+            let took = self.people_rng.within(100, most.max(100));
             self.after(
                 took,
                 Happening::Planned {
                     server: id,
                     life,
-                    plan: made,
+                    plan,
                 },
             );
         }
-        for order in out.snapshots {
-            self.send_snapshot(id, life, order);
-        }
-        self.wake_in_time(id, life);
+        out.snapshots
+            .into_iter()
+            .all(|order| self.send_snapshot(id, life, order))
     }
 
     fn wake_in_time(&mut self, id: u64, life: u64) {
         let now = self.now;
         let server = self.server(id);
         let Some(replica) = &server.replica else { return };
-        let at = replica.wake_at().0.max(now);
+        let at = server.clocks.when(replica.wake_at()).max(now);
         if at < server.wake_at {
             server.wake_at = at;
             self.at(at, Happening::Wake { server: id, life });
@@ -158,13 +189,17 @@ impl World {
             .as_ref()
             .expect("it has just answered");
         let status = replica.status();
-        self.checks.see(ReplicaId(id), &status, &out.events);
+        let disk = &self.servers[id as usize - 1].disk;
+        self.checks.see(ReplicaId(id), self.now, &status, &out.events);
+        self.checks.log(disk, &status);
         if !out.events.is_empty() {
-            self.checked += 1;
-            if status.applied < CHECK_WHOLE_BELOW || self.checked.is_multiple_of(CHECK_EVERY) {
+            self.unchecked += 1;
+            if self.unchecked * RECORDS_PER_CHECK >= disk.image().records() {
+                self.unchecked = 0;
                 replica.state().check();
             }
         }
+        self.check_quorum(id, status.committed);
         let digest = status.digest.0;
         self.mix(&[
             id,
@@ -174,195 +209,89 @@ impl World {
             (digest >> 64) as u64,
         ]);
         if status.role == "leader" {
-            self.note_leader(status.term, &out.events);
+            self.note_leader(status.term, out);
+        }
+        self.note_output(id, out);
+    }
+
+    /// C3: what is committed is durable on a majority.
+    fn check_quorum(&mut self, id: u64, committed: Index) {
+        if committed <= self.checks.committed {
+            return;
+        }
+        self.checks.committed = committed;
+        let mut durable: Vec<Index> = self
+            .servers
+            .iter()
+            .map(|server| server.disk.durable().last_index())
+            .collect();
+        durable.sort_unstable();
+        let on_majority = durable[(durable.len() - 1) / 2];
+        if on_majority < committed {
+            self.checks.violated(format!(
+                "C3: server {id} took entry {committed} as committed; a majority has up to {on_majority} on disk"
+            ));
         }
     }
 
     pub(super) fn send(&mut self, from: u64, messages: Vec<(ReplicaId, Bytes)>) {
         for (to, bytes) in messages {
-            for way in self.net.ways() {
-                self.after(
-                    way,
-                    Happening::Peer {
-                        from,
-                        to: to.0,
-                        bytes: bytes.clone(),
-                    },
-                );
+            self.check_promise(from, &bytes);
+            let Ways { first, copy } = self.net.ways();
+            if first.is_none() {
+                self.count(Kind::Loss.name());
+            }
+            if copy.is_some() {
+                self.count(Kind::Copies.name());
+            }
+            for way in first.into_iter().chain(copy) {
+                if way >= 5 * MILLISECOND && !self.calm {
+                    self.count(Kind::Delay.name());
+                }
+                let at = self.net.through(from, to.0, self.now + way);
+                let (to, bytes) = (to.0, bytes.clone());
+                self.at(at, Happening::Peer { from, to, bytes });
             }
         }
     }
 
-    fn persist(&mut self, id: u64, life: u64, mut persist: Persist) {
-        let took = match persist.sync {
-            true => self.sync_rng.within(300, self.faults_sync_max()),
-            false => 20,
-        };
-        let now = self.now;
-        let server = self.server(id);
-        let received = persist
-            .install
-            .and_then(|(index, _)| server.received.remove(&index));
-        let order = server.disk.write(&mut persist, received);
-        let done = server.disk_free_at.max(now) + took;
-        server.disk_free_at = done;
-        if persist.id != PersistId(0) {
-            let sends = std::mem::take(&mut persist.sends_after);
-            self.at(
-                done,
-                Happening::Synced {
-                    server: id,
-                    life,
-                    order,
-                    id: persist.id,
-                    sends,
-                },
-            );
-        }
+    /// C3: no vote and no acknowledgement leaves before what it rests on is durable.
+    fn check_promise(&mut self, from: u64, bytes: &Bytes) {
+        let disk = &self.servers[from as usize - 1].disk;
+        self.checks.promise(ReplicaId(from), disk.durable(), bytes);
     }
 
-    fn faults_sync_max(&self) -> u64 {
-        if self.calm {
-            MILLISECOND
-        } else {
-            self.faults.sync_max
+    /// Sends half of what is to go and ends, if this is the moment for it.
+    pub(super) fn sends_half(&mut self, id: u64, messages: &[(ReplicaId, Bytes)], point: Point) -> bool {
+        if messages.len() < 2 || !self.is_armed(id, point) {
+            return false;
         }
+        self.send(id, messages[..messages.len() / 2].to_vec());
+        self.strikes(id, point)
     }
 
     fn replied(&mut self, server: u64, ask: AskId, answer: Result<Answer, Refused>) {
-        match &answer {
-            Err(Refused::NotLeader { .. }) => self.count("NotLeader answers"),
-            Err(Refused::Unknown) => self.count("Unknown answers"),
-            Err(Refused::Timeout) => self.count("Timeout answers"),
-            _ => {}
-        }
+        self.note_reply(&answer);
+        let answer = Box::new(answer);
         match self.asks.remove(&(server, ask)) {
             Some(Asker::Client { client, tries }) => {
-                if let Some(way) = self.net.ways().first().copied() {
-                    self.after(
-                        way,
-                        Happening::Answered {
-                            client,
-                            tries,
-                            answer: Box::new(answer),
-                        },
-                    );
+                if let Some(way) = self.net.ways().first {
+                    let happening = Happening::Answered {
+                        client,
+                        tries,
+                        answer,
+                    };
+                    self.after(way, happening);
                 }
             }
-            Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, answer),
+            Some(Asker::Call { client, call }) => {
+                if let Some(way) = self.net.ways().first {
+                    let happening = Happening::CallAnswered { client, call, answer };
+                    self.after(way, happening);
+                }
+            }
+            Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
             None => {}
         }
     }
-
-    fn desired(&mut self, server: u64, worker: WorkerId, desired: &Desired) {
-        let Some((_, stream)) = self.streams.get(&(server, worker)).copied() else {
-            return;
-        };
-        let image = self.servers[server as usize - 1].disk.image();
-        let known = self.said.entry(stream.number).or_default();
-        let cluster = ClusterId("sim".into());
-        let wire = codec::desired(&cluster, desired, |run| uris(image, run), known);
-        self.say(server, worker, Body::Desired(wire));
-    }
-
-    /// Says something on a worker's stream.
-    pub(super) fn say(&mut self, server: u64, worker: WorkerId, body: Body) {
-        if let Some((agent, stream)) = self.streams.get(&(server, worker)).copied() {
-            self.say_on(agent, stream, body);
-        }
-    }
-
-    pub(super) fn say_on(&mut self, agent: usize, stream: Stream, body: Body) {
-        let at = self.stream_time(stream, true);
-        let message = Box::new(v1::ServerMessage { body: Some(body) });
-        self.at(
-            at,
-            Happening::ToAgent {
-                agent,
-                stream,
-                message,
-            },
-        );
-    }
-
-    /// When a message that is said now arrives: messages of one stream keep their order.
-    pub(super) fn stream_time(&mut self, stream: Stream, to_agent: bool) -> u64 {
-        let at = self.now + self.net.way();
-        let busy = self.busy.entry((stream.number, to_agent)).or_default();
-        *busy = at.max(*busy);
-        *busy
-    }
-
-    fn send_snapshot(&mut self, from: u64, life: u64, order: SnapshotOrder) {
-        let SnapshotOrder { to, message, .. } = order;
-        let image = Box::new(self.server(from).disk.image().clone());
-        self.count("snapshots sent");
-        let took = self.net.way() * 20;
-        match self.net.ways().is_empty() {
-            true => self.after(
-                took,
-                Happening::SnapshotDone {
-                    server: from,
-                    life,
-                    to,
-                    ok: false,
-                },
-            ),
-            false => self.after(
-                took,
-                Happening::Snapshot {
-                    from,
-                    from_life: life,
-                    to: to.0,
-                    message,
-                    image,
-                },
-            ),
-        }
-    }
-
-    pub(super) fn snapshot_comes(
-        &mut self,
-        from: u64,
-        from_life: u64,
-        to: u64,
-        message: Bytes,
-        image: Image,
-    ) {
-        let ok = self.net.open(from, to) && self.server(to).replica.is_some();
-        if ok {
-            self.count("snapshots received");
-            let plant = self.server(to).config.plant;
-            let state = Box::new(image.load_state(plant).expect("records of our own are readable"));
-            self.server(to).received.insert(state.applied(), image);
-            self.inputs(to, vec![Input::SnapshotReceived { message, state }]);
-        }
-        self.after(
-            1_000,
-            Happening::SnapshotDone {
-                server: from,
-                life: from_life,
-                to: ReplicaId(to),
-                ok,
-            },
-        );
-    }
-}
-
-/// The photos of a run, from the lists on disk.
-fn uris(image: &Image, run: &DesiredRun) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut task = run.first;
-    while task <= run.last {
-        let (key, value) = image
-            .at_or_before(&photos_key(run.env, run.job, task))
-            .expect("its list is on disk");
-        let first = kept_task(key).expect("a photo list's key");
-        let list: PhotoList = decode(value).expect("a photo list");
-        let from = (task - first) as usize;
-        let to = list.uris.len().min((run.last - first + 1) as usize);
-        found.extend_from_slice(&list.uris[from..to]);
-        task = first + to as u64;
-    }
-    found
 }

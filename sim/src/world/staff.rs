@@ -1,14 +1,18 @@
-//! Agents: their streams, their work, their spools.
+//! Agents: their work, their spools, their lies.
 
 use rebound_agent::machine::{Action, Input as AgentInput, NOOP};
-use rebound_core::codec::agent as codec;
-use rebound_core::io::{Answer, Input, Question, Request};
-use rebound_core::reply::Refused;
+use rebound_core::limits::WORKER_LEASE;
 use rebound_core::types::*;
-use rebound_proto::v1::{self, agent_message, server_message::Body};
+use rebound_proto::v1::{self, agent_message};
 
-use super::{Asker, Happening, SERVERS, World};
-use crate::agents::{Agent, Stream};
+use super::{Happening, World};
+use crate::agents::Agent;
+use crate::faults::Kind;
+
+/// Reports a liar may take from others.
+const REPORTED_KEPT: usize = 64;
+/// A liar names so many times its slots.
+const LIED_SLOTS: u32 = 8;
 
 impl World {
     pub(super) fn start_agent(&mut self, agent: usize) {
@@ -54,19 +58,7 @@ impl World {
     fn agent_acts(&mut self, agent: usize, action: Action) {
         let life = self.agents[agent].life;
         match action {
-            Action::Send(message) => {
-                if let Some(stream) = self.agents[agent].stream {
-                    let at = self.stream_time(stream, false);
-                    self.at(
-                        at,
-                        Happening::ToServer {
-                            agent,
-                            stream,
-                            message: Box::new(message),
-                        },
-                    );
-                }
-            }
+            Action::Send(message) => self.agent_sends(agent, message),
             Action::Fetch { task, .. } => {
                 let took = self.agents[agent].fetch();
                 let input = Box::new(AgentInput::Fetched {
@@ -86,8 +78,14 @@ impl World {
                 if alone {
                     self.suspect_begins(agent, (task.job, task.task));
                 }
-                let poison = if self.calm { 0 } else { self.faults.poison_ppm };
-                let (took, outcome) = self.agents[agent].recognise(&uri, poison);
+                let slow = !self.calm;
+                let (took, outcome) = self.agents[agent].recognise(&uri, self.faults.ppm(Kind::Poison), slow);
+                if outcome.is_err() {
+                    self.count(Kind::Poison.name());
+                }
+                if slow && self.agents[agent].slower > 1 {
+                    self.count(Kind::SlowAgent.name());
+                }
                 let outcome = outcome.map(Into::into);
                 self.after(
                     took,
@@ -111,29 +109,110 @@ impl World {
                     self.after(1, Happening::Broken { agent, stream });
                 }
             }
-            Action::Exit => self.agents[agent].machine = None,
+            Action::Exit => self.agent_exits(agent),
         }
     }
 
-    /// J5: a suspect is never with two at once. A process that ended took its recognisers with it.
-    fn suspect_begins(&mut self, agent: usize, task: (u64, u64)) {
-        let life = self.agents[agent].life;
-        let before = self.suspects.insert(task, (agent, life));
-        if let Some((other, its_life)) = before
-            && self.agents[other].machine.is_some()
-            && self.agents[other].life == its_life
-        {
-            let (job, task) = task;
-            let what = format!("J5: suspect {job}/{task} began on agent {agent} while {other} was at it");
-            self.checks.violations.push(what);
+    /// It said good-bye and is started again later. Its stream ends once its last words are out.
+    fn agent_exits(&mut self, agent: usize) {
+        let long = self
+            .faults
+            .of(Kind::AgentLeave)
+            .map_or(SECOND, |leave| leave.long);
+        let host = &mut self.agents[agent];
+        host.machine = None;
+        host.life += 1;
+        if let Some(stream) = host.stream {
+            let said = self.stream_time(agent, stream, false);
+            self.at(said + 1, Happening::Broken { agent, stream });
         }
+        self.after(long, Happening::StartAgent { agent });
+    }
+
+    /// What an agent says goes out, perhaps with a lie in it or behind it.
+    fn agent_sends(&mut self, agent: usize, mut message: v1::AgentMessage) {
+        let Some(stream) = self.agents[agent].stream else {
+            return;
+        };
+        let lies = self.faults.of(Kind::Liar).filter(|_| !self.calm);
+        let mut forged = None;
+        match &mut message.body {
+            Some(agent_message::Body::Hello(hello)) if lies.is_some() => {
+                hello.slots *= LIED_SLOTS;
+                if let Some(resources) = &mut hello.resources {
+                    resources.milli_cpu *= LIED_SLOTS;
+                    resources.memory_mib *= LIED_SLOTS;
+                }
+            }
+            Some(agent_message::Body::Results(results)) if lies.is_some() => {
+                self.reported.extend(results.runs.iter().cloned());
+                let many = self.reported.len().saturating_sub(REPORTED_KEPT);
+                self.reported.drain(..many);
+                forged = self.forge(agent, lies.map_or(0, |lies| lies.ppm));
+            }
+            _ => {}
+        }
+        self.agent_says(agent, stream, message);
+        if let Some(forged) = forged {
+            self.count(Kind::Liar.name());
+            self.agent_says(agent, stream, forged);
+        }
+    }
+
+    /// A result of somebody else's attempt with another output, or of one that never was; or one's own once more.
+    fn forge(&mut self, agent: usize, ppm: u64) -> Option<v1::AgentMessage> {
+        let dice = self.dice.get_mut(&Kind::Liar).expect("each kind has its own");
+        if !dice.chance(ppm) {
+            return None;
+        }
+        let session = self
+            .streams
+            .iter()
+            .find(|(_, (of, _))| *of == agent)
+            .map(|((_, worker), _)| *worker);
+        let said = dice.pick(&self.reported)?.clone();
+        let run = match dice.within(0, 2) {
+            // Held by another worker now.
+            0 => {
+                let (job, task, given) = self.checks.held_by_other(session?, dice.any())?;
+                forged(job.0, task, given.0)
+            }
+            // By a fence that is none.
+            1 => forged(said.job, said.first, said.given + dice.within(1, 9)),
+            _ => said,
+        };
+        let results = v1::Results {
+            runs: vec![run],
+            ..v1::Results::default()
+        };
+        Some(v1::AgentMessage {
+            body: Some(agent_message::Body::Results(results)),
+        })
+    }
+
+    /// J5: a suspect is never with two at once. A process that ended took its recognisers with it; one that stood
+    /// still, or whose lease is shorter than a photo takes, was lost with the suspect in hand.
+    fn suspect_begins(&mut self, agent: usize, task: (u64, u64)) {
+        let (life, now) = (self.agents[agent].life, self.now);
+        let before = self.suspects.insert(task, (agent, life, now));
         self.count("suspects begun");
+        let Some((other, its_life, since)) = before else { return };
+        let host = &self.agents[other];
+        let at_it = host.machine.is_some() && host.life == its_life;
+        let stood_still = host.paused_until > since;
+        if at_it && !stood_still && self.faults.settings().lease >= WORKER_LEASE {
+            let (job, task) = task;
+            self.checks.violated(format!(
+                "J5: suspect {job}/{task} began on agent {agent} while {other} was at it"
+            ));
+        }
     }
 
     pub(super) fn worked(&mut self, agent: usize, life: u64, input: AgentInput) {
         if let AgentInput::Finished { task, .. } = &input {
             let task = (task.job, task.task);
-            if self.suspects.get(&task) == Some(&(agent, life)) {
+            let at_it = |(of, its_life, _): &(usize, u64, u64)| (*of, *its_life) == (agent, life);
+            if self.suspects.get(&task).is_some_and(at_it) {
                 self.suspects.remove(&task);
             }
         }
@@ -141,184 +220,20 @@ impl World {
             self.agent_input(agent, input);
         }
     }
-
-    /// Tries the next server. One that is down or cut off costs a moment.
-    pub(super) fn connect(&mut self, agent: usize, life: u64) {
-        let host = &self.agents[agent];
-        if host.life != life || host.machine.is_none() || host.stream.is_some() {
-            return;
-        }
-        let (node, server) = (host.node, host.next_server);
-        let reachable = self.server(server).replica.is_some()
-            && self.server(server).paused_until <= self.now
-            && self.net.open(node, server)
-            && self.net.open(server, node);
-        if !reachable {
-            self.agents[agent].next_server = server % SERVERS + 1;
-            self.after(100 * MILLISECOND, Happening::Connect { agent, life });
-            return;
-        }
-        let stream = Stream {
-            number: self.next_stream,
-            server,
-            life: self.server(server).life,
-        };
-        self.next_stream += 1;
-        self.agents[agent].stream = Some(stream);
-        self.agent_input(agent, AgentInput::Connected);
-    }
-
-    /// True while both ends and the way between them are there.
-    fn stands(&mut self, agent: usize, stream: Stream) -> bool {
-        let node = self.agents[agent].node;
-        let server = self.server(stream.server);
-        let up = server.replica.is_some() && server.life == stream.life;
-        up && !self.torn.contains(&stream.number)
-            && self.agents[agent].stream == Some(stream)
-            && self.net.open(node, stream.server)
-            && self.net.open(stream.server, node)
-    }
-
-    /// A stream that lost a message carries nothing more: its end learns it a little later.
-    fn tear(&mut self, agent: usize, stream: Stream) {
-        if self.torn.insert(stream.number) {
-            self.streams.retain(|_, (_, one)| *one != stream);
-            let wait = self.people_rng.within(100, 3_000) * MILLISECOND;
-            self.after(wait, Happening::Broken { agent, stream });
-        }
-    }
-
-    pub(super) fn arrives_at_server(&mut self, agent: usize, stream: Stream, message: v1::AgentMessage) {
-        if !self.stands(agent, stream) {
-            return self.tear(agent, stream);
-        }
-        if let Some(agent_message::Body::Hello(hello)) = &message.body {
-            let (join, session) = codec::hello(hello).expect("agents of this world speak well");
-            let ask = AskId(self.next_ask);
-            self.next_ask += 1;
-            self.asks
-                .insert((stream.server, ask), Asker::Agent { agent, stream });
-            let by = Caller {
-                environment: "workers".into(),
-                actor: join.name.clone(),
-            };
-            let request = Request::Hello {
-                join: Box::new(join),
-                session,
-            };
-            let question = Question {
-                ask,
-                by,
-                trace: TraceId::default(),
-                timeout: 0,
-                request,
-            };
-            return self.inputs(stream.server, vec![Input::Client(Box::new(question))]);
-        }
-        let worker = self
-            .streams
-            .iter()
-            .find(|(_, (_, one))| *one == stream)
-            .map(|((_, worker), _)| *worker);
-        let report = codec::report(message).expect("agents of this world speak well");
-        if let (Some(worker), Some(report)) = (worker, report) {
-            self.inputs(stream.server, vec![Input::Worker { worker, report }]);
-        }
-    }
-
-    pub(super) fn hello_answered(&mut self, agent: usize, stream: Stream, answer: Result<Answer, Refused>) {
-        if self.agents[agent].stream != Some(stream) {
-            return;
-        }
-        match answer {
-            Ok(Answer::Welcome {
-                worker,
-                cluster,
-                term,
-                now,
-                orphan_for,
-            }) => {
-                self.streams.insert((stream.server, worker), (agent, stream));
-                self.say_on(
-                    agent,
-                    stream,
-                    Body::Welcome(codec::welcome(&cluster, worker, term, now, orphan_for)),
-                );
-                self.after(
-                    WORKER_SIGN,
-                    Happening::KeepAlive {
-                        agent,
-                        stream,
-                        worker,
-                    },
-                );
-            }
-            other => {
-                let hint = match other {
-                    Err(Refused::NotLeader { leader }) => leader.map(|id| id.0),
-                    _ => None,
-                };
-                self.agents[agent].next_server = hint.unwrap_or(stream.server % SERVERS + 1);
-                let way = self.net.way();
-                self.after(way, Happening::Broken { agent, stream });
-            }
-        }
-    }
-
-    pub(super) fn keep_alive(&mut self, agent: usize, stream: Stream, worker: WorkerId) {
-        let standing = self.streams.get(&(stream.server, worker)) == Some(&(agent, stream));
-        if standing && self.server(stream.server).life == stream.life {
-            self.say_on(agent, stream, Body::Answers(v1::Answers::default()));
-            self.after(
-                WORKER_SIGN,
-                Happening::KeepAlive {
-                    agent,
-                    stream,
-                    worker,
-                },
-            );
-        }
-    }
-
-    pub(super) fn arrives_at_agent(&mut self, agent: usize, stream: Stream, message: v1::ServerMessage) {
-        match self.stands(agent, stream) {
-            true => self.agent_input(agent, AgentInput::Server(message)),
-            false => self.tear(agent, stream),
-        }
-    }
-
-    /// The agent learns that its stream is gone, and looks again soon.
-    pub(super) fn broken(&mut self, agent: usize, stream: Stream) {
-        if self.agents[agent].stream != Some(stream) {
-            return;
-        }
-        self.agents[agent].stream = None;
-        self.streams.retain(|_, (_, one)| *one != stream);
-        self.agent_input(agent, AgentInput::Disconnected);
-        let life = self.agents[agent].life;
-        let wait = self.people_rng.within(20, 300) * MILLISECOND;
-        self.after(wait, Happening::Connect { agent, life });
-    }
-
-    /// The server ends a stream.
-    pub(super) fn hang_up(&mut self, server: u64, worker: WorkerId) {
-        if let Some((agent, stream)) = self.streams.remove(&(server, worker)) {
-            let way = self.net.way();
-            self.after(way, Happening::Broken { agent, stream });
-        }
-    }
-
-    /// A server's end: all its streams break, and the agents learn it a little later.
-    pub(super) fn break_streams_of(&mut self, server: u64) {
-        self.streams.retain(|(of, _), _| *of != server);
-        for agent in 0..self.agents.len() {
-            if let Some(stream) = self.agents[agent].stream.filter(|stream| stream.server == server) {
-                let wait = self.people_rng.within(1, 500) * MILLISECOND;
-                self.after(wait, Happening::Broken { agent, stream });
-            }
-        }
-    }
 }
 
-/// The leader's sign of life on each stream.
-const WORKER_SIGN: u64 = SECOND;
+/// A result that no recogniser gave.
+fn forged(job: u64, task: u64, given: u64) -> v1::ResultRun {
+    let output = b"forged";
+    v1::ResultRun {
+        job,
+        first: task,
+        given,
+        count: 1,
+        causes: Vec::new(),
+        outputs: output.to_vec().into(),
+        output_bytes: vec![output.len() as u32],
+        started_us: vec![0],
+        took_us: vec![1],
+    }
+}

@@ -1,49 +1,60 @@
-//! Faults: each kind comes again and again until the storm is over.
+//! The storm: each kind of fault comes again and again until it is over, then everything is mended.
 
-use rebound_core::event::{Event, Fact, Verdict};
 use rebound_core::types::*;
 
-use super::{Happening, SERVERS, World};
-use crate::net::{FIRST_AGENT, Weather};
+use super::{Happening, World};
+use crate::disk::Loss;
+use crate::faults::Kind;
+use crate::net::Weather;
+use crate::points::Point;
+use crate::rng::Rng;
 
-/// What can break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Crash,
-    Blackout,
-    Partition,
-    AgentCrash,
-    StreamBreak,
-    Pause,
+/// How long a process waits for its moment to end, in µs.
+const ARMED_FOR: u64 = 20 * SECOND;
+/// The same for the moments of snapshots, which are rare.
+const ARMED_FOR_SNAPSHOT: u64 = 120 * SECOND;
+
+/// A process that ends as soon as it comes to a moment.
+pub(crate) struct Armed {
+    point: Point,
+    /// None: whoever comes there first.
+    server: Option<u64>,
+    until: u64,
+    loss: Loss,
+    down: u64,
 }
 
 impl World {
     pub(super) fn begin_storm(&mut self) {
-        for kind in [
-            Kind::Crash,
-            Kind::Blackout,
-            Kind::Partition,
-            Kind::AgentCrash,
-            Kind::StreamBreak,
-            Kind::Pause,
-        ] {
+        for (kind, ..) in Kind::ALL {
             self.next_fault(kind);
+        }
+        let clocks = self.faults.of(Kind::Clock).filter(|clock| clock.ppm > 0);
+        if clocks.is_some() {
+            self.count("servers' clocks drift");
+        }
+        if self.faults.extremes.is_some() {
+            self.count(Kind::Limits.name());
         }
     }
 
     fn next_fault(&mut self, kind: Kind) {
-        let every = match kind {
-            Kind::Crash => self.faults.crash_every,
-            Kind::Blackout => self.faults.blackout_every,
-            Kind::Partition => self.faults.partition_every,
-            Kind::AgentCrash => self.faults.agent_crash_every,
-            Kind::StreamBreak => self.faults.stream_break_every,
-            Kind::Pause => self.faults.pause_every,
-        };
+        let every = self.faults.of(kind).map_or(0, |strength| strength.every);
         if every > 0 {
-            let wait = self.fault_rng.within(every / 4, every * 7 / 4);
+            let wait = self.dice(kind).within(every / 4, every * 7 / 4);
             self.after(wait, Happening::Fault(kind));
         }
+    }
+
+    pub(super) fn dice(&mut self, kind: Kind) -> &mut Rng {
+        self.dice.get_mut(&kind).expect("each kind has its own")
+    }
+
+    /// How long one of a kind lasts.
+    pub(super) fn length(&mut self, kind: Kind) -> u64 {
+        let long = self.faults.of(kind).map_or(0, |strength| strength.long);
+        let from = (long / 10).max(1);
+        self.dice(kind).within(from, long.max(from))
     }
 
     pub(super) fn fault(&mut self, kind: Kind) {
@@ -51,114 +62,100 @@ impl World {
             return;
         }
         match kind {
-            Kind::Crash => {
-                let server = self.leader_or_any();
-                self.crash(server);
-            }
-            Kind::Blackout => (1..=SERVERS).for_each(|server| self.crash(server)),
+            Kind::Clog => self.clog(),
             Kind::Partition => self.partition(),
-            Kind::AgentCrash => self.crash_agent(),
-            Kind::StreamBreak => self.break_a_stream(),
+            Kind::OneWay => self.one_way(),
+            Kind::AgentsCut => self.cut_agents(),
+            Kind::Crash => self.arm(),
+            Kind::Power => self.power(),
+            Kind::Rot => self.rot(),
+            Kind::WriteError => self.break_disk(),
+            Kind::Full => self.fill_disk(),
+            Kind::SlowDisk => self.slow_disk(),
+            Kind::Clock => self.jump_clock(),
             Kind::Pause => self.pause(),
+            Kind::Churn => {
+                let until = self.now + self.length(kind);
+                self.churn(until);
+            }
+            Kind::Lag => self.leave_behind(),
+            Kind::AgentCrash => self.crash_agent(),
+            Kind::AgentLeave => self.agent_leaves(),
+            Kind::Zombie => self.pause_agent(),
+            Kind::StreamBreak => self.break_a_stream(),
+            Kind::Herd => self.herd(),
+            // These are there all the time.
+            Kind::Loss | Kind::Copies | Kind::Delay | Kind::Torn => {}
+            Kind::SlowAgent | Kind::Liar | Kind::Poison | Kind::Limits => {}
         }
         self.next_fault(kind);
     }
 
     /// A server; every other time the one that leads.
-    fn leader_or_any(&mut self) -> u64 {
-        let any = self.fault_rng.within(1, SERVERS);
-        let leads =
-            |server: &&crate::hosts::Server| server.replica.as_ref().is_some_and(|r| r.status().ready);
-        let leader = self.servers.iter().find(leads).map(|server| server.id().0);
-        if self.fault_rng.chance(500_000) {
-            leader.unwrap_or(any)
-        } else {
-            any
+    pub(super) fn leader_or_any(&mut self, kind: Kind) -> u64 {
+        let any = self.any_server(kind);
+        match self.dice(kind).chance(500_000) {
+            true => self.leader().unwrap_or(any),
+            false => any,
         }
     }
 
-    fn crash(&mut self, id: u64) {
-        let down = self.fault_rng.within(100 * MILLISECOND, self.faults.down_max);
-        if self.server(id).replica.take().is_none() {
-            return;
-        }
-        self.count("crashes");
-        let server = &mut self.servers[id as usize - 1];
-        server.life += 1;
-        server.paused_until = 0;
-        server.inbox.clear();
-        let lost = server.disk.crash(&mut self.fault_rng);
-        if lost {
-            self.count("crashes with unsynced loss");
-        }
-        self.asks.retain(|(server, _), _| *server != id);
-        self.break_streams_of(id);
-        self.after(down, Happening::Start { server: id });
+    pub(super) fn any_server(&mut self, kind: Kind) -> u64 {
+        let servers = self.count_servers();
+        self.dice(kind).within(1, servers)
     }
 
-    fn partition(&mut self) {
-        if self.net.is_cut() {
-            return;
-        }
-        self.count("partitions");
-        let alone = self.leader_or_any();
-        let how = self.fault_rng.within(0, 3);
-        for other in (1..=SERVERS).filter(|other| *other != alone) {
-            // Both ways, unheard, deaf; the last kind cuts off the agents alone.
-            if how == 0 || how == 1 {
-                self.net.cut(alone, other);
-            }
-            if how == 0 || how == 2 {
-                self.net.cut(other, alone);
-            }
-        }
-        if how == 3 || self.fault_rng.chance(500_000) {
-            for agent in 0..self.agents.len() as u64 {
-                if self.fault_rng.chance(600_000) {
-                    self.net.cut(FIRST_AGENT + agent, alone);
-                    self.net.cut(alone, FIRST_AGENT + agent);
-                }
-            }
-        }
-        let long = self
-            .fault_rng
-            .within(200 * MILLISECOND, self.faults.partition_max);
-        self.after(long, Happening::Heal);
+    pub(super) fn leader(&self) -> Option<u64> {
+        let leads = |server: &&crate::hosts::Server| server.leads();
+        self.servers.iter().find(leads).map(|server| server.id().0)
     }
 
-    fn crash_agent(&mut self) {
-        let agent = self.fault_rng.within(0, self.agents.len() as u64 - 1) as usize;
-        // Short enough to be back before anybody missed it, or longer than a lease.
-        let down = match self.fault_rng.chance(500_000) {
-            true => self.fault_rng.within(100 * MILLISECOND, 3 * SECOND),
-            false => self.fault_rng.within(11 * SECOND, 20 * SECOND),
+    /// Arms the next moment: each comes in turn.
+    fn arm(&mut self) {
+        let kind = Kind::Crash;
+        let (point, _) = Point::ALL[self.next_point % Point::ALL.len()];
+        self.next_point += 1;
+        let server = self.leader_or_any(kind);
+        let down = self.length(kind);
+        let loss = match self.dice(kind).chance(500_000) {
+            true => Loss::Nothing,
+            false => Loss::Batches,
         };
-        let host = &mut self.agents[agent];
-        if host.machine.take().is_some() {
-            host.life += 1;
-            host.stream = None;
-            self.count("agent crashes");
-            self.streams.retain(|_, (of, _)| *of != agent);
-            self.after(down, Happening::StartAgent { agent });
-        }
+        let wait = match point.is_of_snapshots() {
+            true => ARMED_FOR_SNAPSHOT,
+            false => ARMED_FOR,
+        };
+        self.armed.retain(|armed| armed.until >= self.now);
+        self.armed.push(Armed {
+            point,
+            server: (!point.is_of_snapshots()).then_some(server),
+            until: self.now + wait,
+            loss,
+            down,
+        });
     }
 
-    fn break_a_stream(&mut self) {
-        let agent = self.fault_rng.within(0, self.agents.len() as u64 - 1) as usize;
-        if let Some(stream) = self.agents[agent].stream {
-            self.count("streams broken");
-            self.broken(agent, stream);
-        }
+    fn armed_at(&self, id: u64, point: Point) -> Option<usize> {
+        let here = |armed: &Armed| {
+            armed.point == point && armed.until >= self.now && armed.server.is_none_or(|server| server == id)
+        };
+        self.armed.iter().position(here)
     }
 
-    fn pause(&mut self) {
-        let id = self.leader_or_any();
-        let until = self.now + self.fault_rng.within(100 * MILLISECOND, self.faults.down_max);
-        if self.server(id).replica.is_some() {
-            self.count("pauses");
-            let server = self.server(id);
-            server.paused_until = server.paused_until.max(until);
-        }
+    pub(super) fn is_armed(&self, id: u64, point: Point) -> bool {
+        self.armed_at(id, point).is_some()
+    }
+
+    /// Ends the server if this is its moment.
+    pub(super) fn strikes(&mut self, id: u64, point: Point) -> bool {
+        let Some(at) = self.armed_at(id, point) else {
+            return false;
+        };
+        let Armed { loss, down, .. } = self.armed.remove(at);
+        self.count(point.words());
+        self.count(Kind::Crash.name());
+        self.end_with(id, loss, Kind::Crash, down);
+        true
     }
 
     /// The storm is over: what is broken is mended, and everything must converge.
@@ -166,41 +163,24 @@ impl World {
         self.calm = true;
         self.net.heal();
         self.net.weather = Weather::CALM;
-        for server in 1..=SERVERS {
+        self.armed.clear();
+        let now = self.now;
+        for server in &mut self.servers {
+            server.disk.restore();
+            for until in [
+                &mut server.broken_until,
+                &mut server.unsyncable_until,
+                &mut server.full_until,
+                &mut server.slow_until,
+                &mut server.shelved_until,
+            ] {
+                *until = (*until).min(now);
+            }
+        }
+        for server in 1..=self.count_servers() {
             self.start_server(server);
         }
         (0..self.agents.len()).for_each(|agent| self.start_agent(agent));
         self.after(SECOND, Happening::Look);
-    }
-
-    /// Counts what a leader's events tell.
-    pub(super) fn note_leader(&mut self, term: Term, events: &[Event]) {
-        if self.last_term != term {
-            if self.last_term != 0 {
-                self.count("leader changes");
-            }
-            self.last_term = term;
-        }
-        for event in events {
-            match event.fact {
-                Fact::RunGiven { given, .. } => drop(self.given_in.insert(given, term)),
-                Fact::Recorded { given, count, .. } => {
-                    *self.counters.entry("tasks ended").or_default() += count;
-                    if self.given_in.get(&given).is_some_and(|of| *of < term) {
-                        *self.counters.entry("tasks ended after a failover").or_default() += count;
-                    }
-                }
-                Fact::Refused {
-                    verdict: Verdict::AlreadyRecorded,
-                    ..
-                } => self.count("duplicated results refused"),
-                Fact::Refused { .. } => self.count("stale results refused"),
-                Fact::WorkerLost { .. } => self.count("WorkerLost"),
-                Fact::Requeued { .. } => self.count("tasks requeued"),
-                Fact::JobCancelled { .. } => self.count("jobs cancelled"),
-                Fact::PieceDropped { .. } => self.count("plan pieces dropped"),
-                _ => {}
-            }
-        }
     }
 }

@@ -78,7 +78,7 @@ impl Replica {
         let deadline = Mono(self.now.mono.0.saturating_add(timeout));
         self.asks.open.insert(question.ask, deadline);
         self.asks.by_time.insert((deadline, question.ask));
-        if self.asks.open.len() > ASKS_MAX {
+        if self.asks.open.len() > self.config.limits.asks {
             return self.overloaded(question.ask, "too many requests at once", out);
         }
         match &self.leader {
@@ -281,7 +281,7 @@ impl Replica {
         command: Command,
         out: &mut Output,
     ) {
-        if self.waiting_bytes > PROPOSE_BYTES_WAITING {
+        if self.waiting_bytes > self.config.limits.propose_bytes_waiting {
             return self.answer_origin(origin, Err(overload("too many entries wait to be written")), out);
         }
         let bytes = crate::replica::command_bytes(&command);

@@ -150,7 +150,7 @@ impl Replica {
             let (index, term) = (self.raft.raft.raft_log.last_index(), self.raft.raft.term);
             self.pending.insert(index, (term, origin));
             bytes += size;
-            if bytes > PROPOSE_BYTES_PER_HANDLE {
+            if bytes > self.config.limits.propose_bytes_per_handle {
                 break;
             }
         }
@@ -201,7 +201,7 @@ impl Replica {
 
     /// Results become entries of bounded size. What is too large is proposed as the failure it is.
     fn propose_results(&mut self, worker: WorkerId, reports: Vec<Report>, out: &mut Output) {
-        if self.waiting_bytes > 2 * PROPOSE_BYTES_WAITING {
+        if self.waiting_bytes > 2 * self.config.limits.propose_bytes_waiting {
             // The worker keeps them: it reports again on its next stream.
             out.hang_up.push(worker);
             return;

@@ -9,10 +9,7 @@ use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
 use crate::io::{Output, Persist, SnapshotOrder};
 use crate::leader::Leader;
-use crate::limits::{
-    DIGEST_EVERY, HEARTBEAT_TICKS, PERSISTS_IN_FLIGHT, PERSISTS_IN_FLIGHT_MAX, RAFT_MESSAGE_BYTES,
-    RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK,
-};
+use crate::limits::{HEARTBEAT_TICKS, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK};
 use crate::reply::{Refused, Reply};
 use crate::state::Applied;
 use crate::types::{Index, PersistId, ReplicaId, Term};
@@ -66,11 +63,11 @@ impl Replica {
     /// True when another order may be given: not too many are under way, and no snapshot is being installed.
     pub(super) fn has_room(&self) -> bool {
         let most = if self.is_overdue() {
-            PERSISTS_IN_FLIGHT_MAX
+            self.config.limits.persists_in_flight_max
         } else {
-            PERSISTS_IN_FLIGHT
+            self.config.limits.persists_in_flight
         };
-        self.in_flight.len() < most && !self.in_flight.iter().any(|order| order.installs)
+        self.in_flight.len() < most && !self.is_installing()
     }
 
     /// True when raft has not been let speak for as long as a heartbeat: its messages come with its entries, and
@@ -80,6 +77,11 @@ impl Replica {
         let silent = self.elapsed.saturating_sub(self.spoke_at) >= HEARTBEAT_TICKS as u64 * TICK;
         let oldest = self.in_flight.front().map_or(self.elapsed, |order| order.since);
         silent && self.elapsed.saturating_sub(oldest) < STALL_MAX
+    }
+
+    /// True while a snapshot is with the store and not yet durable.
+    pub(super) fn is_installing(&self) -> bool {
+        self.in_flight.iter().any(|order| order.installs)
     }
 
     fn take_ready(&mut self, persist: &mut Persist, out: &mut Output) {
@@ -168,6 +170,16 @@ impl Replica {
         }
         if leads {
             self.leader = Some(Leader::new(term, self.state.now(), self.now));
+        }
+    }
+
+    /// raft may have stepped down while the store stands still and no `Ready` is taken: the leader's duties end at
+    /// once, or workers would go on speaking to a leader that is none while their leases run out at the next.
+    pub(super) fn notice_lost_lead(&mut self, out: &mut Output) {
+        let raft = &self.raft.raft;
+        let leads = |leader: &Leader| raft.state == StateRole::Leader && raft.term == leader.term;
+        if self.leader.as_ref().is_some_and(|leader| !leads(leader)) {
+            self.role_changed(false, out);
         }
     }
 
@@ -268,7 +280,7 @@ impl Replica {
             let applied = self.state.apply(entry.index, entry.term, decoded.as_ref());
             steps.extend(self.conf_step(entry));
             self.applied(entry.index, entry.term, applied, persist, out);
-            if entry.index % DIGEST_EVERY == 0 {
+            if entry.index % self.config.limits.digest_every == 0 {
                 persist.state.extend(self.state.settle());
                 persist.digests.push((entry.index, self.state.digest()));
             }

@@ -1,0 +1,71 @@
+//! J4: a worker that speaks in time keeps its session, whoever leads.
+
+use std::collections::BTreeMap;
+
+use rebound_core::types::{SECOND, WorkerId};
+
+/// A silence may be this old when the entry that ends the session is applied: it was proposed, and had to be
+/// committed through whatever happened meanwhile.
+const OLD: u64 = 300 * SECOND;
+
+/// A leader that hears no majority steps down within so much time, in µs.
+const TWO_LEADERS: u64 = 3 * SECOND;
+
+/// When each worker last spoke, and when it was last silent for a lease.
+pub struct Leases {
+    silence: u64,
+    spoke: BTreeMap<WorkerId, (u64, Option<u64>)>,
+}
+
+impl Leases {
+    /// No session ends without so much silence. By the world's time a lease may be a little shorter, since the
+    /// leader's clock may be a twentieth fast; and a worker may still speak to a leader that has a successor, who
+    /// counts lease and grace from when it was ready.
+    pub fn new(lease: u64, grace: u64) -> Leases {
+        let silence = lease.min((lease + grace).saturating_sub(TWO_LEADERS));
+        Leases {
+            silence: silence * 94 / 100,
+            spoke: BTreeMap::new(),
+        }
+    }
+
+    /// It speaks.
+    pub fn heard(&mut self, worker: WorkerId, at: u64) {
+        let (spoke, silent) = self.spoke.entry(worker).or_insert((at, None));
+        if at - *spoke >= self.silence {
+            *silent = Some(at);
+        }
+        *spoke = at;
+    }
+
+    /// For a worker that was lost by silence and was not silent: how long ago it spoke, in µs.
+    pub fn was_never_silent(&self, worker: WorkerId, at: u64) -> Option<u64> {
+        let (spoke, silent) = self.spoke.get(&worker)?;
+        let lately = silent.is_some_and(|silent| at - silent <= OLD);
+        (at - spoke < self.silence && !lately).then_some(at - spoke)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lease_of_silence_ends_a_session() {
+        let worker = WorkerId(1);
+        let mut leases = Leases::new(10 * SECOND, 60 * SECOND);
+        (0..30).for_each(|second| leases.heard(worker, second * SECOND));
+        assert_eq!(leases.was_never_silent(worker, 31 * SECOND), Some(2 * SECOND));
+        assert_eq!(
+            leases.was_never_silent(worker, 40 * SECOND),
+            None,
+            "it fell silent"
+        );
+        leases.heard(worker, 45 * SECOND);
+        assert_eq!(
+            leases.was_never_silent(worker, 46 * SECOND),
+            None,
+            "it was, and came back"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! What a run of many seeds must have met: each kind of fault, each moment at which a process may end, each rare
+//! branch worth meeting. A run in which one of them never happened has tested too little.
+
+use crate::faults::Kind;
+use crate::points::Point;
+use crate::world::Counters;
+
+/// Rare branches, each of which must be met.
+pub const BRANCHES: [&str; 54] = [
+    "leader changes",
+    "leaders that stepped down",
+    "step-downs with asks open",
+    "NotLeader answers",
+    "Unknown answers",
+    "Timeout answers",
+    "Overloaded answers",
+    "Rejected answers",
+    "jobs read",
+    "repeated submits answered",
+    "questions asked twice at once",
+    "isolated servers",
+    "majority rings",
+    "splits",
+    "power lost by all",
+    "ends with unsynced loss",
+    "rot found by a start",
+    "rot found by a read",
+    "rot found by a snapshot",
+    "write errors met",
+    "sync errors met",
+    "full disks met",
+    "slow syncs",
+    "servers' clocks drift",
+    "snapshots sent",
+    "snapshots received",
+    "snapshots installed",
+    "snapshots lost",
+    "snapshots cut midway",
+    "two snapshots in a row",
+    "logs cut",
+    "logs cut while a snapshot is out",
+    "plans after entries without events",
+    "tasks ended after a failover",
+    "suspects begun",
+    "tasks failed at once",
+    "tasks failed by attempts",
+    "tasks failed by losses",
+    "tasks requeued by failures",
+    "tasks requeued by losses",
+    "duplicated results refused",
+    "stale results refused",
+    "workers lost by silence",
+    "workers lost by joining again",
+    "workers drained",
+    "workers left",
+    "twins turned away",
+    "heartbeats with a full spool",
+    "jobs closed by themselves",
+    "jobs deleted",
+    "keys forgotten",
+    "cancels with runs out",
+    "pieces dropped: the job has ended",
+    "pieces dropped: the tasks do not wait",
+];
+
+/// Everything that must happen.
+pub fn must_happen() -> impl Iterator<Item = &'static str> {
+    let kinds = Kind::ALL.into_iter().map(|(kind, ..)| kind.name());
+    let points = Point::ALL.into_iter().map(|(_, words)| words);
+    kinds.chain(points).chain(BRANCHES)
+}
+
+/// What must happen and did not.
+pub fn missing(counters: &Counters) -> Vec<&'static str> {
+    must_happen()
+        .filter(|what| counters.get(what).is_none_or(|count| *count == 0))
+        .collect()
+}
