@@ -165,10 +165,12 @@ impl World {
         if !dice.chance(ppm) {
             return None;
         }
+        // Of this very stream: what another session of the same agent holds may be the liar's own by now.
+        let stream = self.agents[agent].stream?;
         let session = self
             .streams
             .iter()
-            .find(|(_, (of, _))| *of == agent)
+            .find(|(_, (of, on))| *of == agent && *on == stream)
             .map(|((_, worker), _)| *worker);
         let said = dice.pick(&self.reported)?.clone();
         let run = match dice.within(0, 2) {
@@ -177,8 +179,12 @@ impl World {
                 let (job, task, given) = self.checks.held_by_other(session?, dice.any())?;
                 forged(job.0, task, given.0)
             }
-            // By a fence that is none.
-            1 => forged(said.job, said.first, said.given + dice.within(1, 9)),
+            // By a fence that is none: no world's log is as long, so none of the liar's own is guessed.
+            1 => forged(
+                said.job,
+                said.first,
+                said.given + dice.within(1_000_000, 9_000_000),
+            ),
             _ => said,
         };
         let results = v1::Results {
@@ -196,7 +202,9 @@ impl World {
         let (life, now) = (self.agents[agent].life, self.now);
         let before = self.suspects.insert(task, (agent, life, now));
         self.count("suspects begun");
-        let Some((other, its_life, since)) = before else { return };
+        let Some((other, its_life, since)) = before else {
+            return;
+        };
         let host = &self.agents[other];
         let at_it = host.machine.is_some() && host.life == its_life;
         let stood_still = host.paused_until > since;
