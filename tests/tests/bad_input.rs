@@ -258,7 +258,8 @@ fn a_server_takes_only_its_own_data_directory() {
     );
 
     let empty = other("empty", 0, &cluster.dir().join("nothing-here"));
-    let says = "nothing-here: is empty or missing; start with --init to begin a cluster, or correct the path";
+    let says = "nothing-here: is empty or missing; start with --init to begin a cluster, with --join to come to one, or \
+                correct the path";
     refused(&start_server(&cluster, &empty, &[]), 1, says);
     assert!(
         !cluster.dir().join("nothing-here").exists(),
@@ -269,7 +270,7 @@ fn a_server_takes_only_its_own_data_directory() {
     let done = start_server(&cluster, &stranger, &[]);
     refused(&done, 1, "belongs to cluster shelves-");
     assert!(
-        done.stderr.contains(data) && done.stderr.contains("not bakery-"),
+        done.stderr.contains(data) && done.stderr.contains("not to one named bakery"),
         "{}",
         done.stderr
     );
