@@ -8,11 +8,11 @@ use std::time::Duration;
 use rebound_proto::v1::JobSpec;
 use serde::Serialize;
 
-use super::QUIET_WITHIN;
 use super::figures::{Machine, cores, seconds};
 use super::load::{Answers, Load, Photos};
 use super::throughput::{ThroughputArgs, through};
 use super::yardstick::{spawns_per_s, true_program};
+use super::{QUIET_WITHIN, or_logs};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
 use crate::local::{DataDir, House, Layout, round};
@@ -53,18 +53,8 @@ struct Round {
 pub async fn run(ctx: &mut Context, args: &ThroughputArgs) -> Result<Exit, Failure> {
     let dir = DataDir::open(args.data_dir.as_ref(), "rebound-bench-")?;
     let machine = Machine::here(dir.path());
-    let mut rounds = Vec::new();
-    for slots in [cores() as u32, MANY_SLOTS] {
-        let place = dir.path().join(format!("{slots}-slots"));
-        match round_of(args, &place, slots).await {
-            Ok(round) => rounds.push(round),
-            Err(failure) => {
-                ctx.out
-                    .note(&format!("The processes' logs are in {}", dir.keep().display()));
-                return Err(failure);
-            }
-        }
-    }
+    let rounds = rounds(args, dir.path()).await;
+    let rounds = or_logs(ctx, dir, rounds)?;
     let figures = Figures {
         bench: "throughput --command",
         machine,
@@ -73,6 +63,15 @@ pub async fn run(ctx: &mut Context, args: &ThroughputArgs) -> Result<Exit, Failu
     };
     show(ctx, &figures)?;
     Ok(Exit::Ok)
+}
+
+async fn rounds(args: &ThroughputArgs, dir: &Path) -> Result<Vec<Round>, Failure> {
+    let mut rounds = Vec::new();
+    for slots in [cores() as u32, MANY_SLOTS] {
+        let place = dir.join(format!("{slots}-slots"));
+        rounds.push(round_of(args, &place, slots).await?);
+    }
+    Ok(rounds)
 }
 
 async fn round_of(args: &ThroughputArgs, dir: &Path, slots: u32) -> Result<Round, Failure> {

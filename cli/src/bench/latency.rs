@@ -15,7 +15,7 @@ use super::fill::{Taken, submit_small};
 use super::load::{Answers, JobPart, Photos, SMALL_TASKS};
 use super::trace::{Moment, Trace};
 use super::yardstick::{Syncs, ms, round_trips, syncs};
-use super::{QUIET_WITHIN, check_cluster};
+use super::{QUIET_WITHIN, check_cluster, or_logs};
 use crate::client::{Client, ClientError};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
@@ -106,11 +106,8 @@ pub async fn run(ctx: &mut Context, args: LatencyArgs) -> Result<Exit, Failure> 
     }
     let dir = DataDir::open(args.data_dir.as_ref(), "rebound-bench-")?;
     let figures = both(&args, dir.path()).await;
-    if figures.is_err() {
-        ctx.out
-            .note(&format!("The processes' logs are in {}", dir.keep().display()));
-    }
-    show(ctx, &figures?)?;
+    let figures = or_logs(ctx, dir, figures)?;
+    show(ctx, &figures)?;
     Ok(Exit::Ok)
 }
 

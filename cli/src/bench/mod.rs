@@ -18,7 +18,9 @@ mod yardstick;
 
 use std::time::Duration;
 
+use crate::cmd::Context;
 use crate::exit::Failure;
+use crate::local::DataDir;
 
 /// How long the cluster may take to have a leader, or to be as quiet as it should be.
 const QUIET_WITHIN: Duration = Duration::from_secs(120);
@@ -35,4 +37,14 @@ fn check_cluster(servers: u64, workers: u64, slots: u32) -> Result<(), Failure> 
         return Err(Failure::usage("must be 1 to 1024").at("--slots"));
     }
     Ok(())
+}
+
+/// What was measured in a directory. Where that failed, the processes' logs stay there, and it is said where.
+fn or_logs<F>(ctx: &mut Context, dir: DataDir, measured: Result<F, Failure>) -> Result<F, Failure> {
+    if measured.is_err() {
+        let kept = dir.keep();
+        ctx.out
+            .note(&format!("The processes' logs are in {}", kept.display()));
+    }
+    measured
 }

@@ -17,7 +17,7 @@ use super::fill::fill;
 use super::load::{Load, Photos};
 use super::scrape::Scrape;
 use super::usage::Usage;
-use super::{QUIET_WITHIN, check_cluster};
+use super::{QUIET_WITHIN, check_cluster, or_logs};
 use crate::client::{Client, ClientError};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
@@ -159,12 +159,9 @@ pub async fn run(ctx: &mut Context, args: QueueArgs) -> Result<Exit, Failure> {
     let machine = Machine::here(dir.path());
     let mut house = House::start(&layout, dir.path()).await?;
     let figures = measured(ctx, &mut house, &args, machine).await;
-    if figures.is_err() {
-        ctx.out
-            .note(&format!("The processes' logs are in {}", dir.keep().display()));
-    }
     house.stop().await;
-    show(ctx, &figures?)?;
+    let figures = or_logs(ctx, dir, figures)?;
+    show(ctx, &figures)?;
     Ok(Exit::Ok)
 }
 

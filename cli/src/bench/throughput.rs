@@ -17,7 +17,7 @@ use super::collect::{Expected, large_jobs, small_jobs};
 use super::figures::{Machine, PerTask, ProcessFigures, Reading, cores, per_task, process_table, seconds};
 use super::fill::fill;
 use super::load::{Answers, Load, Photos};
-use super::{QUIET_WITHIN, check_cluster, command};
+use super::{QUIET_WITHIN, check_cluster, command, or_logs};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
 use crate::local::{DataDir, House, Layout, round};
@@ -111,12 +111,9 @@ pub async fn run(ctx: &mut Context, args: ThroughputArgs) -> Result<Exit, Failur
     let machine = Machine::here(dir.path());
     let mut house = House::start(&layout, dir.path()).await?;
     let figures = measured(ctx, &mut house, &args, machine).await;
-    if figures.is_err() {
-        ctx.out
-            .note(&format!("The processes' logs are in {}", dir.keep().display()));
-    }
     house.stop().await;
-    show(ctx, &figures?)?;
+    let figures = or_logs(ctx, dir, figures)?;
+    show(ctx, &figures)?;
     Ok(Exit::Ok)
 }
 
