@@ -115,7 +115,7 @@ pub fn of(
             .map(|ms| round(ms, 1)),
         accuracy: args.photos.as_deref().and_then(|dir| accuracy(dir, results)),
         kills: seen.kills.clone(),
-        probes_answered: seen.probe.at.len() as u64,
+        probes_answered: seen.probe.answered.len() as u64,
         probes_asked: seen.probe.asked,
         audit: AuditFigures {
             entries: audit.entries,

@@ -14,21 +14,31 @@ const EVERY: Duration = Duration::from_millis(10);
 /// For one answer.
 const WITHIN: Duration = Duration::from_millis(200);
 
-/// When commits were answered.
+/// One commit that was answered.
+#[derive(Clone, Copy)]
+pub struct Answer {
+    /// When it was asked for.
+    pub asked: Instant,
+    /// When the answer arrived.
+    pub at: Instant,
+}
+
+/// The commits that were answered.
 #[derive(Default)]
 pub struct Answers {
-    /// In order.
-    pub at: Vec<Instant>,
+    /// In the order in which they were answered.
+    pub answered: Vec<Answer>,
     /// Questions asked.
     pub asked: u64,
 }
 
 impl Answers {
-    /// From the last answer before a moment to the first after it, in milliseconds.
+    /// From the last answer before a moment to the first of a question asked after it, in milliseconds. What was asked
+    /// before a leader's death may be answered after it, by the dead leader: its answer was on its way already.
     pub fn gap_ms(&self, moment: Instant) -> Option<f64> {
-        let before = self.at.iter().rev().find(|at| **at <= moment)?;
-        let after = self.at.iter().find(|at| **at > moment)?;
-        Some((*after - *before).as_secs_f64() * 1e3)
+        let before = self.answered.iter().rev().find(|one| one.at <= moment)?;
+        let after = self.answered.iter().find(|one| one.asked > moment)?;
+        Some((after.at - before.at).as_secs_f64() * 1e3)
     }
 }
 
@@ -54,15 +64,46 @@ pub async fn run(
                 answers.asked += 1;
                 for address in client.servers().to_vec() {
                     let client = client.clone();
-                    open.spawn(async move { client.ping_at(&address, WITHIN).await.ok().map(|_| Instant::now()) });
+                    let asked = Instant::now();
+                    open.spawn(async move {
+                        client.ping_at(&address, WITHIN).await.ok().map(|_| Answer { asked, at: Instant::now() })
+                    });
                 }
             }
-            Some(answer) = open.join_next() => answers.at.extend(answer.ok().flatten()),
+            Some(answer) = open.join_next() => answers.answered.extend(answer.ok().flatten()),
         }
     }
     while let Some(answer) = open.join_next().await {
-        answers.at.extend(answer.ok().flatten());
+        answers.answered.extend(answer.ok().flatten());
     }
-    answers.at.sort();
+    answers.answered.sort_by_key(|one| one.at);
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_what_was_asked_before_the_death_ends_no_gap() {
+        let start = Instant::now();
+        let one = |asked, at| Answer {
+            asked: start + ms(asked),
+            at: start + ms(at),
+        };
+        let answers = Answers {
+            answered: vec![one(0, 5), one(8, 14), one(11, 600), one(20, 610)],
+            asked: 4,
+        };
+        assert_eq!(answers.gap_ms(start + ms(10)), Some(595.0));
+        assert_eq!(
+            answers.gap_ms(start + ms(30)),
+            None,
+            "nothing asked later was answered"
+        );
+    }
 }
