@@ -140,7 +140,11 @@ impl Agent {
             }
             self.gather(&mut ended, &mut inputs);
             let now = self.now();
-            for action in self.machine.handle_all(now, inputs) {
+            let actions = self.machine.handle_all(now, inputs).into_iter();
+            // A recogniser waits for its next photo; what is spooled and said waits for no one.
+            let (starts, others): (Vec<Action>, Vec<Action>) =
+                actions.partition(|action| matches!(action, Action::Start { .. }));
+            for action in starts.into_iter().chain(others) {
                 self.act(action);
             }
             self.flush();

@@ -7,7 +7,7 @@
 //! - each [`Action::Fetch`] is answered by one [`Input::Fetched`], unless the task was forgotten meanwhile;
 //! - each [`Action::Start`] is answered by exactly one [`Input::Finished`], also after [`Action::Stop`]: the slot is
 //!   free only then;
-//! - actions are done in order; a result is spooled before it is sent;
+//! - actions are done in order, but that the starts of one call may go first; a result is spooled before it is sent;
 //! - what comes in one call of [`Machine::handle_all`] is of one stream: [`Input::Connected`] and
 //!   [`Input::Disconnected`] only come last;
 //! - no message of an earlier stream is handed in after [`Input::Connected`] of the next;
