@@ -136,6 +136,17 @@ fn every_end_has_its_exit_code() {
         (&"closed".into(), &1.into()),
         "{shown}"
     );
+    let done = cluster.rebound(&[
+        "submit",
+        "file:///p/2.jpg",
+        "--recogniser",
+        "soothsayer",
+        "--wait",
+        "--wait-timeout",
+        "300ms",
+    ]);
+    refused(&done, 124, "not ended after 300ms; the work goes on");
+    refused(&done, 124, "no worker that could run it is there now");
     let done = cluster.rebound(&["job", "wait", &waiting, "--wait-timeout", "300ms"]);
     refused(&done, 124, "not ended after 300ms; the work goes on");
     let done = cluster.rebound(&["job", "watch", &waiting, "--wait-timeout", "300ms"]);

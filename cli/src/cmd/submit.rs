@@ -234,17 +234,21 @@ fn tell(ctx: &mut Context, orders: &[Order], submitted: &[Submitted]) -> Result<
             "Next: rebound job watch {job}   rebound job results {job}   rebound job report {job}"
         ));
     }
-    // A job that came before may be done by now, whoever is there.
-    let waits = submitted
-        .iter()
-        .any(|s| !s.placeable && !matches!(job_state(s.state), "done" | "cancelled"));
-    if waits {
-        ctx.out.note(
-            "Accepted, but no worker that could run it is there now; `rebound worker list` shows who is.",
-        );
+    if lacks_worker(submitted) {
+        ctx.out.note(NO_WORKER);
         return Ok(Exit::NotPlaceable);
     }
     Ok(Exit::Ok)
+}
+
+/// Told when a job cannot start for want of a worker.
+const NO_WORKER: &str =
+    "Accepted, but no worker that could run it is there now; `rebound worker list` shows who is.";
+
+/// A job that came before may be done by now, whoever is there.
+fn lacks_worker(submitted: &[Submitted]) -> bool {
+    let over = |one: &Submitted| matches!(job_state(one.state), "done" | "cancelled");
+    submitted.iter().any(|one| !one.placeable && !over(one))
 }
 
 async fn wait_for(ctx: &mut Context, args: &SubmitArgs, submitted: &[Submitted]) -> Result<Exit, Failure> {
@@ -263,6 +267,9 @@ async fn wait_for(ctx: &mut Context, args: &SubmitArgs, submitted: &[Submitted])
     ctx.out.note(&format!(
         "Submitted job {listed}{more}; when this ends early, go on with: rebound job wait {listed}"
     ));
+    if lacks_worker(submitted) {
+        ctx.out.note(NO_WORKER);
+    }
     let ended = wait::until_ended(&ctx.client(), &jobs, args.wait_timeout, &ctx.out).await?;
     let exit = wait::exit_of(&ended);
     let views: Vec<JobView> = ended.into_iter().map(Into::into).collect();
