@@ -24,6 +24,7 @@ pub(crate) mod columns;
 mod leave;
 pub mod limits;
 mod outbox;
+mod pace;
 mod photos;
 #[cfg(test)]
 mod random;
@@ -43,6 +44,7 @@ use rebound_proto::v1;
 
 use leave::Leave;
 use outbox::Outbox;
+use pace::Paces;
 pub use photos::Uri;
 use session::{Link, Session};
 use work::Work;
@@ -313,6 +315,7 @@ pub struct Machine {
     orphaned: bool,
     work: Work,
     outbox: Outbox,
+    paces: Paces,
     leave: Option<Leave>,
     exited: bool,
     counts: Counts,
@@ -340,6 +343,7 @@ impl Machine {
             orphaned: false,
             work,
             outbox,
+            paces: Paces::default(),
             leave: None,
             exited: false,
             counts: Counts::default(),

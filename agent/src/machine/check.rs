@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::limits::{MAX_DESIRED_TASKS, MAX_SPECS, PREFETCH_PER_SLOT};
+use super::limits::{MAX_DESIRED_TASKS, MAX_PREFETCH_PER_SLOT, MAX_SPECS};
 use super::work::State;
 use super::{Machine, TaskKey};
 
@@ -26,9 +26,10 @@ impl Machine {
         assert!(self.work.specs.len() <= MAX_SPECS);
         let ahead = self.work.count(&[State::Fetching, State::Ready]);
         assert!(
-            ahead <= self.work.slots.len() * PREFETCH_PER_SLOT,
+            ahead <= self.work.slots.len() * MAX_PREFETCH_PER_SLOT,
             "more photos ahead than slots"
         );
+        self.paces.check(self.work.count(&[State::Fetching]));
         assert!(
             self.session.is_some() || self.work.runs.is_empty(),
             "work without a session"

@@ -60,6 +60,7 @@ impl Machine {
                 break;
             }
             if state != State::Waiting {
+                self.paces.forget(key);
                 out.push(Action::Forget { task: key });
             }
             let failure = Failure::new(v1::Cause::Released, message.clone());

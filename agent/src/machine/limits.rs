@@ -6,10 +6,20 @@ pub const PROTOCOL: u32 = 1;
 /// Most slots of one agent.
 pub const MAX_SLOTS: u32 = 1024;
 
-/// Photos fetched ahead of the recognisers, for each slot.
+/// Photos fetched ahead of the recognisers, for each slot, when a fetch takes no longer than a photo in its slot. One
+/// more for each time that it takes longer …
 pub const PREFETCH_PER_SLOT: usize = 1;
 
-/// Most tasks of a desired set: four times what [`MAX_SLOTS`] slots can use. A larger set is refused.
+/// … up to so many.
+pub const MAX_PREFETCH_PER_SLOT: usize = 8;
+
+/// No time that is measured counts for more, in µs.
+pub const MAX_PACE_US: u64 = 3_600_000_000;
+
+/// Most specs whose times are kept: as many as a server takes in one heartbeat.
+pub const MAX_PACES: usize = 64;
+
+/// Most tasks of a desired set: twice what a leader gives the fastest of workers. A larger set is refused.
 pub const MAX_DESIRED_TASKS: usize = 8192;
 
 /// Most specs kept of one stream. One more, and the stream begins anew, which forgets those not in use.

@@ -9,6 +9,7 @@ use super::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES, RESEND_AFTER_US,
     RESULT_OVERHEAD_BYTES,
 };
+use super::pace::Ewma;
 use super::{Attempt, Spooled, TaskKey, TaskRange};
 
 struct Entry {
@@ -17,6 +18,12 @@ struct Entry {
     order: u64,
     /// The message of this stream that carries it.
     batch: Option<u64>,
+}
+
+/// A message of results under way.
+struct Batch {
+    unanswered: usize,
+    sent_us: u64,
 }
 
 pub(super) struct Outbox {
@@ -29,11 +36,19 @@ pub(super) struct Outbox {
     next_order: u64,
     /// Not sent on this stream, in order of arrival. Some may have been answered all the same.
     unsent: VecDeque<TaskKey>,
-    /// Messages under way on this stream, with how many of their results are unanswered.
-    batches: BTreeMap<u64, usize>,
+    /// Messages under way on this stream.
+    batches: BTreeMap<u64, Batch>,
     next_batch: u64,
+    /// From sending a message to the answer of its last result.
+    answer: Ewma,
     /// When a message went out while none was under way, or an answer came.
     progress_us: u64,
+}
+
+/// A result that is gone.
+struct Removed {
+    /// It was the last unanswered one of its message, which was sent then.
+    done: Option<u64>,
 }
 
 fn size_of(attempt: &Attempt) -> usize {
@@ -52,10 +67,11 @@ impl Outbox {
             unsent: VecDeque::new(),
             batches: BTreeMap::new(),
             next_batch: 0,
+            answer: Ewma::default(),
             progress_us: 0,
         };
         for one in spooled {
-            if outbox.remove(one.attempt.task) {
+            if outbox.remove(one.attempt.task).is_some() {
                 outbox.unsent.retain(|task| *task != one.attempt.task);
             }
             outbox.push(one);
@@ -109,7 +125,9 @@ impl Outbox {
         let here = self.entries.range(range.first_key()..=range.last_key());
         let here: Vec<TaskKey> = here.map(|(task, _)| *task).collect();
         for task in &here {
-            self.remove(*task);
+            if let Some(sent_us) = self.remove(*task).and_then(|removed| removed.done) {
+                self.answer.note(now_us.saturating_sub(sent_us));
+            }
         }
         if !here.is_empty() {
             self.progress_us = now_us;
@@ -117,20 +135,25 @@ impl Outbox {
         here.len()
     }
 
-    fn remove(&mut self, task: TaskKey) -> bool {
-        let Some(entry) = self.entries.remove(&task) else {
-            return false;
-        };
+    /// µs from sending results to their answer; 0: none was answered yet.
+    pub fn answer_us(&self) -> u64 {
+        self.answer.us()
+    }
+
+    fn remove(&mut self, task: TaskKey) -> Option<Removed> {
+        let entry = self.entries.remove(&task)?;
+        let mut done = None;
         self.bytes -= size_of(&entry.spooled.attempt);
         if let Some(batch) = entry.batch
             && let Some(left) = self.batches.get_mut(&batch)
         {
-            *left -= 1;
-            if *left == 0 {
+            left.unanswered -= 1;
+            if left.unanswered == 0 {
+                done = Some(left.sent_us);
                 self.batches.remove(&batch);
             }
         }
-        true
+        Some(Removed { done })
     }
 
     /// Removes what other clusters gave.
@@ -191,7 +214,11 @@ impl Outbox {
         if self.batches.is_empty() {
             self.progress_us = now_us;
         }
-        self.batches.insert(self.next_batch, tasks.len());
+        let batch = Batch {
+            unanswered: tasks.len(),
+            sent_us: now_us,
+        };
+        self.batches.insert(self.next_batch, batch);
         self.next_batch += 1;
         let entries = tasks.iter().filter_map(|task| self.entries.get(task));
         Some(columns::together(
@@ -203,7 +230,7 @@ impl Outbox {
         let bytes: usize = self.iter().map(|spooled| size_of(&spooled.attempt)).sum();
         assert_eq!(self.bytes, bytes);
         assert!(self.batches.len() <= MAX_BATCHES_IN_FLIGHT);
-        for (batch, unanswered) in &self.batches {
+        for (batch, Batch { unanswered, .. }) in &self.batches {
             let of_batch = |entry: &&Entry| entry.batch == Some(*batch);
             assert_eq!(self.entries.values().filter(of_batch).count(), *unanswered);
         }

@@ -2,7 +2,7 @@
 
 use rebound_proto::v1;
 
-use super::limits::PREFETCH_PER_SLOT;
+use super::limits::{MAX_PREFETCH_PER_SLOT, PREFETCH_PER_SLOT};
 use super::slots::Held;
 use super::work::State;
 use super::{Action, Failure, Machine, Now};
@@ -71,7 +71,9 @@ impl Machine {
         let held = Held {
             task,
             resources,
+            spec: run.spec,
             started_wall_us: now.wall_us,
+            started_us: now.mono_us,
             stopping: false,
         };
         let Some(slot) = self.work.slots.hold(held) else {
@@ -92,13 +94,13 @@ impl Machine {
         if self.work.count(&[State::Waiting]) == 0 {
             return;
         }
-        let most = self.work.slots.len() * PREFETCH_PER_SLOT;
         for run in self.work.open_from..self.work.runs.len() {
             let spec = self.work.runs[run].spec;
             if self.work.specs.get(&spec).is_none_or(|known| known.is_noop) {
                 continue;
             }
             let failure = self.cannot_run(spec);
+            let most = self.work.slots.len() * self.prefetch_per_slot(spec);
             while self.work.runs[run].fetched < self.work.runs[run].states.len() {
                 let ahead = self.work.count(&[State::Fetching, State::Ready]);
                 if ahead >= most || !self.has_room() {
@@ -112,9 +114,21 @@ impl Machine {
                 }
                 let uri = self.work.runs[run].uri(at);
                 self.work.set_at(run, at, State::Fetching);
+                self.paces.fetch_begins(task, now.mono_us);
                 out.push(Action::Fetch { task, uri });
             }
         }
+    }
+
+    /// So many that the next photo is here when a slot falls free.
+    fn prefetch_per_slot(&self, spec: u64) -> usize {
+        let times = self
+            .paces
+            .fetch_us()
+            .checked_div(self.paces.service_us(spec))
+            .unwrap_or(0);
+        let times = usize::try_from(times).unwrap_or(usize::MAX);
+        PREFETCH_PER_SLOT.saturating_add(times).min(MAX_PREFETCH_PER_SLOT)
     }
 
     fn cannot_run(&self, spec: u64) -> Option<Failure> {

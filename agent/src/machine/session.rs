@@ -1,5 +1,6 @@
 //! The stream to the leader: greeting, sessions, desired sets, answers, heartbeats, silence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rebound_proto::v1;
@@ -10,6 +11,7 @@ use super::limits::{
     HEARTBEAT_RANGE_US, MAX_CLUSTER_BYTES, MIN_SILENCE_US, ORPHAN_FOR_RANGE_US, PROTOCOL, SILENT_HEARTBEATS,
     SUSPECT_SILENCE_US,
 };
+use super::pace::Paces;
 use super::{Action, Machine, Now, TaskRange};
 
 /// The stream as the machine sees it.
@@ -108,6 +110,8 @@ impl Machine {
     /// Another worker id or another cluster: the work of the old session is nobody's any more.
     fn begin_session(&mut self, session: Session, out: &mut Vec<Action>) {
         self.work.clear(out);
+        // Numbers of specs are the cluster's.
+        self.paces = Paces::default();
         self.taken = None;
         // `given` is a log index: in another cluster the same number names other work.
         let foreign = self.outbox.keep_only(&session.cluster);
@@ -134,7 +138,10 @@ impl Machine {
             return;
         }
         let (outbox, drain) = (&self.outbox, desired.drain);
-        match self.work.take(desired, |key| outbox.contains(key), out) {
+        let told = out.len();
+        let taken = self.work.take(desired, |key| outbox.contains(key), out);
+        self.forget_fetches(&out[told..]);
+        match taken {
             Ok(()) => {
                 self.taken = Some(age);
                 self.term = self.term.max(age.0);
@@ -143,6 +150,15 @@ impl Machine {
                 }
             }
             Err(fault) => self.give_up(fault, out),
+        }
+    }
+
+    /// Fetches that are not wanted any more are not measured.
+    fn forget_fetches(&mut self, said: &[Action]) {
+        for action in said {
+            if let Action::Forget { task } = action {
+                self.paces.forget(*task);
+            }
         }
     }
 
@@ -245,6 +261,8 @@ impl Machine {
         }
         self.next_heartbeat_us = now.mono_us.saturating_add(self.heartbeat_us);
         self.said_full = full;
+        let (fetch_us, answer_us) = (self.paces.fetch_us(), self.outbox.answer_us());
+        let paces = self.paces.said(&self.in_slots(now));
         let work = &self.work;
         let cursors = work.runs.iter().map(|run| (run, run.cursor()));
         let started = cursors
@@ -261,6 +279,20 @@ impl Machine {
             spool_full: full,
             generation: self.taken.map_or(0, |(_, generation)| generation),
             started: started.collect(),
+            answer_us,
+            fetch_us,
+            paces,
         })));
+    }
+
+    /// Specs in slots, and for how long the oldest photo of each is.
+    fn in_slots(&self, now: Now) -> BTreeMap<u64, u64> {
+        let mut oldest = BTreeMap::new();
+        for held in self.work.slots.held().filter(|held| !held.stopping) {
+            let age = now.mono_us.saturating_sub(held.started_us);
+            let of_spec: &mut u64 = oldest.entry(held.spec).or_default();
+            *of_spec = (*of_spec).max(age);
+        }
+        oldest
     }
 }

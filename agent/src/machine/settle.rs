@@ -16,6 +16,7 @@ impl Machine {
         outcome: Result<(), Failure>,
         out: &mut Vec<Action>,
     ) {
+        self.paces.fetched(key, now.mono_us, outcome.is_ok());
         if self.work.state(key) != Some(State::Fetching) {
             return;
         }
@@ -37,6 +38,8 @@ impl Machine {
             return;
         };
         if !held.stopping {
+            self.paces
+                .served(held.spec, now.mono_us.saturating_sub(held.started_us));
             self.settle(now, key, held.started_wall_us, outcome, out);
         }
     }

@@ -10,7 +10,10 @@ use super::TaskKey;
 pub(super) struct Held {
     pub task: TaskKey,
     pub resources: v1::Resources,
+    pub spec: u64,
     pub started_wall_us: u64,
+    /// The same on the clock that never goes back.
+    pub started_us: u64,
     /// It was stopped: whatever comes out of it counts for nothing.
     pub stopping: bool,
 }

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 
 use crate::command::Spec;
+use crate::limits::WEIGHT_MAX;
 use crate::state::State;
 use crate::state::jobs::queue_key;
-use crate::state::runs::RunKey;
+use crate::state::runs::{Run, RunKey};
 use crate::state::workers::Standing;
 use crate::types::{EnvId, Given, Index, JobId, SpecId, Term, TraceId, WorkerId};
+
+/// Parts of a photo in the order of runs: the least that any weight makes of one.
+const FINE: u64 = WEIGHT_MAX as u64;
 
 /// All that a worker shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct Desired {
     pub term: Term,
     /// Applied index at which it was computed.
     pub generation: Index,
-    /// In the order they shall be done: as they were given, and those given together as the queue has them.
+    /// In the order they shall be done: each environment's as its queue has them, and the environments by their weights.
     pub runs: Vec<DesiredRun>,
     /// What the runs name.
     pub specs: BTreeMap<SpecId, Spec>,
@@ -67,18 +71,43 @@ fn set_suspects_apart(state: &State, whole: DesiredRun, runs: &mut Vec<DesiredRu
     }
 }
 
-/// What a worker shall do by this state; nothing once its session has ended.
-pub fn desired(state: &State, worker: WorkerId, term: Term) -> Desired {
-    let mut specs = BTreeMap::new();
-    let mut runs = Vec::new();
+/// What a worker holds, in the order in which it shall be done. Within an environment the queue's: what came later and
+/// is more urgent goes first. Environments share the worker by weight, as if each had a part of it to itself: whose
+/// run would end first there goes first, so that the many photos that one has fetched ahead are not in front of the few
+/// of another. A run ages by one photo an entry, so that those that come later do not keep it back for ever.
+pub fn in_order(state: &State, worker: WorkerId) -> Vec<(RunKey, Run)> {
     let mut held = state.runs.of_worker(worker);
-    // What one plan gave together is done in the queue's order, not in the order of the jobs' ages.
     let place = |key: &RunKey| {
         let job = state.jobs.get_in(key.env, key.job);
         job.map(|job| queue_key(key.job, job))
     };
-    held.sort_by_key(|(key, run)| (run.given, place(key), run.first));
-    for (key, run) in held {
+    held.sort_by_key(|(key, run)| (key.env, place(key), run.first));
+    let weight = |env| u64::from(state.allotment(env).weight.max(1));
+    let lightest = held.iter().map(|(key, _)| weight(key.env)).min().unwrap_or(1);
+    let (mut env, mut done, mut ends) = (EnvId(0), 0, 0);
+    let mut timed: Vec<_> = held
+        .into_iter()
+        .map(|(key, run)| {
+            if env != key.env {
+                (env, done, ends) = (key.env, 0, 0);
+            }
+            done += key.last - run.first + 1;
+            let end = (run.given.0.saturating_mul(FINE))
+                .saturating_add(done.saturating_mul(FINE) * lightest / weight(env));
+            // Its own queue's order stands.
+            ends = end.max(ends);
+            (ends, key, run)
+        })
+        .collect();
+    timed.sort_by_key(|(ends, key, _)| (*ends, key.env));
+    timed.into_iter().map(|(_, key, run)| (key, run)).collect()
+}
+
+/// What a worker shall do by this state; nothing once its session has ended.
+pub fn desired(state: &State, worker: WorkerId, term: Term) -> Desired {
+    let mut specs = BTreeMap::new();
+    let mut runs = Vec::new();
+    for (key, run) in in_order(state, worker) {
         let trace = state
             .jobs
             .get_in(key.env, key.job)

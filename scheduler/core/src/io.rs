@@ -7,6 +7,7 @@ use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
 use crate::observe::Observation;
+use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
@@ -132,6 +133,8 @@ pub enum WorkerReport {
         running: u32,
         spooled: u32,
         spool_full: bool,
+        /// How fast it is.
+        pace: Pace,
     },
     /// Attempts that ended.
     Results {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
+use crate::observe::Known;
+use crate::pace::Pace;
 use crate::state::State;
 use crate::types::{JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
 
@@ -68,6 +70,8 @@ pub struct Leader {
     pub clock: Clock,
     /// What workers said to this leader.
     pub heard: BTreeMap<WorkerId, Heard>,
+    /// How fast they are, by their own words.
+    pub paces: BTreeMap<WorkerId, Pace>,
     /// `WorkerLost` is on its way.
     pub losing: BTreeSet<WorkerId>,
     /// `CloseExpired` is on its way.
@@ -97,6 +101,7 @@ impl Leader {
             ready_at: 0,
             clock: Clock::new(state_now, now),
             heard: BTreeMap::new(),
+            paces: BTreeMap::new(),
             losing: BTreeSet::new(),
             closing: BTreeSet::new(),
             expiring: false,
@@ -124,6 +129,12 @@ impl Leader {
         self.heard
             .get(&worker)
             .is_some_and(|heard| !heard.full && !heard.leaving && is_recent(heard, elapsed))
+    }
+
+    /// What the policy may know of a worker, if that may get work.
+    pub fn known(&self, worker: WorkerId, elapsed: u64) -> Option<Known<'_>> {
+        let pace = self.paces.get(&worker);
+        self.may_take(worker, elapsed).then_some(Known { pace })
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

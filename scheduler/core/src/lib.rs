@@ -11,6 +11,7 @@ pub mod key;
 mod leader;
 pub mod limits;
 pub mod observe;
+pub mod pace;
 pub mod plan;
 pub mod replica;
 pub mod reply;

@@ -75,8 +75,18 @@ pub const PHOTO_TIMEOUT_MAX: u64 = 3600 * SECOND;
 /// A deadline is at most so far away, in µs.
 pub const DEADLINE_MAX: u64 = 366 * 24 * 3600 * SECOND;
 
-/// Photos a worker holds for each slot: one in the recogniser, one behind it.
+/// Photos a worker holds for each slot until its speed is known: one in the recogniser, one behind it.
 pub const CREDIT_PER_SLOT: u32 = 2;
+/// Most photos a worker holds for each slot, however fast it is.
+pub const CREDIT_MAX: u32 = 64;
+/// Most photos a worker holds, however fast it is and however many slots it has: half of what an agent takes.
+pub const CREDIT_TASKS_MAX: u32 = 4_096;
+/// Answers' times from a result until new work: the result's entry, and the plan's.
+pub const TURN_ANSWERS: u64 = 2;
+/// No time that a worker says of itself counts for more, in µs: the longest time limit of a photo.
+pub const PACE_US_MAX: u64 = PHOTO_TIMEOUT_MAX;
+/// Most specs whose times a worker says in one heartbeat; what it says of more is left out.
+pub const PACES_MAX: usize = 64;
 /// Most slots of a worker.
 pub const SLOTS_MAX: u32 = 1_024;
 /// Most recognisers a worker may name.

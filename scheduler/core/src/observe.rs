@@ -1,9 +1,11 @@
 //! All that the policy may see. Its size grows with workers and distinct specs, not with tasks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::command::Spec;
 use crate::limits::DEMAND_MAX;
+use crate::pace::{Pace, credit};
+use crate::plan::Policy;
 use crate::state::State;
 use crate::state::jobs::QueueKey;
 use crate::state::workers::Standing;
@@ -69,8 +71,17 @@ pub struct WorkerView {
     pub in_use: Resources,
     /// Index of the last entry that gave it work.
     pub last_given: Index,
-    /// Specs it can run.
-    pub can: BTreeSet<SpecId>,
+    /// Specs it can run, and how many photos it may hold of each.
+    pub can: BTreeMap<SpecId, u32>,
+    /// No more photos than this in all: the least of what it may hold of the specs that it holds.
+    pub most: u32,
+}
+
+/// What the leader knows of a worker that may take work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// How fast it is, if it said so.
+    pub pace: Option<&'a Pace>,
 }
 
 /// True when a spec's recogniser is among a worker's.
@@ -87,13 +98,13 @@ pub fn could_run(worker: &crate::command::Join, spec: &Spec) -> bool {
     has_recogniser(&worker.recognisers, &spec.recogniser) && worker.resources.holds(&spec.resources) > 0
 }
 
-/// Looks at the state for those workers that `may_take` work now. At most `room` tasks of each spec are shown,
+/// Looks at the state for those workers that are `known` to take work now. At most `room` tasks of each spec are shown,
 /// where `room` is what all these workers could take, and of each environment no more than it may have.
-pub fn observe(
+pub fn observe<'a>(
     state: &State,
     now: Time,
-    credit_per_slot: u32,
-    may_take: impl Fn(WorkerId) -> bool,
+    policy: &Policy,
+    known: impl Fn(WorkerId) -> Option<Known<'a>>,
 ) -> Observation {
     let mut seen = Observation {
         at: state.applied(),
@@ -103,40 +114,38 @@ pub fn observe(
     let specs: Vec<SpecId> = state.jobs.queued_specs().collect();
     let mut room: BTreeMap<SpecId, u64> = BTreeMap::new();
     for (id, worker) in state.workers.iter_live() {
-        if worker.standing != Standing::Active || !may_take(id) {
+        let Some(known) = known(id).filter(|_| worker.standing == Standing::Active) else {
             continue;
-        }
+        };
         let held = u32::try_from(state.runs.held_by(id)).unwrap_or(u32::MAX);
-        let free = worker
-            .join
-            .slots
-            .saturating_mul(credit_per_slot)
-            .saturating_sub(held);
-        if free == 0 {
-            continue;
-        }
-        let can: BTreeSet<SpecId> = specs
-            .iter()
-            .copied()
-            .filter(|spec| {
-                state
-                    .specs
-                    .get(*spec)
-                    .is_some_and(|spec| could_run(&worker.join, spec))
-            })
-            .collect();
-        for spec in &can {
+        let credit = |spec| credit(policy, worker.join.slots, known.pace, spec);
+        let most = state.runs.specs_of(id).map(credit).min().unwrap_or(u32::MAX);
+        let runs = |spec: &SpecId| {
+            state
+                .specs
+                .get(*spec)
+                .is_some_and(|spec| could_run(&worker.join, spec))
+        };
+        let can = specs.iter().copied().filter(runs);
+        let can: BTreeMap<SpecId, u32> = can.map(|spec| (spec, credit(spec))).collect();
+        let mut takes_some = false;
+        for (spec, credit) in &can {
+            let free = most.min(*credit).saturating_sub(held);
+            takes_some |= free > 0;
             *room.entry(*spec).or_default() += u64::from(free);
         }
-        seen.workers.push(WorkerView {
-            id,
-            slots: worker.join.slots,
-            resources: worker.join.resources,
-            held,
-            in_use: in_use(state, id),
-            last_given: worker.last_given,
-            can,
-        });
+        if takes_some {
+            seen.workers.push(WorkerView {
+                id,
+                slots: worker.join.slots,
+                resources: worker.join.resources,
+                held,
+                in_use: in_use(state, id),
+                last_given: worker.last_given,
+                can,
+                most,
+            });
+        }
     }
     demand(state, &room, &mut seen);
     seen

@@ -48,8 +48,10 @@ pub enum Because {
 /// What the operator may tune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Photos a worker holds for each slot.
+    /// Photos a worker holds for each slot until its speed is known.
     pub credit_per_slot: u32,
+    /// Most photos it holds for each slot, however fast it is.
+    pub credit_max: u32,
     /// Most runs in one plan.
     pub runs_max: usize,
     /// Most photos of one run, at least 1.
@@ -60,6 +62,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             credit_per_slot: crate::limits::CREDIT_PER_SLOT,
+            credit_max: crate::limits::CREDIT_MAX,
             runs_max: crate::limits::RUNS_PER_PLAN_MAX,
             run_tasks_max: crate::limits::TASKS_PER_JOB_MAX,
         }

@@ -51,7 +51,8 @@ scripts! {
         drain_and_leave
         joins_again
         placement
-        late_and_repeated_results;
+        late_and_repeated_results
+        credit_by_pace;
     leases:
         leader_change_in_the_middle
         two_leader_changes

@@ -47,6 +47,7 @@ impl Extremes {
         };
         let policy = Policy {
             credit_per_slot: pick(rng, plain.1.credit_per_slot, &[1, 8]),
+            credit_max: pick(rng, plain.1.credit_max, &[1, 2]),
             runs_max: pick(rng, plain.1.runs_max, &[1, 3]),
             run_tasks_max: pick(rng, plain.1.run_tasks_max, &[1, 7]),
         };

@@ -9,7 +9,8 @@ use crate::command::{Join, Report};
 use crate::effects::{Desired, DesiredRun};
 use crate::event::Verdict;
 use crate::io::WorkerReport;
-use crate::limits::{RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
+use crate::limits::{PACE_US_MAX, PACES_MAX, RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
+use crate::pace::Pace;
 use crate::reply::{Judged, Rejected};
 use crate::rows::{Packing, Row};
 use crate::types::{ClusterId, Given, JobId, Recogniser, SpecId, Term, Time, WorkerId};
@@ -68,11 +69,15 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
             running,
             spooled,
             spool_full,
+            answer_us,
+            fetch_us,
+            paces,
             ..
         })) => Some(WorkerReport::Heartbeat {
             running,
             spooled,
             spool_full,
+            pace: pace(answer_us, fetch_us, &paces),
         }),
         Some(Body::Results(results)) => {
             let v1::Results {
@@ -88,6 +93,18 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
         }
         Some(Body::Leaving(leaving)) => Some(WorkerReport::Leaving { empty: leaving.empty }),
     })
+}
+
+/// What a worker measured, within bounds whatever it says.
+fn pace(answer: u64, fetch: u64, paces: &[v1::Pace]) -> Pace {
+    let service = paces.iter().take(PACES_MAX);
+    Pace {
+        answer: answer.min(PACE_US_MAX),
+        fetch: fetch.min(PACE_US_MAX),
+        service: service
+            .map(|one| (SpecId(one.spec), one.service_us.min(PACE_US_MAX)))
+            .collect(),
+    }
 }
 
 /// Results come in columns, those of consecutive tasks together.

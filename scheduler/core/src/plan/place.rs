@@ -17,17 +17,23 @@ struct Room<'a> {
     held: u32,
     /// What the photos it holds need together.
     in_use: Resources,
+    /// It may hold no more than this: the least credit of the specs it holds.
+    most: u32,
 }
 
 impl Room<'_> {
-    /// How many photos of `spec` it can take when it may hold `credit` for each slot: that many times its machine.
-    fn takes(&self, spec: SpecId, each: &Resources, credit: u32) -> u32 {
-        let free = self.view.slots.saturating_mul(credit).saturating_sub(self.held);
-        let resources = self.view.resources.times(credit).less(&self.in_use, 1);
-        match self.view.can.contains(&spec) {
-            true => free.min(resources.holds(each)),
-            false => 0,
-        }
+    /// How many photos of `spec` it can take: into free slots, or up to its credit, which stands for as many times its
+    /// machine as its slots.
+    fn takes(&self, spec: SpecId, each: &Resources, ahead: bool) -> u32 {
+        let Some(credit) = self.view.can.get(&spec) else {
+            return 0;
+        };
+        // A slot is free only if what is to run in it fits on the machine beside the rest.
+        let slots = self.view.slots;
+        let most = if ahead { self.most.min(*credit) } else { slots };
+        let times = most.div_ceil(slots.max(1)).max(1);
+        let resources = self.view.resources.times(times).less(&self.in_use, 1);
+        most.saturating_sub(self.held).min(resources.holds(each))
     }
 }
 
@@ -88,6 +94,7 @@ pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
             view,
             held: view.held,
             in_use: view.in_use,
+            most: view.most,
         })
         .collect();
     rooms.sort_by_key(|room| (Reverse(room.view.last_given), room.view.id));
@@ -191,21 +198,12 @@ impl Pass<'_, '_> {
         true
     }
 
-    fn credit(&self) -> u32 {
-        // A slot is free only if what is to run in it fits on the machine beside the rest.
-        if self.ahead {
-            self.policy.credit_per_slot
-        } else {
-            1
-        }
-    }
-
     /// The first room that takes a photo of a spec.
     fn room_for(&mut self, spec: SpecId) -> Option<usize> {
         let each = self.seen.specs.get(&spec)?;
-        let credit = self.credit();
+        let ahead = self.ahead;
         let from = self.full_to.entry(spec).or_default();
-        let takes = |room: &Room| room.takes(spec, each, credit) > 0;
+        let takes = |room: &Room| room.takes(spec, each, ahead) > 0;
         *from += self.rooms[*from..]
             .iter()
             .position(takes)
@@ -217,9 +215,9 @@ impl Pass<'_, '_> {
     fn assign(&mut self, left: &mut Left, rank: usize, most: u64, plan: &mut Plan) -> Option<u64> {
         let spec = left.demand.spec;
         let each = self.seen.specs.get(&spec).copied().unwrap_or_default();
-        let (credit, candidates) = (self.credit(), self.rooms.len() as u32);
+        let candidates = self.rooms.len() as u32;
         let room = &mut self.rooms[rank];
-        let take = u64::from(room.takes(spec, &each, credit))
+        let take = u64::from(room.takes(spec, &each, self.ahead))
             .min(left.count)
             .min(most);
         let run_max = self.policy.run_tasks_max.max(1);
@@ -250,6 +248,8 @@ impl Pass<'_, '_> {
         left.last = Some(at);
         room.held += take as u32;
         room.in_use = room.in_use.plus(&each.times(take as u32));
+        let credit = room.view.can.get(&spec).copied().unwrap_or_default();
+        room.most = room.most.min(credit);
         left.first += take;
         left.count -= take;
         Some(take)

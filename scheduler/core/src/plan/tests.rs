@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::{Allot, Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
 use crate::event::Cause;
-use crate::observe::{Observation, WorkerView, observe};
+use crate::observe::{Known, Observation, WorkerView, observe};
+use crate::pace::Pace;
 use crate::reply::Reply;
 use crate::rows::{Row, Rows};
 use crate::state::{Plant, State};
@@ -41,6 +42,8 @@ struct World {
     wishes: Vec<Wish>,
     machines: Vec<Machine>,
     credit: u32,
+    /// What each machine measured: an answer's time, and a photo's of each recogniser; 0: nothing.
+    paces: Vec<(u64, [u64; 3])>,
     runs_max: usize,
     run_tasks_max: u64,
     /// Weight and most tasks held of each environment; 0: no limit of its own.
@@ -80,16 +83,18 @@ fn world() -> impl Strategy<Value = World> {
         prop::collection::vec(wish, 0..12),
         prop::collection::vec(machine, 0..6),
         1u32..4,
+        prop::collection::vec((0u64..5_000, prop::array::uniform3(0u64..20_000)), 6),
         prop_oneof![4 => Just(1024usize), 1 => 0usize..6],
         prop_oneof![3 => Just(100_000u64), 1 => 1u64..4],
         prop::array::uniform3((1u32..4, prop_oneof![3 => Just(0u64), 1 => 1u64..6])),
         prop::collection::vec((1usize..4, any::<u8>()), 0..4),
     )
         .prop_map(
-            |(wishes, machines, credit, runs_max, run_tasks_max, shares, past)| World {
+            |(wishes, machines, credit, paces, runs_max, run_tasks_max, shares, past)| World {
                 wishes,
                 machines,
                 credit,
+                paces,
                 runs_max,
                 run_tasks_max,
                 shares,
@@ -99,6 +104,9 @@ fn world() -> impl Strategy<Value = World> {
 }
 
 const NAMES: [&str; 3] = ["noop", "shelf", "prices"];
+
+/// Most photos a slot, whatever was measured.
+const CREDIT_MOST: u32 = 6;
 
 /// A state and the index of its next entry.
 struct Log {
@@ -136,11 +144,41 @@ impl Log {
     }
 
     fn see(&self, world: &World) -> Observation {
-        let quiet = |id: WorkerId| {
+        let number = |id| -> usize {
             let name = &self.state.workers.get(id).expect("live").join.name;
-            name.parse::<usize>().is_ok_and(|n| world.machines[n].listens)
+            name.parse().expect("a number")
         };
-        observe(&self.state, self.state.now(), world.credit, quiet)
+        let specs = self.specs();
+        let paces: Vec<Pace> = world.paces.iter().map(|said| pace(said, &specs)).collect();
+        let known = |id| {
+            let n = number(id);
+            let pace = Some(&paces[n]);
+            world.machines[n].listens.then_some(Known { pace })
+        };
+        observe(&self.state, self.state.now(), &policy(world), known)
+    }
+
+    /// Specs of the jobs there are, and which recogniser each names.
+    fn specs(&self) -> Vec<(SpecId, usize)> {
+        let ids = (1..=self.state.applied()).map(JobId);
+        let jobs = ids.filter_map(|id| self.state.jobs.get(id));
+        let named = jobs.filter_map(|(_, job)| {
+            let spec = self.state.specs.get(job.spec)?;
+            Some((job.spec, NAMES.iter().position(|name| *name == spec.recogniser)?))
+        });
+        named.collect()
+    }
+}
+
+/// What a machine says that it measured.
+fn pace((answer, services): &(u64, [u64; 3]), specs: &[(SpecId, usize)]) -> Pace {
+    Pace {
+        answer: *answer,
+        fetch: 0,
+        service: specs
+            .iter()
+            .map(|(spec, name)| (*spec, services[*name]))
+            .collect(),
     }
 }
 
@@ -247,6 +285,7 @@ fn end_some(log: &mut Log, every: usize, fate: u8) {
 fn policy(world: &World) -> Policy {
     Policy {
         credit_per_slot: world.credit,
+        credit_max: CREDIT_MOST,
         runs_max: world.runs_max,
         run_tasks_max: world.run_tasks_max,
     }
@@ -257,13 +296,23 @@ struct Left<'a> {
     view: &'a WorkerView,
     held: u32,
     memory: u32,
+    most: u32,
 }
 
 impl Left<'_> {
-    /// Whether one more photo fits when slots and machine count `credit` times.
-    fn takes(&self, spec: SpecId, memory: u32, credit: u32) -> bool {
-        let fits = memory == 0 || self.memory + memory <= self.view.resources.memory_mib * credit;
-        self.view.can.contains(&spec) && self.held < self.view.slots * credit && fits
+    /// Whether one more photo fits: into a slot, or ahead, when the machine counts as often as it is filled.
+    fn takes(&self, spec: SpecId, memory: u32, ahead: bool) -> bool {
+        let Some(credit) = self.view.can.get(&spec) else {
+            return false;
+        };
+        let most = if ahead {
+            self.most.min(*credit)
+        } else {
+            self.view.slots
+        };
+        let machines = most.div_ceil(self.view.slots);
+        let fits = memory == 0 || self.memory + memory <= self.view.resources.memory_mib * machines;
+        self.held < most && fits
     }
 }
 
@@ -295,7 +344,8 @@ fn check_shares(seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
                 let of = seen.demand.iter().find(|d| d.job == a.job && d.env == *rich)?;
                 let view = seen.workers.iter().find(|view| view.id == a.worker)?;
                 let fits = seen.specs[&poor.spec].memory_mib <= seen.specs[&of.spec].memory_mib;
-                Some(fits && view.can.contains(&poor.spec))
+                let as_far = view.can.get(&poor.spec) >= view.can.get(&of.spec);
+                Some(fits && as_far && view.can.contains_key(&poor.spec))
             });
             let held = held_after(seen, plan, *rich);
             if *rich == poor.env || held == theirs.held || !went.all(|could| could) {
@@ -313,7 +363,7 @@ fn check_shares(seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
+fn check_rooms(seen: &Observation, plan: &Plan) -> Result<(), TestCaseError> {
     let left_over = |(n, demand): (usize, &crate::observe::Demand)| {
         let given: u64 = plan
             .assign
@@ -330,8 +380,14 @@ fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), Tes
         .workers
         .iter()
         .map(|view| {
-            let (held, memory) = (view.held, view.in_use.memory_mib);
-            (view.id, Left { view, held, memory })
+            let (held, memory, most) = (view.held, view.in_use.memory_mib, view.most);
+            let left = Left {
+                view,
+                held,
+                memory,
+                most,
+            };
+            (view.id, left)
         })
         .collect();
     for piece in &plan.assign {
@@ -344,7 +400,6 @@ fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), Tes
         prop_assert!(room.is_some(), "{piece:?} is for a worker that takes nothing");
         let Some(room) = room else { continue };
         let ahead = matches!(piece.because, Because::Ahead { .. });
-        let credit = if ahead { world.credit } else { 1 };
         // Whoever comes earlier in the queue and gets less than it wants could not have had this place.
         let env = seen.demand[at].env;
         let capped = held_after(seen, plan, env) >= seen.shares[&env].most;
@@ -355,18 +410,19 @@ fn check_rooms(world: &World, seen: &Observation, plan: &Plan) -> Result<(), Tes
             }
             let memory = seen.specs[&demand.spec].memory_mib;
             prop_assert!(
-                !room.takes(demand.spec, memory, credit),
+                !room.takes(demand.spec, memory, ahead),
                 "{piece:?} overtakes {demand:?}"
             );
         }
         let memory = seen.specs[&spec].memory_mib;
         for _ in 0..piece.count {
             prop_assert!(
-                room.takes(spec, memory, credit),
+                room.takes(spec, memory, ahead),
                 "{piece:?} is too much for its worker"
             );
             room.held += 1;
             room.memory += memory;
+            room.most = room.most.min(room.view.can[&spec]);
         }
     }
     Ok(())
@@ -389,7 +445,7 @@ proptest! {
         prop_assert!(plan.assign.len() <= world.runs_max);
         prop_assert!(plan.assign.iter().all(|a| (1..=world.run_tasks_max).contains(&a.count)));
         prop_assert!(no_task_twice(&plan));
-        check_rooms(&world, &seen, &plan)?;
+        check_rooms(&seen, &plan)?;
         if plan.assign.len() < world.runs_max {
             check_shares(&seen, &plan)?;
         }

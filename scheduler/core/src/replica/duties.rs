@@ -46,6 +46,7 @@ impl Replica {
         }
         let live = &self.state.workers;
         leader.heard.retain(|worker, _| live.live(*worker).is_some());
+        leader.paces.retain(|worker, _| live.live(*worker).is_some());
         leader.losing.retain(|worker| live.live(*worker).is_some());
         let now = leader.clock.stamp(self.now);
         for job in self.state.jobs.to_close(now).take(CLOSE_AT_ONCE) {
@@ -172,8 +173,10 @@ impl Replica {
                 running,
                 spooled,
                 spool_full,
+                pace,
             } => {
                 leader.plan_wanted |= !leader.may_take(worker, elapsed);
+                leader.paces.insert(worker, pace);
                 leader.hear(worker, elapsed, Some((running, spooled)));
                 let heard = leader.heard.get_mut(&worker).expect("just heard");
                 heard.full = spool_full;
@@ -285,9 +288,8 @@ impl Replica {
         if state.jobs.nothing_queued() {
             return;
         }
-        let seen = observe(state, state.now(), policy.credit_per_slot, |worker| {
-            leader.may_take(worker, elapsed)
-        });
+        let known = |worker| leader.known(worker, elapsed);
+        let seen = observe(state, state.now(), policy, known);
         if !seen.demand.is_empty() && !seen.workers.is_empty() {
             leader.planning = true;
             out.plan = Some(seen);

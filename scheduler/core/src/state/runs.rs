@@ -79,6 +79,12 @@ impl Runs {
         runs
     }
 
+    /// What runs the tasks that a worker holds; a spec may come more than once.
+    pub fn specs_of(&self, worker: WorkerId) -> impl Iterator<Item = SpecId> + '_ {
+        let keys = self.by_worker.get(&worker).into_iter().flatten();
+        keys.map(|key| self.table.get(&key.row()).expect("indexed").spec)
+    }
+
     /// All runs of a job.
     pub fn of_job(&self, env: EnvId, job: JobId) -> Vec<(RunKey, Run)> {
         let rows = self.table.range((env, job, 0)..=(env, job, u64::MAX));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rebound_core::command::*;
 use rebound_core::event::Cause;
-use rebound_core::observe::observe;
+use rebound_core::observe::{Known, observe};
 use rebound_core::plan::{Assign, Because, Plan, Policy, plan};
 use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
@@ -283,7 +283,7 @@ impl History {
                 worker: self.worker(*worker),
             },
             Step::Plan => {
-                let seen = observe(state, state.now(), 2, |_| true);
+                let seen = observe(state, state.now(), &Policy::default(), |_| Some(Known::default()));
                 Command::Adopt(plan(&Policy::default(), &seen))
             }
             Step::Give {

@@ -202,11 +202,18 @@ pub enum Command {
         #[arg(key)]
         at: Option<Who>,
     },
-    /// A worker says that it lives; `full`: its spool is.
+    /// A worker says that it lives; `full`: its spool is. From now on it also says what it measured: how long answers
+    /// and fetches took, and a photo in its slot.
     Heartbeat {
         worker: String,
         #[arg(key, optional)]
         full: bool,
+        #[arg(key)]
+        answer: Option<Span>,
+        #[arg(key)]
+        fetch: Option<Span>,
+        #[arg(key)]
+        service: Option<Span>,
     },
     /// A worker reports attempts: successes, unless there is a cause. `given` is the fence it was last told.
     Result {

@@ -12,7 +12,7 @@ use rebound_core::state::settings::Setting;
 use rebound_core::types::*;
 
 use super::Command;
-use super::values::Who;
+use super::values::{Span, Who};
 use crate::stage::workers::{Seat, longer, report};
 use crate::stage::{Stage, words};
 
@@ -431,11 +431,23 @@ fn worker(stage: &mut Stage, command: &Command) -> Played {
             seat.silent = matches!(command, Command::Silent(_));
             return Ok(());
         }
-        Command::Heartbeat { worker, full } => {
+        Command::Heartbeat {
+            worker,
+            full,
+            answer,
+            fetch,
+            service,
+        } => {
+            let seat = stage.workers.get_mut(worker).ok_or("no such worker")?;
+            let (was, now) = (&mut seat.measured, |one: &Option<Span>, was| {
+                one.map_or(was, |one| one.0)
+            });
+            *was = (now(answer, was.0), now(fetch, was.1), now(service, was.2));
             let said = WorkerReport::Heartbeat {
                 running: 0,
                 spooled: 0,
                 spool_full: *full,
+                pace: seat.pace(),
             };
             (worker, said)
         }

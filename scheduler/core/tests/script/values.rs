@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rebound_core::types::{MILLISECOND, SECOND};
 
-/// `10s`, `250ms`, `15m` or `24h`.
+/// `10s`, `250ms`, `80us`, `15m` or `24h`.
 #[derive(Clone, Copy, Default)]
 pub struct Span(pub u64);
 
@@ -13,9 +13,10 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Span, String> {
         let digits = text
             .find(|c: char| !c.is_ascii_digit())
-            .ok_or("a span has a unit: s, ms, m or h")?;
+            .ok_or("a span has a unit: s, ms, us, m or h")?;
         let (number, unit) = text.split_at(digits);
         let unit = match unit {
+            "us" => 1,
             "ms" => MILLISECOND,
             "s" => SECOND,
             "m" => 60 * SECOND,

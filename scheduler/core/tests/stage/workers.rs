@@ -1,12 +1,13 @@
 //! Workers as the stage plays them: a machine's name, a process, perhaps a session and a stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::command::{Join, Report};
 use rebound_core::effects::Desired;
 use rebound_core::event::Cause;
 use rebound_core::io::*;
 use rebound_core::limits::WORKER_HEARTBEAT;
+use rebound_core::pace::Pace;
 use rebound_core::reply::Refused;
 use rebound_core::rows::{Packing, Row, Rows};
 use rebound_core::types::*;
@@ -26,6 +27,9 @@ pub struct Seat {
     stream: Option<u64>,
     /// The fence of each task it was last told to do.
     fences: BTreeMap<(JobId, u64), Given>,
+    /// What it measured: an answer's time, a fetch's, and a photo's in its slot, for all specs it was told of.
+    pub measured: (u64, u64, u64),
+    specs: BTreeSet<SpecId>,
 }
 
 impl Seat {
@@ -38,12 +42,24 @@ impl Seat {
             session: None,
             stream: None,
             fences: BTreeMap::new(),
+            measured: (0, 0, 0),
+            specs: BTreeSet::new(),
         }
     }
 
     /// Its agent was started again: what the earlier process was told is in the spool, its session is forgotten.
     pub fn begin_again(&mut self, join: Join) {
         (self.join, self.session, self.stream) = (join, None, None);
+    }
+
+    /// How fast it is, as it says.
+    pub fn pace(&self) -> Pace {
+        let (answer, fetch, service) = self.measured;
+        Pace {
+            answer,
+            fetch,
+            service: self.specs.iter().map(|spec| (*spec, service)).collect(),
+        }
     }
 
     /// The fence of a task, as it was last told.
@@ -86,6 +102,7 @@ impl Stage {
                 running: 0,
                 spooled: 0,
                 spool_full: false,
+                pace: self.workers[&name].pace(),
             };
             self.speak(&name, heartbeat);
         }
@@ -106,6 +123,7 @@ impl Stage {
             return;
         };
         let seat = self.workers.get_mut(&name).expect("just found");
+        seat.specs.extend(desired.specs.keys());
         for run in &desired.runs {
             let tasks = run.first..=run.last;
             seat.fences.extend(tasks.map(|task| ((run.job, task), run.given)));
