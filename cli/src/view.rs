@@ -391,6 +391,7 @@ pub fn cause(cause: v1::Cause) -> Option<&'static str> {
         v1::Cause::Released => "released",
         v1::Cause::WorkerLost => "worker_lost",
         v1::Cause::Quarantined => "quarantined",
+        v1::Cause::TakenBack => "taken_back",
     })
 }
 

@@ -201,6 +201,7 @@ fn count(fact: &Fact) {
         Fact::JobDone { .. } => counter!("rebound_jobs_ended_total", "how" => "done").increment(1),
         Fact::JobCancelled { .. } => counter!("rebound_jobs_ended_total", "how" => "cancelled").increment(1),
         Fact::RunGiven { count, .. } => counter!("rebound_tasks_given_total").increment(*count),
+        Fact::RunRegiven { count, .. } => counter!("rebound_tasks_regiven_total").increment(*count),
         Fact::PieceDropped { .. } => counter!("rebound_pieces_dropped_total").increment(1),
         Fact::Recorded { cause, count, .. } => {
             let outcome = if cause.is_none() { "succeeded" } else { "failed" };
@@ -281,5 +282,6 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::Released => "released",
         Cause::WorkerLost => "worker_lost",
         Cause::Quarantined => "quarantined",
+        Cause::TakenBack => "taken_back",
     }
 }

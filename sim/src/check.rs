@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::event::{Event, Fact};
 use rebound_core::io::Status;
+use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
 use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
@@ -50,8 +51,9 @@ pub struct Checks {
 
 /// Most violations that are kept.
 const VIOLATIONS_KEPT: usize = 20;
-/// No task is given more often than this, whatever the settings: attempts and losses at their extremes.
-const GIVEN_MAX: u32 = 10 + 11 + 1;
+/// No task is given more often than this, whatever the settings: attempts and losses at their extremes, and taken back
+/// as often as may be.
+const GIVEN_MAX: u32 = 10 + 11 + 1 + REGIVES_MAX;
 
 impl Checks {
     /// Nothing was seen yet of a cluster with these settings.
@@ -202,6 +204,19 @@ impl Checks {
                     self.given(index, job, task, given, worker);
                 }
             }
+            Fact::RunRegiven {
+                from,
+                to,
+                first,
+                count,
+                was,
+                given,
+            } => {
+                for task in first..first + count {
+                    self.taken_back(index, (job, task), (was, from));
+                    self.given(index, job, task, given, to);
+                }
+            }
             _ => {}
         }
         if index > self.facts_to {
@@ -247,6 +262,17 @@ impl Checks {
         if *times > GIVEN_MAX {
             self.violated(format!(
                 "J5: task {job}/{task} was given {GIVEN_MAX} times and again at {index}"
+            ));
+        }
+    }
+
+    /// J3: what is taken back was with the worker that it is taken from, by that fence.
+    fn taken_back(&mut self, index: Index, task: (JobId, u64), (was, from): (Given, WorkerId)) {
+        let holder = self.holders.remove(&task);
+        if holder.is_none_or(|(_, given, worker)| (given, worker) != (was, from)) {
+            let (job, task) = task;
+            self.violated(format!(
+                "J3: task {job}/{task} was taken back from {from} at {index}; {holder:?} held it"
             ));
         }
     }

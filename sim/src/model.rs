@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::command::{Command, Entry, Join, Open, Report};
 use rebound_core::event::Cause;
+use rebound_core::limits::REGIVES_MAX;
+use rebound_core::plan::Regive;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
 
@@ -24,6 +26,8 @@ pub struct Model {
     /// Tasks with their one outcome, and the fence of it.
     ended: BTreeMap<(JobId, u64), Given>,
     failures: BTreeMap<(JobId, u64), (u32, u32)>,
+    /// How often a task was taken back.
+    regiven: BTreeMap<(JobId, u64), u32>,
     /// Recognisers that died of a task.
     deaths: BTreeMap<(JobId, u64), u64>,
     attempts_allowed: BTreeMap<JobId, u32>,
@@ -73,6 +77,9 @@ impl Model {
                 self.draining.insert(*worker);
             }
             Command::Adopt(plan) => {
+                for piece in &plan.regive {
+                    self.take_back(index, piece);
+                }
                 for piece in &plan.assign {
                     self.give(index, piece.worker, piece.job, piece.first, piece.count);
                 }
@@ -153,6 +160,24 @@ impl Model {
             *fresh = (*fresh).max(first + count);
             for task in first..first + count {
                 self.held.insert((job, task), (Given(index), worker));
+            }
+        }
+    }
+
+    /// The tail of a run that its worker still holds whole goes to another one.
+    fn take_back(&mut self, index: Index, piece: &Regive) {
+        let tasks = || (piece.first..piece.first + piece.count).map(|task| (piece.job, task));
+        let holds = |task| self.held.get(&task) == Some(&(piece.given, piece.from));
+        let suspect = |task| self.deaths.get(&task).is_some_and(|deaths| *deaths > 0);
+        let often = |task| self.regiven.get(&task).is_some_and(|times| *times >= REGIVES_MAX);
+        let fits = self.workers.contains_key(&piece.to)
+            && !self.draining.contains(&piece.to)
+            && piece.to != piece.from
+            && tasks().all(|task| holds(task) && !suspect(task) && !often(task));
+        if fits {
+            for task in tasks() {
+                self.held.insert(task, (Given(index), piece.to));
+                *self.regiven.entry(task).or_default() += 1;
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::points::Point;
 use crate::world::Counters;
 
 /// Rare branches, each of which must be met.
-pub const BRANCHES: [&str; 54] = [
+pub const BRANCHES: [&str; 56] = [
     "leader changes",
     "leaders that stepped down",
     "step-downs with asks open",
@@ -41,6 +41,8 @@ pub const BRANCHES: [&str; 54] = [
     "logs cut while a snapshot is out",
     "plans after entries without events",
     "tasks ended after a failover",
+    "tasks regiven",
+    "tasks ended where they were regiven",
     "suspects begun",
     "tasks failed at once",
     "tasks failed by attempts",

@@ -236,6 +236,8 @@ pub struct World {
     /// Results that agents reported lately, for liars.
     reported: Vec<v1::ResultRun>,
     given_in: BTreeMap<Given, Term>,
+    /// Fences of what was taken back from another worker.
+    regiven: BTreeSet<Given>,
     last_term: Term,
     armed: Vec<Armed>,
     next_point: usize,
@@ -316,6 +318,7 @@ impl World {
             busy: BTreeMap::new(),
             reported: Vec::new(),
             given_in: BTreeMap::new(),
+            regiven: BTreeSet::new(),
             last_term: 0,
             armed: Vec::new(),
             next_point: root.branch("points").within(0, 19) as usize,

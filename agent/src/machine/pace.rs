@@ -1,7 +1,7 @@
 //! What the agent measures of itself, so that its leader knows how many photos to give it: how long answers, fetches
 //! and photos take. Moving averages in whole µs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_proto::v1;
 
@@ -76,18 +76,13 @@ impl Paces {
     /// What is said of it; `now` are the specs in slots, and for how long the oldest of each is: a photo that hangs
     /// shows before it ends.
     pub fn said(&self, now: &BTreeMap<u64, u64>) -> Vec<v1::Pace> {
-        let mut all: BTreeMap<u64, u64> = self
-            .service
-            .iter()
-            .map(|(spec, ewma)| (*spec, ewma.us()))
-            .collect();
-        for (spec, age) in now {
-            if let Some(us) = all.get_mut(spec) {
-                *us = (*us).max((*age).min(MAX_PACE_US));
-            }
-        }
-        let pace = |(spec, service_us)| v1::Pace { spec, service_us };
-        all.into_iter().map(pace).collect()
+        let specs: BTreeSet<u64> = now.keys().chain(self.service.keys()).copied().collect();
+        let pace = |spec| v1::Pace {
+            spec,
+            service_us: self.service_us(spec),
+            running_us: now.get(&spec).map_or(0, |age| (*age).min(MAX_PACE_US)),
+        };
+        specs.into_iter().map(pace).take(MAX_PACES).collect()
     }
 
     pub fn check(&self, ahead: usize) {
@@ -122,14 +117,9 @@ mod tests {
     fn what_hangs_shows_before_it_ends_and_specs_are_bounded() {
         let mut paces = Paces::default();
         paces.served(1, 1_000);
-        let said = |paces: &Paces, age| paces.said(&BTreeMap::from([(1, age), (2, 7)]))[0].service_us;
-        assert_eq!(said(&paces, 10), 1_000);
-        assert_eq!(said(&paces, 5_000_000), 5_000_000);
-        assert_eq!(
-            paces.said(&BTreeMap::from([(2, 7)])).len(),
-            1,
-            "one that never ended is unknown"
-        );
+        let said = paces.said(&BTreeMap::from([(2, 5_000_000)]));
+        let said = said.iter().map(|one| (one.spec, one.service_us, one.running_us));
+        assert_eq!(said.collect::<Vec<_>>(), [(1, 1_000, 0), (2, 0, 5_000_000)]);
         (0..500).for_each(|spec| paces.served(spec, 5));
         assert_eq!(paces.said(&BTreeMap::new()).len(), MAX_PACES);
     }

@@ -73,6 +73,7 @@ pub fn cause_in(wire: i32) -> Option<Cause> {
         Ok(v1::Cause::Released) => Some(Cause::Released),
         Ok(v1::Cause::WorkerLost) => Some(Cause::WorkerLost),
         Ok(v1::Cause::Quarantined) => Some(Cause::Quarantined),
+        Ok(v1::Cause::TakenBack) => Some(Cause::TakenBack),
     }
 }
 
@@ -89,5 +90,6 @@ pub fn cause_out(own: Option<Cause>) -> v1::Cause {
         Some(Cause::Released) => v1::Cause::Released,
         Some(Cause::WorkerLost) => v1::Cause::WorkerLost,
         Some(Cause::Quarantined) => v1::Cause::Quarantined,
+        Some(Cause::TakenBack) => v1::Cause::TakenBack,
     }
 }

@@ -42,12 +42,14 @@ pub enum Cause {
     WorkerLost,
     /// It took too many recognisers with it. Never tried again.
     Quarantined,
+    /// Its worker had not started it, and another one would end it sooner.
+    TakenBack,
 }
 
 impl Cause {
     /// True when the machine is to blame, not the photo or the recogniser: such attempts are counted apart.
     pub fn is_loss(self) -> bool {
-        matches!(self, Cause::Released | Cause::WorkerLost)
+        matches!(self, Cause::Released | Cause::WorkerLost | Cause::TakenBack)
     }
 
     /// True when another attempt can only end the same way.
@@ -92,6 +94,15 @@ pub enum Fact {
         worker: WorkerId,
         first: u64,
         count: u64,
+        given: Given,
+    },
+    /// Consecutive tasks were taken from a worker that had not started them and given to another.
+    RunRegiven {
+        from: WorkerId,
+        to: WorkerId,
+        first: u64,
+        count: u64,
+        was: Given,
         given: Given,
     },
     /// A piece of a plan no longer fitted and was dropped.

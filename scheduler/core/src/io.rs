@@ -7,6 +7,7 @@ use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
 use crate::observe::Observation;
+use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::reply::{Judged, Refused, Reply};
@@ -135,6 +136,8 @@ pub enum WorkerReport {
         spool_full: bool,
         /// How fast it is.
         pace: Pace,
+        /// How far it is in its runs.
+        cursors: Cursors,
     },
     /// Attempts that ended.
     Results {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
 use crate::observe::Known;
+use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::state::State;
 use crate::types::{JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
@@ -72,6 +73,12 @@ pub struct Leader {
     pub heard: BTreeMap<WorkerId, Heard>,
     /// How fast they are, by their own words.
     pub paces: BTreeMap<WorkerId, Pace>,
+    /// How far they are in their runs, by their own words on their present streams.
+    pub cursors: BTreeMap<WorkerId, Cursors>,
+    /// Running time of the last look for what might be taken back.
+    pub looked_back: u64,
+    /// The next plan is one that may take back.
+    pub look_back: bool,
     /// `WorkerLost` is on its way.
     pub losing: BTreeSet<WorkerId>,
     /// `CloseExpired` is on its way.
@@ -102,6 +109,9 @@ impl Leader {
             clock: Clock::new(state_now, now),
             heard: BTreeMap::new(),
             paces: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            looked_back: 0,
+            look_back: false,
             losing: BTreeSet::new(),
             closing: BTreeSet::new(),
             expiring: false,
@@ -133,8 +143,8 @@ impl Leader {
 
     /// What the policy may know of a worker, if that may get work.
     pub fn known(&self, worker: WorkerId, elapsed: u64) -> Option<Known<'_>> {
-        let pace = self.paces.get(&worker);
-        self.may_take(worker, elapsed).then_some(Known { pace })
+        let (pace, cursors) = (self.paces.get(&worker), self.cursors.get(&worker));
+        self.may_take(worker, elapsed).then_some(Known { pace, cursors })
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

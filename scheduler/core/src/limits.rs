@@ -83,6 +83,22 @@ pub const CREDIT_MAX: u32 = 64;
 pub const CREDIT_TASKS_MAX: u32 = 4_096;
 /// Answers' times from a result until new work: the result's entry, and the plan's.
 pub const TURN_ANSWERS: u64 = 2;
+/// A task is taken back from its worker at most so often.
+pub const REGIVES_MAX: u32 = 3;
+/// Most pieces that one plan takes back; one that stops here says `more`.
+pub const REGIVES_PER_PLAN_MAX: usize = 64;
+/// What is taken back must end sooner by this, in µs.
+pub const REGIVE_MARGIN: u64 = 500 * MILLISECOND;
+/// Time from a plan until a worker that has measured nothing yet has its photo, in µs.
+pub const REGIVE_TURN: u64 = 100 * MILLISECOND;
+/// So often a leader looks for what might be taken back, in µs of its running time.
+pub const REGIVE_EVERY: u64 = 500 * MILLISECOND;
+/// Most tails that one observation shows.
+pub const TAILS_MAX: usize = 4_096;
+/// Most of them of one worker.
+pub const TAILS_PER_WORKER_MAX: usize = 4;
+/// Most runs of which a worker says in one heartbeat how far they are; what it says of more is left out.
+pub const STARTED_MAX: usize = 8_192;
 /// No time that a worker says of itself counts for more, in µs: the longest time limit of a photo.
 pub const PACE_US_MAX: u64 = PHOTO_TIMEOUT_MAX;
 /// Most specs whose times a worker says in one heartbeat; what it says of more is left out.

@@ -1,6 +1,6 @@
 //! All that the policy may see. Its size grows with workers and distinct specs, not with tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::Spec;
 use crate::limits::DEMAND_MAX;
@@ -8,8 +8,12 @@ use crate::pace::{Pace, credit};
 use crate::plan::Policy;
 use crate::state::State;
 use crate::state::jobs::QueueKey;
-use crate::state::workers::Standing;
+use crate::state::workers::{Standing, Worker};
 use crate::types::{EnvId, Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
+
+pub mod tails;
+
+use tails::{Cursors, Loaded, Tail};
 
 /// What is known of the world at one index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +32,10 @@ pub struct Observation {
     pub workers: Vec<WorkerView>,
     /// There is more demand than shown.
     pub more: bool,
+    /// What might be taken back from one worker for another.
+    pub tails: Vec<Tail>,
+    /// There are more tails than shown.
+    pub more_tails: bool,
 }
 
 /// Consecutive tasks of one job that may be given.
@@ -75,6 +83,10 @@ pub struct WorkerView {
     pub can: BTreeMap<SpecId, u32>,
     /// No more photos than this in all: the least of what it may hold of the specs that it holds.
     pub most: u32,
+    /// µs until what is given now is there; 0: not known.
+    pub turn: u64,
+    /// µs of one photo in its slot, of those specs above that it has measured.
+    pub service: BTreeMap<SpecId, u64>,
 }
 
 /// What the leader knows of a worker that may take work.
@@ -82,6 +94,8 @@ pub struct WorkerView {
 pub struct Known<'a> {
     /// How fast it is, if it said so.
     pub pace: Option<&'a Pace>,
+    /// How far it is, if it said so on its present stream.
+    pub cursors: Option<&'a Cursors>,
 }
 
 /// True when a spec's recogniser is among a worker's.
@@ -98,12 +112,22 @@ pub fn could_run(worker: &crate::command::Join, spec: &Spec) -> bool {
     has_recogniser(&worker.recognisers, &spec.recogniser) && worker.resources.holds(&spec.resources) > 0
 }
 
+/// What an observation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What can be given.
+    Ahead,
+    /// Also what might be taken back.
+    Back,
+}
+
 /// Looks at the state for those workers that are `known` to take work now. At most `room` tasks of each spec are shown,
 /// where `room` is what all these workers could take, and of each environment no more than it may have.
 pub fn observe<'a>(
     state: &State,
     now: Time,
     policy: &Policy,
+    look: Look,
     known: impl Fn(WorkerId) -> Option<Known<'a>>,
 ) -> Observation {
     let mut seen = Observation {
@@ -111,44 +135,86 @@ pub fn observe<'a>(
         now,
         ..Observation::default()
     };
-    let specs: Vec<SpecId> = state.jobs.queued_specs().collect();
+    let active = |(_, worker): &(WorkerId, &Worker)| worker.standing == Standing::Active;
+    let workers = state.workers.iter_live().filter(active);
+    let workers: Vec<_> = workers
+        .filter_map(|(id, worker)| Some((id, worker, known(id)?)))
+        .collect();
+    if look == Look::Back {
+        look_back(state, &workers, &mut seen);
+    }
+    let tailed = seen.tails.iter().map(|tail| tail.spec);
+    let specs: BTreeSet<SpecId> = state.jobs.queued_specs().chain(tailed).collect();
     let mut room: BTreeMap<SpecId, u64> = BTreeMap::new();
-    for (id, worker) in state.workers.iter_live() {
-        let Some(known) = known(id).filter(|_| worker.standing == Standing::Active) else {
-            continue;
-        };
-        let held = u32::try_from(state.runs.held_by(id)).unwrap_or(u32::MAX);
-        let credit = |spec| credit(policy, worker.join.slots, known.pace, spec);
-        let most = state.runs.specs_of(id).map(credit).min().unwrap_or(u32::MAX);
-        let runs = |spec: &SpecId| {
-            state
-                .specs
-                .get(*spec)
-                .is_some_and(|spec| could_run(&worker.join, spec))
-        };
-        let can = specs.iter().copied().filter(runs);
-        let can: BTreeMap<SpecId, u32> = can.map(|spec| (spec, credit(spec))).collect();
+    for (id, worker, known) in workers {
+        let view = view(state, policy, id, worker, known, &specs);
         let mut takes_some = false;
-        for (spec, credit) in &can {
-            let free = most.min(*credit).saturating_sub(held);
+        for (spec, credit) in &view.can {
+            let free = view.most.min(*credit).saturating_sub(view.held);
             takes_some |= free > 0;
             *room.entry(*spec).or_default() += u64::from(free);
         }
         if takes_some {
-            seen.workers.push(WorkerView {
-                id,
-                slots: worker.join.slots,
-                resources: worker.join.resources,
-                held,
-                in_use: in_use(state, id),
-                last_given: worker.last_given,
-                can,
-                most,
-            });
+            seen.workers.push(view);
         }
     }
     demand(state, &room, &mut seen);
     seen
+}
+
+/// Tails are looked for only when there is a worker with a free slot.
+fn look_back(state: &State, workers: &[(WorkerId, &Worker, Known)], seen: &mut Observation) {
+    let over = |id: WorkerId, worker: &Worker| {
+        let held = state.runs.held_by(id);
+        held.cmp(&u64::from(worker.join.slots))
+    };
+    if !workers.iter().any(|(id, worker, _)| over(*id, worker).is_lt()) {
+        return;
+    }
+    let loaded = workers.iter().filter(|(id, worker, _)| over(*id, worker).is_gt());
+    let loaded: Vec<Loaded> = loaded
+        .map(|(id, worker, known)| Loaded {
+            id: *id,
+            slots: worker.join.slots,
+            known: *known,
+        })
+        .collect();
+    tails::tails(state, &loaded, seen);
+}
+
+/// A worker, with those of the specs that it can run.
+fn view(
+    state: &State,
+    policy: &Policy,
+    id: WorkerId,
+    worker: &Worker,
+    known: Known,
+    specs: &BTreeSet<SpecId>,
+) -> WorkerView {
+    let credit = |spec| credit(policy, worker.join.slots, known.pace, spec);
+    let runs = |spec: &SpecId| {
+        let spec = state.specs.get(*spec);
+        spec.is_some_and(|spec| could_run(&worker.join, spec))
+    };
+    let can: BTreeMap<SpecId, u32> = specs
+        .iter()
+        .copied()
+        .filter(runs)
+        .map(|spec| (spec, credit(spec)))
+        .collect();
+    let service = |spec: &SpecId| Some((*spec, known.pace?.at_least(*spec)?));
+    WorkerView {
+        id,
+        slots: worker.join.slots,
+        resources: worker.join.resources,
+        held: u32::try_from(state.runs.held_by(id)).unwrap_or(u32::MAX),
+        in_use: in_use(state, id),
+        last_given: worker.last_given,
+        most: state.runs.specs_of(id).map(credit).min().unwrap_or(u32::MAX),
+        turn: known.pace.map_or(0, Pace::turn),
+        service: can.keys().filter_map(service).collect(),
+        can,
+    }
 }
 
 /// What the tasks a worker holds need together.

@@ -16,6 +16,8 @@ pub struct Pace {
     pub fetch: u64,
     /// Of one photo in its slot, by what runs it.
     pub service: BTreeMap<SpecId, u64>,
+    /// How long the oldest photo in a slot has been in it.
+    pub running: BTreeMap<SpecId, u64>,
 }
 
 impl Pace {
@@ -23,6 +25,13 @@ impl Pace {
     pub fn service(&self, spec: SpecId) -> Option<u64> {
         let measured = self.service.get(&spec).copied().filter(|us| *us > 0);
         measured.map(|us| us.min(PACE_US_MAX))
+    }
+
+    /// µs that one photo of a spec takes at least: as long as measured, or as one has been in its slot now. One that
+    /// hangs shows before it ends.
+    pub fn at_least(&self, spec: SpecId) -> Option<u64> {
+        let running = self.running.get(&spec).copied().filter(|us| *us > 0);
+        self.service(spec).max(running.map(|us| us.min(PACE_US_MAX)))
     }
 
     /// µs from a result's sending until what is given for it has come and is fetched: the result's entry, and then the
@@ -62,6 +71,7 @@ mod tests {
             answer,
             fetch,
             service: BTreeMap::from([(SpecId(1), service)]),
+            ..Pace::default()
         };
         credit(&Policy::default(), slots, Some(&pace), SpecId(1))
     }
@@ -82,6 +92,21 @@ mod tests {
             8,
             "only another spec"
         );
+    }
+
+    #[test]
+    fn what_hangs_is_slow_though_never_measured() {
+        let pace = Pace {
+            running: BTreeMap::from([(SpecId(1), SECOND), (SpecId(2), SECOND)]),
+            service: BTreeMap::from([(SpecId(2), 3 * SECOND)]),
+            ..Pace::default()
+        };
+        let at_least = |spec| pace.at_least(SpecId(spec));
+        assert_eq!(
+            (at_least(1), at_least(2), at_least(3)),
+            (Some(SECOND), Some(3 * SECOND), None)
+        );
+        assert_eq!(pace.service(SpecId(1)), None);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::Observation;
-use crate::types::{Index, JobId, WorkerId};
+use crate::types::{Given, Index, JobId, WorkerId};
 
 pub mod place;
+mod regive;
 
 /// All that shall happen, each piece with its reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct Plan {
     pub at: Index,
     /// Runs to give.
     pub assign: Vec<Assign>,
+    /// Tails of runs to take from one worker and give to another.
+    pub regive: Vec<Regive>,
     /// It stopped at a bound: planning again will find more.
     pub more: bool,
 }
@@ -36,6 +39,25 @@ pub struct Assign {
     pub because: Because,
 }
 
+/// Consecutive tasks at the end of what is left of a run, for another worker than the one that holds them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Regive {
+    /// Who holds them.
+    pub from: WorkerId,
+    /// Who gets them.
+    pub to: WorkerId,
+    /// The job.
+    pub job: JobId,
+    /// First task.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// The fence they have.
+    pub given: Given,
+    /// Why.
+    pub because: Because,
+}
+
 /// Why a run went where it went: one code with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Because {
@@ -43,6 +65,8 @@ pub enum Because {
     FreeSlot { rank: u32, candidates: u32 },
     /// No slot was free: photos to fetch ahead; `rank` of `candidates`.
     Ahead { rank: u32, candidates: u32 },
+    /// The last of its tasks would end so many µs from now where it was, and so many where it goes.
+    Slow { here: u64, there: u64 },
 }
 
 /// What the operator may tune.
@@ -56,6 +80,13 @@ pub struct Policy {
     pub runs_max: usize,
     /// Most photos of one run, at least 1.
     pub run_tasks_max: u64,
+}
+
+impl Plan {
+    /// True when nothing shall happen.
+    pub fn is_empty(&self) -> bool {
+        self.assign.is_empty() && self.regive.is_empty()
+    }
 }
 
 impl Default for Policy {
@@ -76,15 +107,18 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
         ..Plan::default()
     };
     place::place(policy, seen, &mut plan);
+    regive::regive(seen, &mut plan);
     assert!(no_task_twice(&plan));
     plan
 }
 
 fn no_task_twice(plan: &Plan) -> bool {
     let mut tasks = BTreeSet::new();
-    plan.assign
-        .iter()
-        .all(|a| (a.first..a.first + a.count).all(|task| tasks.insert((a.job, task))))
+    let assigned = plan.assign.iter().map(|a| (a.job, a.first, a.count));
+    let regiven = plan.regive.iter().map(|a| (a.job, a.first, a.count));
+    assigned
+        .chain(regiven)
+        .all(|(job, first, count)| (first..first + count).all(|task| tasks.insert((job, task))))
 }
 
 #[cfg(test)]

@@ -485,7 +485,7 @@ fn command_bytes(command: &Command) -> usize {
         Command::Open(open) => photos(&open.photos) + open.key.len(),
         Command::Append { photos: list, .. } => photos(list),
         Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
-        Command::Adopt(plan) => plan.assign.len() * 32,
+        Command::Adopt(plan) => (plan.assign.len() + plan.regive.len()) * 32,
         Command::Settings(changes) => changes.len() * 12,
         Command::Expire { keys, jobs } => (keys.len() + jobs.len()) * 10,
         _ => 0,

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod members;
 mod outcomes;
+mod regiving;
 pub mod retries;
 pub mod runs;
 pub mod settings;

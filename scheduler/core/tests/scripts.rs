@@ -53,6 +53,11 @@ scripts! {
         placement
         late_and_repeated_results
         credit_by_pace;
+    regive:
+        from_a_slow_worker
+        races
+        after_a_leader_change
+        suspects_stay;
     leases:
         leader_change_in_the_middle
         two_leader_changes

@@ -62,10 +62,18 @@ impl World {
     fn note_event(&mut self, term: Term, event: &Event) {
         match &event.fact {
             Fact::RunGiven { given, .. } => drop(self.given_in.insert(*given, term)),
+            Fact::RunRegiven { given, count, .. } => {
+                self.given_in.insert(*given, term);
+                self.regiven.insert(*given);
+                *self.counters.entry("tasks regiven").or_default() += count;
+            }
             Fact::Recorded {
                 given, cause, count, ..
             } => {
                 *self.counters.entry("tasks ended").or_default() += count;
+                if self.regiven.contains(given) {
+                    self.count("tasks ended where they were regiven");
+                }
                 if self.given_in.get(given).is_some_and(|of| *of < term) {
                     self.count("tasks ended after a failover");
                 }

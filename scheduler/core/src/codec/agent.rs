@@ -9,7 +9,8 @@ use crate::command::{Join, Report};
 use crate::effects::{Desired, DesiredRun};
 use crate::event::Verdict;
 use crate::io::WorkerReport;
-use crate::limits::{PACE_US_MAX, PACES_MAX, RESULTS_PER_REPORT_MAX, WORKER_HEARTBEAT};
+use crate::limits::{PACE_US_MAX, PACES_MAX, RESULTS_PER_REPORT_MAX, STARTED_MAX, WORKER_HEARTBEAT};
+use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::reply::{Judged, Rejected};
 use crate::rows::{Packing, Row};
@@ -72,12 +73,14 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
             answer_us,
             fetch_us,
             paces,
-            ..
+            started,
+            generation: _,
         })) => Some(WorkerReport::Heartbeat {
             running,
             spooled,
             spool_full,
             pace: pace(answer_us, fetch_us, &paces),
+            cursors: cursors(&started),
         }),
         Some(Body::Results(results)) => {
             let v1::Results {
@@ -97,14 +100,26 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
 
 /// What a worker measured, within bounds whatever it says.
 fn pace(answer: u64, fetch: u64, paces: &[v1::Pace]) -> Pace {
-    let service = paces.iter().take(PACES_MAX);
+    let of = |us: fn(&v1::Pace) -> u64| {
+        let said = paces.iter().take(PACES_MAX);
+        said.map(|one| (SpecId(one.spec), us(one).min(PACE_US_MAX)))
+            .collect()
+    };
     Pace {
         answer: answer.min(PACE_US_MAX),
         fetch: fetch.min(PACE_US_MAX),
-        service: service
-            .map(|one| (SpecId(one.spec), one.service_us.min(PACE_US_MAX)))
-            .collect(),
+        service: of(|one| one.service_us),
+        running: of(|one| one.running_us),
     }
+}
+
+/// How far a worker is.
+fn cursors(started: &[v1::Started]) -> Cursors {
+    let mut cursors = Cursors::default();
+    for one in started.iter().take(STARTED_MAX) {
+        cursors.note(JobId(one.job), Given(one.given), one.next);
+    }
+    cursors
 }
 
 /// Results come in columns, those of consecutive tasks together.

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use super::{Assign, Because, Plan, Policy};
 use crate::observe::{Demand, Observation, Share, WorkerView};
-use crate::types::{EnvId, Resources, SpecId};
+use crate::types::{EnvId, Index, Resources, SpecId, WorkerId};
 
 /// A worker while the plan is made.
-struct Room<'a> {
-    view: &'a WorkerView,
+pub(super) struct Room<'a> {
+    pub view: &'a WorkerView,
     held: u32,
     /// What the photos it holds need together.
     in_use: Resources,
@@ -21,10 +21,36 @@ struct Room<'a> {
     most: u32,
 }
 
-impl Room<'_> {
+impl<'a> Room<'a> {
+    pub fn of(view: &'a WorkerView) -> Room<'a> {
+        Room {
+            view,
+            held: view.held,
+            in_use: view.in_use,
+            most: view.most,
+        }
+    }
+
+    /// The most recently busy first, so that the others fall idle.
+    pub fn order(&self) -> (Reverse<Index>, WorkerId) {
+        (Reverse(self.view.last_given), self.view.id)
+    }
+
+    pub fn has_free_slot(&self) -> bool {
+        self.held < self.view.slots
+    }
+
+    /// It gets so many photos more.
+    pub fn add(&mut self, spec: SpecId, each: &Resources, count: u32) {
+        self.held += count;
+        self.in_use = self.in_use.plus(&each.times(count));
+        let credit = self.view.can.get(&spec).copied().unwrap_or_default();
+        self.most = self.most.min(credit);
+    }
+
     /// How many photos of `spec` it can take: into free slots, or up to its credit, which stands for as many times its
     /// machine as its slots.
-    fn takes(&self, spec: SpecId, each: &Resources, ahead: bool) -> u32 {
+    pub fn takes(&self, spec: SpecId, each: &Resources, ahead: bool) -> u32 {
         let Some(credit) = self.view.can.get(&spec) else {
             return 0;
         };
@@ -87,17 +113,8 @@ impl Turn {
 
 /// Adds assignments to the plan, at most the policy's number of runs.
 pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
-    let mut rooms: Vec<Room> = seen
-        .workers
-        .iter()
-        .map(|view| Room {
-            view,
-            held: view.held,
-            in_use: view.in_use,
-            most: view.most,
-        })
-        .collect();
-    rooms.sort_by_key(|room| (Reverse(room.view.last_given), room.view.id));
+    let mut rooms: Vec<Room> = seen.workers.iter().map(Room::of).collect();
+    rooms.sort_by_key(Room::order);
     plan.more |= seen.more;
     let mut tenants: BTreeMap<EnvId, Tenant> = BTreeMap::new();
     for demand in &seen.demand {
@@ -246,10 +263,7 @@ impl Pass<'_, '_> {
         let take = take.min(run_max - plan.assign[at].count);
         plan.assign[at].count += take;
         left.last = Some(at);
-        room.held += take as u32;
-        room.in_use = room.in_use.plus(&each.times(take as u32));
-        let credit = room.view.can.get(&spec).copied().unwrap_or_default();
-        room.most = room.most.min(credit);
+        room.add(spec, &each, take as u32);
         left.first += take;
         left.count -= take;
         Some(take)

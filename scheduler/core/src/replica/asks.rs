@@ -252,6 +252,8 @@ impl Replica {
         let (elapsed, now) = (self.elapsed, self.state.now());
         let Some(leader) = &mut self.leader else { return };
         leader.hear(worker, elapsed, None);
+        // How far it is, it says again on this stream.
+        leader.cursors.remove(&worker);
         let heard = leader.heard.get_mut(&worker).expect("just heard");
         // Until it says what its spool holds, it is taken to hold something.
         (heard.full, heard.leaving, heard.spooled) = (false, false, heard.spooled.max(1));

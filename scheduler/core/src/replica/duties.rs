@@ -8,7 +8,7 @@ use crate::command::{Command, ENTRY_VERSION, Entry, Report};
 use crate::event::Cause;
 use crate::io::{Output, WorkerReport};
 use crate::limits::*;
-use crate::observe::observe;
+use crate::observe::{Look, observe};
 use crate::plan::Plan;
 use crate::reply::{Refused, Rejected};
 use crate::rows::{Row, Rows};
@@ -47,6 +47,7 @@ impl Replica {
         let live = &self.state.workers;
         leader.heard.retain(|worker, _| live.live(*worker).is_some());
         leader.paces.retain(|worker, _| live.live(*worker).is_some());
+        leader.cursors.retain(|worker, _| live.live(*worker).is_some());
         leader.losing.retain(|worker| live.live(*worker).is_some());
         let now = leader.clock.stamp(self.now);
         for job in self.state.jobs.to_close(now).take(CLOSE_AT_ONCE) {
@@ -61,6 +62,9 @@ impl Replica {
             commands.push(expire);
         }
         leader.plan_wanted |= self.state.mature(now);
+        if !self.state.runs.is_empty() && elapsed.saturating_sub(leader.looked_back) >= REGIVE_EVERY {
+            (leader.looked_back, leader.look_back, leader.plan_wanted) = (elapsed, true, true);
+        }
         if begin {
             commands.insert(0, self.begin_command());
         }
@@ -174,9 +178,11 @@ impl Replica {
                 spooled,
                 spool_full,
                 pace,
+                cursors,
             } => {
                 leader.plan_wanted |= !leader.may_take(worker, elapsed);
                 leader.paces.insert(worker, pace);
+                leader.cursors.insert(worker, cursors);
                 leader.hear(worker, elapsed, Some((running, spooled)));
                 let heard = leader.heard.get_mut(&worker).expect("just heard");
                 heard.full = spool_full;
@@ -255,7 +261,7 @@ impl Replica {
     /// The policy has answered.
     pub(super) fn planned(&mut self, plan: Plan) {
         let Some(leader) = &mut self.leader else { return };
-        if plan.assign.is_empty() {
+        if plan.is_empty() {
             leader.planning = false;
             return;
         }
@@ -285,12 +291,15 @@ impl Replica {
             return;
         }
         leader.plan_wanted = false;
-        if state.jobs.nothing_queued() {
+        if state.jobs.nothing_queued() && !leader.look_back {
             return;
         }
         let known = |worker| leader.known(worker, elapsed);
-        let seen = observe(state, state.now(), policy, known);
-        if !seen.demand.is_empty() && !seen.workers.is_empty() {
+        let look = if leader.look_back { Look::Back } else { Look::Ahead };
+        let seen = observe(state, state.now(), policy, look, known);
+        leader.look_back = false;
+        let nothing = seen.demand.is_empty() && seen.tails.is_empty();
+        if !nothing && !seen.workers.is_empty() {
             leader.planning = true;
             out.plan = Some(seen);
         }

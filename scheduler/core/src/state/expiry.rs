@@ -255,7 +255,7 @@ mod tests {
         log.apply(Command::Adopt(Plan {
             at: 0,
             assign,
-            more: false,
+            ..Plan::default()
         }))
         .0
         .unwrap();

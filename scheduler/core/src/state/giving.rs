@@ -12,6 +12,9 @@ use crate::types::{EnvId, Given, JobId};
 impl State {
     pub(super) fn adopt(&mut self, context: &mut Context, plan: &Plan) -> Result<Reply, Rejected> {
         let mut runs = 0;
+        for piece in &plan.regive {
+            runs += usize::from(self.regive(context, piece));
+        }
         for piece in &plan.assign {
             match self.fits(piece) {
                 Ok(env) => {
@@ -42,7 +45,7 @@ impl State {
         }
         Ok(Reply::Adopted {
             runs,
-            dropped: plan.assign.len() - runs,
+            dropped: plan.assign.len() + plan.regive.len() - runs,
         })
     }
 

@@ -22,6 +22,8 @@ pub struct Retry {
     pub waiting: Option<Time>,
     /// Recognisers' processes that ended with it: if any, it is suspect.
     pub deaths: u32,
+    /// How often it was taken back from a worker that had not started it.
+    pub regiven: u32,
 }
 
 /// All of them.
@@ -101,6 +103,31 @@ impl Retries {
         let until = retry.waiting.take().expect("a waiting task");
         retry.given = given;
         self.forget_waiting(until, env, job, task);
+    }
+
+    /// The task was taken from a worker and given to another.
+    pub(crate) fn regive(&mut self, env: EnvId, job: JobId, task: u64, given: Given) {
+        let key = (env, job, task);
+        let mut retry = self.get(env, job, task).unwrap_or_default();
+        assert!(retry.waiting.is_none(), "a task that is held does not wait");
+        retry.given = given;
+        retry.regiven += 1;
+        self.table.insert(key, retry);
+    }
+
+    /// The last of these tasks of which something is known that `which` says.
+    pub fn last_with(
+        &self,
+        env: EnvId,
+        job: JobId,
+        tasks: RangeInclusive<u64>,
+        which: impl Fn(&Retry) -> bool,
+    ) -> Option<u64> {
+        let mut rows = self
+            .table
+            .range((env, job, *tasks.start())..=(env, job, *tasks.end()));
+        rows.rfind(|(_, retry)| which(retry))
+            .map(|((_, _, task), _)| *task)
     }
 
     /// The job was cancelled: nothing of it waits any more.

@@ -101,6 +101,11 @@ impl Runs {
         .collect()
     }
 
+    /// True when nobody holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// How many tasks a worker holds.
     pub fn held_by(&self, worker: WorkerId) -> u64 {
         self.held.get(&worker).copied().unwrap_or(0)

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use rebound_core::command::*;
 use rebound_core::event::Cause;
-use rebound_core::observe::{Known, observe};
-use rebound_core::plan::{Assign, Because, Plan, Policy, plan};
+use rebound_core::observe::{Known, Look, observe};
+use rebound_core::plan::{Assign, Because, Plan, Policy, Regive, plan};
 use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
 use rebound_core::state::members::Founder;
@@ -67,6 +67,14 @@ pub enum Step {
         job: usize,
         first: u64,
         count: u64,
+    },
+    /// Takes tasks of some run back.
+    Regive {
+        at: (usize, u64),
+        to: usize,
+        count: u64,
+        /// Its fence is another, as after a change in between.
+        stray: bool,
     },
     Ended {
         worker: usize,
@@ -135,6 +143,9 @@ pub fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Plan),
         2 => (worker.clone(), job.clone(), 0u64..8, prop_oneof![0u64..4, Just(u64::MAX)])
             .prop_map(|(worker, job, first, count)| Step::Give { worker, job, first, count }),
+        4 => ((job.clone(), 0u64..8), worker.clone(), prop_oneof![4 => 1u64..3, 1 => Just(0), 1 => Just(u64::MAX)],
+            prop::bool::weighted(0.1))
+            .prop_map(|(at, to, count, stray)| Step::Regive { at, to, count, stray }),
         8 => (
             worker,
             job.clone(),
@@ -283,7 +294,9 @@ impl History {
                 worker: self.worker(*worker),
             },
             Step::Plan => {
-                let seen = observe(state, state.now(), &Policy::default(), |_| Some(Known::default()));
+                let seen = observe(state, state.now(), &Policy::default(), Look::Ahead, |_| {
+                    Some(Known::default())
+                });
                 Command::Adopt(plan(&Policy::default(), &seen))
             }
             Step::Give {
@@ -303,8 +316,9 @@ impl History {
                         candidates: 1,
                     },
                 }],
-                more: false,
+                ..Plan::default()
             }),
+            Step::Regive { at, to, count, stray } => self.regive(state, *at, *to, *count, *stray),
             Step::Ended {
                 worker,
                 job,
@@ -368,6 +382,33 @@ impl History {
     }
 
     /// Reports on tasks: of those held, with their fence and by their holder unless they are late or stray.
+    fn regive(
+        &self,
+        state: &State,
+        (job, task): (usize, u64),
+        to: usize,
+        count: u64,
+        stray: bool,
+    ) -> Command {
+        let job = self.job(job);
+        let env = state.jobs.get(job).map(|(env, _)| env).unwrap_or_default();
+        let held = state.runs.of_task(env, job, task).map(|(_, run)| run);
+        let (from, given) = held.map_or((WorkerId(1), Given(1)), |run| (run.worker, run.given));
+        Command::Adopt(Plan {
+            at: state.applied(),
+            regive: vec![Regive {
+                from,
+                to: self.worker(to),
+                job,
+                first: task,
+                count,
+                given: Given(given.0 - u64::from(stray)),
+                because: Because::Slow { here: 2, there: 1 },
+            }],
+            ..Plan::default()
+        })
+    }
+
     fn ended(
         &self,
         state: &State,

@@ -214,6 +214,9 @@ pub enum Command {
         fetch: Option<Span>,
         #[arg(key)]
         service: Option<Span>,
+        /// Tasks of a run that it has started, from the run's first to the last of these.
+        #[arg(key)]
+        started: Option<Tasks>,
     },
     /// A worker reports attempts: successes, unless there is a cause. `given` is the fence it was last told.
     Result {

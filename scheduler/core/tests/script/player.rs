@@ -437,17 +437,30 @@ fn worker(stage: &mut Stage, command: &Command) -> Played {
             answer,
             fetch,
             service,
+            started,
         } => {
+            let started = started.as_ref().map(|tasks| {
+                let job = stage.names.find_job(&tasks.job).ok_or("no such job");
+                job.map(|job| (job, tasks.last))
+            });
+            let started = started.transpose()?;
             let seat = stage.workers.get_mut(worker).ok_or("no such worker")?;
             let (was, now) = (&mut seat.measured, |one: &Option<Span>, was| {
                 one.map_or(was, |one| one.0)
             });
             *was = (now(answer, was.0), now(fetch, was.1), now(service, was.2));
+            if let Some((job, task)) = started {
+                let fence = seat
+                    .fence(job, task)
+                    .ok_or("the worker was never given this task")?;
+                seat.started.insert((job, fence), task + 1);
+            }
             let said = WorkerReport::Heartbeat {
                 running: 0,
                 spooled: 0,
                 spool_full: *full,
                 pace: seat.pace(),
+                cursors: seat.cursors(),
             };
             (worker, said)
         }

@@ -27,7 +27,7 @@ impl Names {
                 let name = unused(name, self.workers.values());
                 self.workers.insert(*worker, name);
             }
-            Fact::RunGiven { given, .. } => {
+            Fact::RunGiven { given, .. } | Fact::RunRegiven { given, .. } => {
                 let next = format!("g{}", self.fences.len() + 1);
                 self.fences.entry(*given).or_insert(next);
             }

@@ -32,6 +32,21 @@ pub fn event(names: &Names, event: &Event) -> String {
             names.worker(*worker),
             names.fence(*given)
         ),
+        Fact::RunRegiven {
+            from,
+            to,
+            first,
+            count,
+            was,
+            given,
+        } => format!(
+            "{} taken back from {} as {}, given to {} as {}",
+            tasks(&job, *first, *count),
+            names.worker(*from),
+            names.fence(*was),
+            names.worker(*to),
+            names.fence(*given)
+        ),
         Fact::PieceDropped {
             worker,
             first,

@@ -7,6 +7,7 @@ use rebound_core::effects::Desired;
 use rebound_core::event::Cause;
 use rebound_core::io::*;
 use rebound_core::limits::WORKER_HEARTBEAT;
+use rebound_core::observe::tails::Cursors;
 use rebound_core::pace::Pace;
 use rebound_core::reply::Refused;
 use rebound_core::rows::{Packing, Row, Rows};
@@ -30,6 +31,8 @@ pub struct Seat {
     /// What it measured: an answer's time, a fetch's, and a photo's in its slot, for all specs it was told of.
     pub measured: (u64, u64, u64),
     specs: BTreeSet<SpecId>,
+    /// Behind the last task of each run that it has started.
+    pub started: BTreeMap<(JobId, Given), u64>,
 }
 
 impl Seat {
@@ -44,6 +47,7 @@ impl Seat {
             fences: BTreeMap::new(),
             measured: (0, 0, 0),
             specs: BTreeSet::new(),
+            started: BTreeMap::new(),
         }
     }
 
@@ -59,7 +63,17 @@ impl Seat {
             answer,
             fetch,
             service: self.specs.iter().map(|spec| (*spec, service)).collect(),
+            running: BTreeMap::new(),
         }
+    }
+
+    /// How far it is, as it says.
+    pub fn cursors(&self) -> Cursors {
+        let mut cursors = Cursors::default();
+        for ((job, given), next) in &self.started {
+            cursors.note(*job, *given, *next);
+        }
+        cursors
     }
 
     /// The fence of a task, as it was last told.
@@ -103,6 +117,7 @@ impl Stage {
                 spooled: 0,
                 spool_full: false,
                 pace: self.workers[&name].pace(),
+                cursors: self.workers[&name].cursors(),
             };
             self.speak(&name, heartbeat);
         }

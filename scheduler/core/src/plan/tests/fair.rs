@@ -111,9 +111,13 @@ impl Shop {
             let (_, job) = self.log.state.jobs.get(ended.job).expect("it is kept");
             assert_eq!(job.phase, Phase::Done);
         }
-        let seen = observe(&self.log.state, self.log.at, &Policy::default(), |_| {
-            Some(Known::default())
-        });
+        let seen = observe(
+            &self.log.state,
+            self.log.at,
+            &Policy::default(),
+            Look::Ahead,
+            |_| Some(Known::default()),
+        );
         let plan = plan(&Policy::default(), &seen);
         let given = Given(self.log.state.applied() + 1);
         self.held.extend(plan.assign.iter().map(|a| Held {
