@@ -122,11 +122,8 @@ impl Machine {
 
     /// So many that the next photo is here when a slot falls free.
     fn prefetch_per_slot(&self, spec: u64) -> usize {
-        let times = self
-            .paces
-            .fetch_us()
-            .checked_div(self.paces.service_us(spec))
-            .unwrap_or(0);
+        let longer = self.paces.fetch_us().saturating_sub(1);
+        let times = longer.checked_div(self.paces.service_us(spec)).unwrap_or(0);
         let times = usize::try_from(times).unwrap_or(usize::MAX);
         PREFETCH_PER_SLOT.saturating_add(times).min(MAX_PREFETCH_PER_SLOT)
     }
