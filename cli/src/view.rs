@@ -25,6 +25,10 @@ pub struct JobView {
     pub cancelled: u64,
     pub waiting_for: Option<String>,
     pub suspects: u64,
+    /// Not ended when their deadline passed.
+    pub late: u64,
+    /// Of the failed ones, those that were dropped for it.
+    pub dropped: u64,
     pub priority: u32,
     pub opened_at: Option<String>,
     pub ended_at: Option<String>,
@@ -74,6 +78,8 @@ impl From<v1::Job> for JobView {
             cancelled: job.cancelled,
             waiting_for: text_opt(job.waiting_for),
             suspects: job.suspects,
+            late: job.late,
+            dropped: job.dropped,
             priority: spec.priority,
             opened_at: time_opt(job.opened_us),
             ended_at: time_opt(job.ended_us),
@@ -392,6 +398,7 @@ pub fn cause(cause: v1::Cause) -> Option<&'static str> {
         v1::Cause::WorkerLost => "worker_lost",
         v1::Cause::Quarantined => "quarantined",
         v1::Cause::TakenBack => "taken_back",
+        v1::Cause::Dropped => "dropped",
     })
 }
 

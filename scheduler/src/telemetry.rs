@@ -201,6 +201,8 @@ fn count(fact: &Fact) {
         Fact::JobDone { .. } => counter!("rebound_jobs_ended_total", "how" => "done").increment(1),
         Fact::JobCancelled { .. } => counter!("rebound_jobs_ended_total", "how" => "cancelled").increment(1),
         Fact::RunGiven { count, .. } => counter!("rebound_tasks_given_total").increment(*count),
+        Fact::TasksLate { late, .. } => counter!("rebound_tasks_late_total").increment(*late),
+        Fact::Dropped { count, .. } => counter!("rebound_tasks_dropped_total").increment(*count),
         Fact::RunRegiven { count, .. } => counter!("rebound_tasks_regiven_total").increment(*count),
         Fact::PieceDropped { .. } => counter!("rebound_pieces_dropped_total").increment(1),
         Fact::Recorded { cause, count, .. } => {
@@ -283,5 +285,6 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::WorkerLost => "worker_lost",
         Cause::Quarantined => "quarantined",
         Cause::TakenBack => "taken_back",
+        Cause::Dropped => "dropped",
     }
 }

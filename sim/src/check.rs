@@ -191,6 +191,9 @@ impl Checks {
             Fact::Recorded {
                 first, count, given, ..
             } => (first..first + count).for_each(|task| self.recorded_now(index, job, task, given)),
+            Fact::Dropped { first, count } => {
+                (first..first + count).for_each(|task| self.recorded_now(index, job, task, Given(index)));
+            }
             _ if index <= self.facts_to => {}
             Fact::JobDone { .. } => drop(self.ended.insert(job, event.at)),
             Fact::JobDeleted { .. } => self.deleted_now(index, event.at, job),

@@ -3,12 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rebound_core::command::{Command, Entry, Join, Open, Report};
+use rebound_core::command::{Command, Deadline, Entry, Join, Open, Report};
 use rebound_core::event::Cause;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::plan::Regive;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
+
+/// A job's deadline.
+enum Lasts {
+    /// Each photo has so many µs.
+    For(u64),
+    /// All have the same.
+    To(Option<Time>),
+}
 
 /// What the model allows of one log.
 #[derive(Default)]
@@ -35,6 +43,12 @@ pub struct Model {
     draining: BTreeSet<WorkerId>,
     now: Time,
     settings: Settings,
+    lasts: BTreeMap<JobId, Lasts>,
+    /// How many photos came together, and their deadline.
+    appends: BTreeMap<(JobId, u64), (u64, Option<Time>)>,
+    /// The deadlines of a job's tasks before this one have passed.
+    late_to: BTreeMap<JobId, u64>,
+    drop_late: BTreeSet<JobId>,
     /// When an open job closes by itself.
     close_at: BTreeMap<JobId, Time>,
     /// Results that may be recorded: (job, task, fence, index of the entry).
@@ -59,6 +73,7 @@ impl Model {
                 let tasks = self.tasks.get_mut(job).expect("known");
                 if *offset == *tasks {
                     *tasks += photos.len() as u64;
+                    self.photos_came(*job, *offset, photos.len() as u64);
                 }
             }
             Command::Close { job, total } if self.tasks.get(job) == Some(total) => {
@@ -70,6 +85,11 @@ impl Model {
             Command::Cancel { job } if !self.is_over(*job) => {
                 self.cancelled.insert(*job);
                 self.held.retain(|(held, _), _| held != job);
+            }
+            Command::Overdue { appends } => {
+                for (job, first) in appends {
+                    self.overdue(index, *job, *first);
+                }
             }
             Command::WorkerJoined(join) => self.join(index, join),
             Command::WorkerLost { worker } | Command::WorkerLeft { worker } => self.lose(index, *worker),
@@ -104,11 +124,55 @@ impl Model {
         self.tasks.insert(job, open.photos.len() as u64);
         let close_at = Time(self.now.0 + self.settings.open_for);
         self.close_at.insert(job, close_at);
+        let lasts = match open.deadline {
+            Deadline::In(us) if !open.close => Lasts::For(us),
+            other => Lasts::To(other.instant(self.now)),
+        };
+        self.lasts.insert(job, lasts);
+        if open.spec.drop_late {
+            self.drop_late.insert(job);
+        }
+        if !open.photos.is_empty() {
+            self.photos_came(job, 0, open.photos.len() as u64);
+        }
         if open.spec.max_attempts != 0 {
             self.attempts_allowed.insert(job, open.spec.max_attempts);
         }
         if open.close {
             self.closed.insert(job);
+        }
+    }
+
+    fn photos_came(&mut self, job: JobId, first: u64, count: u64) {
+        let due = match self.lasts.get(&job) {
+            Some(Lasts::For(us)) => Some(Time(self.now.0 + us)),
+            Some(Lasts::To(at)) => *at,
+            None => None,
+        };
+        self.appends.insert((job, first), (count, due));
+    }
+
+    fn late_to(&self, job: JobId) -> u64 {
+        self.late_to.get(&job).copied().unwrap_or(0)
+    }
+
+    /// The next append of a job is late: what of it waits is dropped, if the job wants that.
+    fn overdue(&mut self, index: Index, job: JobId, first: u64) {
+        let Some((count, due)) = self.appends.get(&(job, first)).copied() else {
+            return;
+        };
+        if self.is_over(job) || self.late_to(job) != first || due.is_none_or(|due| due >= self.now) {
+            return;
+        }
+        self.late_to.insert(job, first + count);
+        if !self.drop_late.contains(&job) {
+            return;
+        }
+        for task in (first..first + count).map(|task| (job, task)) {
+            if !self.held.contains_key(&task) && !self.ended.contains_key(&task) {
+                self.ended.insert(task, Given(index));
+                self.allowed.push((job, task.1, Given(index), index));
+            }
         }
     }
 
@@ -153,7 +217,7 @@ impl Model {
             && !self.draining.contains(&worker)
             && !self.cancelled.contains(&job)
             && first + count <= tasks
-            && first <= self.fresh.get(&job).copied().unwrap_or(0)
+            && first <= self.fresh.get(&job).copied().unwrap_or(0).max(self.late_to(job))
             && (first..first + count).all(free);
         if fits {
             let fresh = self.fresh.entry(job).or_default();
@@ -211,7 +275,8 @@ impl Model {
         let deaths = self.deaths.entry(task).or_default();
         *deaths += u64::from(matches!(cause, Cause::Crashed | Cause::Timeout));
         let quarantined = !cause.is_loss() && *deaths >= self.settings.max_deaths;
-        match over || quarantined {
+        let dropped = self.drop_late.contains(&task.0) && task.1 < self.late_to(task.0);
+        match over || quarantined || dropped {
             true => self.end(index, task),
             false => drop(self.held.remove(&task)),
         }

@@ -6,7 +6,7 @@ use crate::points::Point;
 use crate::world::Counters;
 
 /// Rare branches, each of which must be met.
-pub const BRANCHES: [&str; 56] = [
+pub const BRANCHES: [&str; 58] = [
     "leader changes",
     "leaders that stepped down",
     "step-downs with asks open",
@@ -43,6 +43,8 @@ pub const BRANCHES: [&str; 56] = [
     "tasks ended after a failover",
     "tasks regiven",
     "tasks ended where they were regiven",
+    "tasks late",
+    "tasks dropped",
     "suspects begun",
     "tasks failed at once",
     "tasks failed by attempts",

@@ -233,6 +233,13 @@ fn facts(view: &JobView) -> Table {
     table.row(["given", &view.given.to_string()]);
     table.row(["succeeded", &view.succeeded.to_string()]);
     table.row(["failed", &view.failed.to_string()]);
+    if view.late > 0 {
+        let dropped = match view.dropped {
+            0 => String::new(),
+            dropped => format!(", {dropped} of them dropped"),
+        };
+        table.row(["late", &format!("{}{dropped}", view.late)]);
+    }
     table.row(["cancelled", &view.cancelled.to_string()]);
     if view.suspects > 0 {
         let suspects = format!("{} photos with which a recogniser ended", view.suspects);

@@ -41,6 +41,9 @@ pub struct SubmitArgs {
     /// When the whole job should be done: 3m, or 2026-11-22T08:00:00Z
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     deadline: Option<String>,
+    /// Photos whose deadline has passed are not done: they fail as dropped
+    #[arg(long)]
+    drop_late: bool,
     /// 0 to 100, higher first [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=PRIORITY_MAX as i64))]
     priority: Option<u32>,
@@ -135,6 +138,7 @@ fn settle(args: &SubmitArgs, file: JobFile) -> Result<(JobSpec, Vec<String>, Opt
         photo_timeout_us: file.photo_timeout_us.unwrap_or(0),
         max_attempts: file.max_attempts.unwrap_or(0),
         labels,
+        drop_late: args.drop_late || file.drop_late,
     };
     Ok((spec, file.photos, key))
 }

@@ -17,13 +17,14 @@ const VERSION: u32 = 1;
 const GPUS_MAX: u32 = 64;
 
 /// Fields of a specification.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "version",
     "name",
     "recogniser",
     "resources",
     "priority",
     "deadline",
+    "drop_late",
     "photo_timeout",
     "max_attempts",
     "labels",
@@ -48,6 +49,8 @@ pub struct JobFile {
     pub priority: Option<u32>,
     /// When the whole job should be done.
     pub deadline: Option<Deadline>,
+    /// Photos whose deadline has passed are not done.
+    pub drop_late: bool,
     /// Longest time of a photo in the recogniser, in µs.
     pub photo_timeout_us: Option<u64>,
     /// Attempts that may fail through the photo or the recogniser.
@@ -118,6 +121,7 @@ pub fn parse(
             "resources" => job.resources = Some(resources(file, node)?),
             "priority" => job.priority = Some(node.value.whole(0, PRIORITY_MAX).map_err(|m| at.error(m))?),
             "deadline" => job.deadline = Some(with_unit(node, value::deadline).map_err(|m| at.error(m))?),
+            "drop_late" => job.drop_late = node.value.truth().map_err(|m| at.error(m))?,
             "photo_timeout" => {
                 job.photo_timeout_us = Some(with_unit(node, value::photo_timeout).map_err(|m| at.error(m))?);
             }

@@ -18,6 +18,7 @@ recogniser: grocery81@0123abcd
 resources: {cpu: 0.5, memory: 512MiB, gpus: 0}
 priority: 70
 deadline: 3m
+drop_late: true
 photo_timeout: 30s
 max_attempts: 2
 labels: {customer: acme, wave: "2026-11-21"}
@@ -28,7 +29,7 @@ photos:
 "#;
 
 const FULL_JSON: &str = "{\r\n\t\"version\": 1, \"name\": \"sh\\u0065lf\",\n\t\"recogniser\": \"grocery81@0123abcd\",
-\t\"resources\": {\"cpu\": \"500m\", \"memory\": \"512MiB\", \"gpus\": 0}, \"priority\": 70, \"deadline\": \"3m\",
+\t\"resources\": {\"cpu\": \"500m\", \"memory\": \"512MiB\", \"gpus\": 0}, \"priority\": 70, \"deadline\": \"3m\", \"drop_late\": true,
  \"photo_timeout\": \"30s\", \"max_attempts\": 2, \"labels\": {\"customer\": \"acme\", \"wave\": \"2026-11-21\"},
  \"idempotency_key\": \"wave-88121\", \"photos\": [\"a.jpg\", \"file:\\/\\/\\/b%20c.jpg\"]}";
 
@@ -47,6 +48,7 @@ fn full() -> JobFile {
         }),
         priority: Some(70),
         deadline: Some(Deadline::DeadlineInUs(180_000_000)),
+        drop_late: true,
         photo_timeout_us: Some(30_000_000),
         max_attempts: Some(2),
         labels: vec![label("customer", "acme"), label("wave", "2026-11-21")],
@@ -85,7 +87,7 @@ fn complaints_name_the_place_the_field_and_the_fix() {
     let table = [
         (
             "nmae: x",
-            "3:1: nmae: no such field; there are: version, name, recogniser, resources, priority, deadline, photo_timeout, max_attempts, labels, idempotency_key, photos",
+            "3:1: nmae: no such field; there are: version, name, recogniser, resources, priority, deadline, drop_late, photo_timeout, max_attempts, labels, idempotency_key, photos",
         ),
         (
             "name: 12",

@@ -61,6 +61,14 @@ impl Value {
         }
     }
 
+    /// `true` or `false`.
+    pub fn truth(&self) -> Result<bool, Mistake> {
+        match self {
+            Self::Bool(value) => Ok(*value),
+            _ => Err(format!("wants true or false, not {}", self.describe()).into()),
+        }
+    }
+
     /// A whole number from `least` to `most`.
     pub fn whole(&self, least: u32, most: u32) -> Result<u32, Mistake> {
         let wanted = format!("wants a whole number from {least} to {most}");

@@ -74,6 +74,7 @@ pub fn cause_in(wire: i32) -> Option<Cause> {
         Ok(v1::Cause::WorkerLost) => Some(Cause::WorkerLost),
         Ok(v1::Cause::Quarantined) => Some(Cause::Quarantined),
         Ok(v1::Cause::TakenBack) => Some(Cause::TakenBack),
+        Ok(v1::Cause::Dropped) => Some(Cause::Dropped),
     }
 }
 
@@ -91,5 +92,6 @@ pub fn cause_out(own: Option<Cause>) -> v1::Cause {
         Some(Cause::WorkerLost) => v1::Cause::WorkerLost,
         Some(Cause::Quarantined) => v1::Cause::Quarantined,
         Some(Cause::TakenBack) => v1::Cause::TakenBack,
+        Some(Cause::Dropped) => v1::Cause::Dropped,
     }
 }

@@ -89,6 +89,8 @@ pub enum Command {
     MemberRemove { server: ReplicaId },
     /// The joint configuration ends.
     MembersSettle,
+    /// The deadlines of these appends have passed: job, and first photo.
+    Overdue { appends: Vec<(JobId, u64)> },
 }
 
 /// Changes of what an environment may have; what is `None` stays.
@@ -132,7 +134,7 @@ pub struct Open {
 pub enum Deadline {
     /// None.
     None,
-    /// So many µs after the entry's stamp.
+    /// So many µs after the entry's stamp; of a job that takes photos, after the stamp of each photo's.
     In(u64),
     /// At this instant.
     At(Time),
@@ -160,6 +162,8 @@ pub struct Spec {
     pub photo_timeout: u64,
     /// Attempts that may fail; 0: the setting's.
     pub max_attempts: u32,
+    /// A photo whose deadline has passed is not given to anybody: it ends as dropped.
+    pub drop_late: bool,
 }
 
 /// One photo.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use crate::command::Spec;
 use crate::limits::WEIGHT_MAX;
 use crate::state::State;
-use crate::state::jobs::queue_key;
 use crate::state::runs::{Run, RunKey};
 use crate::state::workers::Standing;
 use crate::types::{EnvId, Given, Index, JobId, SpecId, Term, TraceId, WorkerId};
@@ -77,11 +76,11 @@ fn set_suspects_apart(state: &State, whole: DesiredRun, runs: &mut Vec<DesiredRu
 /// of another. A run ages by one photo an entry, so that those that come later do not keep it back for ever.
 pub fn in_order(state: &State, worker: WorkerId) -> Vec<(RunKey, Run)> {
     let mut held = state.runs.of_worker(worker);
-    let place = |key: &RunKey| {
+    let place = |key: &RunKey, run: &Run| {
         let job = state.jobs.get_in(key.env, key.job);
-        job.map(|job| queue_key(key.job, job))
+        job.map(|job| state.jobs.place(key.env, key.job, job, run.first))
     };
-    held.sort_by_key(|(key, run)| (key.env, place(key), run.first));
+    held.sort_by_key(|(key, run)| (key.env, place(key, run), run.first));
     let weight = |env| u64::from(state.allotment(env).weight.max(1));
     let lightest = held.iter().map(|(key, _)| weight(key.env)).min().unwrap_or(1);
     let (mut env, mut done, mut ends) = (EnvId(0), 0, 0);

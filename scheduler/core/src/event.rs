@@ -44,6 +44,8 @@ pub enum Cause {
     Quarantined,
     /// Its worker had not started it, and another one would end it sooner.
     TakenBack,
+    /// Its deadline passed before it was given, and its job wants no late ones. Never tried again.
+    Dropped,
 }
 
 impl Cause {
@@ -54,7 +56,10 @@ impl Cause {
 
     /// True when another attempt can only end the same way.
     pub fn is_final(self) -> bool {
-        matches!(self, Cause::Input | Cause::ResultTooLarge | Cause::Quarantined)
+        matches!(
+            self,
+            Cause::Input | Cause::ResultTooLarge | Cause::Quarantined | Cause::Dropped
+        )
     }
 
     /// True when the recogniser's process ended with the photo: by itself, or because it hung.
@@ -83,6 +88,10 @@ pub enum Fact {
     JobOpened { name: String },
     /// Photos were added to a job; `first` is the index of the first of them.
     TasksQueued { first: u64, count: u64 },
+    /// The deadline of these photos has passed; so many of them had not ended.
+    TasksLate { first: u64, count: u64, late: u64 },
+    /// Late photos ended without having been given to anybody.
+    Dropped { first: u64, count: u64 },
     /// The job takes no more photos.
     JobClosed { by_itself: bool },
     /// All tasks are ended.

@@ -85,6 +85,8 @@ pub struct Leader {
     pub closing: BTreeSet<JobId>,
     /// `Expire` is on its way.
     pub expiring: bool,
+    /// `Overdue` is on its way.
+    pub counting_late: bool,
     /// `Begin` is on its way.
     pub beginning: bool,
     /// A plan is being made, or on its way.
@@ -115,6 +117,7 @@ impl Leader {
             losing: BTreeSet::new(),
             closing: BTreeSet::new(),
             expiring: false,
+            counting_late: false,
             beginning: false,
             planning: false,
             plan_wanted: true,

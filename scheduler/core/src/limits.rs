@@ -39,6 +39,10 @@ pub const WEIGHT_MAX: u32 = 1_000;
 pub const EXPIRE_KEYS_MAX: usize = 1_024;
 /// Most jobs deleted by one entry.
 pub const EXPIRE_JOBS_MAX: usize = 512;
+/// Most appends whose deadline one entry says has passed.
+pub const OVERDUE_APPENDS_MAX: usize = 1_024;
+/// An entry that says so of so many photos names no further append.
+pub const OVERDUE_TASKS_MAX: u64 = 16_384;
 /// Rows of deleted jobs that one entry takes away; what a job has more goes with later ones.
 pub const EXPIRE_ROWS_MAX: usize = 2_048;
 /// Most idempotency keys an environment has remembered at once.

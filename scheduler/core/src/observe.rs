@@ -7,7 +7,7 @@ use crate::limits::DEMAND_MAX;
 use crate::pace::{Pace, credit};
 use crate::plan::Policy;
 use crate::state::State;
-use crate::state::jobs::QueueKey;
+use crate::state::jobs::{Job, QueueKey};
 use crate::state::workers::{Standing, Worker};
 use crate::types::{EnvId, Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
 
@@ -241,7 +241,8 @@ fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
         };
         let share = *seen.shares.entry(env).or_insert_with(|| share(state, env));
         let mut left = (*room).min(share.most.saturating_sub(share.held));
-        let end = found.len() + most_pieces;
+        let start = found.len();
+        let end = start + most_pieces;
         for key in state.jobs.queued(*spec) {
             if left == 0 || found.len() >= end {
                 seen.more = true;
@@ -250,9 +251,12 @@ fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
                     let cut = cuts.entry(env).or_insert(key);
                     *cut = key.min(*cut);
                 }
+                // Nor does a job's last part go before the next job's first.
+                let of_spec = found.split_off(start);
+                found.extend(of_spec.into_iter().filter(|(of, _)| *of < key));
                 break;
             }
-            left -= pieces(state, key, env, *spec, left, &mut found);
+            left -= pieces(state, env, key.3, *spec, left, &mut found);
         }
         seen.specs.insert(*spec, record.resources);
     }
@@ -270,44 +274,72 @@ fn share(state: &State, env: EnvId) -> Share {
     }
 }
 
-/// Adds up to `room` tasks of a job: those that wait again first, then those never given. Returns how many.
+/// Adds up to `room` tasks of a job: those that can be in time first, and of each kind those that wait again before
+/// those never given. Returns how many.
 fn pieces(
     state: &State,
-    key: QueueKey,
     env: EnvId,
+    id: JobId,
     spec: SpecId,
     room: u64,
     found: &mut Vec<(QueueKey, Demand)>,
 ) -> u64 {
-    let id = key.2;
     let Some(job) = state.jobs.get_in(env, id) else {
         return 0;
     };
-    let mut taken = 0;
-    let mut push = |first: u64, count: u64| match found.last_mut() {
-        Some((_, last)) if last.job == id && last.first + last.count == first => last.count += count,
-        _ => found.push((
-            key,
-            Demand {
-                env,
-                job: id,
-                spec,
-                first,
-                count,
-            },
-        )),
-    };
-    for task in state.retries.due(id) {
-        if taken == room {
-            return taken;
+    let mut left = room;
+    let mut push = |first: u64, count: u64| {
+        let (count, key) = (count.min(left), state.jobs.place(env, id, job, first));
+        left -= count;
+        match found.last_mut() {
+            _ if count == 0 => {}
+            Some((of, last)) if *of == key && last.job == id && last.first + last.count == first => {
+                last.count += count;
+            }
+            _ => found.push((
+                key,
+                Demand {
+                    env,
+                    job: id,
+                    spec,
+                    first,
+                    count,
+                },
+            )),
         }
-        push(task, 1);
-        taken += 1;
+        left > 0
+    };
+    for tasks in [job.late_to..u64::MAX, 0..job.late_to] {
+        let late = tasks.start < job.late_to;
+        let behind = job.behind.iter().filter(|_| late).copied();
+        let fresh = job.fresh.max(tasks.start)..job.tasks.min(tasks.end);
+        let again = state.retries.due(id, tasks).map(|task| (task, task + 1));
+        let never = behind.chain((!fresh.is_empty()).then_some((fresh.start, fresh.end)));
+        for (from, to) in again.chain(never) {
+            for (from, to) in alike(state, env, id, job, from, to) {
+                if !push(from, to - from) {
+                    return room;
+                }
+            }
+        }
     }
-    let count = (job.tasks - job.fresh).min(room - taken);
-    if count > 0 {
-        push(job.fresh, count);
-        taken += count;
-    }
-    taken
+    room - left
+}
+
+/// Tasks from one up to another in parts that share a deadline.
+fn alike(
+    state: &State,
+    env: EnvId,
+    id: JobId,
+    job: &Job,
+    from: u64,
+    to: u64,
+) -> impl Iterator<Item = (u64, u64)> {
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let start = Some(at).filter(|at| *at < to)?;
+        let note = job.deadline_in.and_then(|_| state.jobs.note_of(env, id, start));
+        at = note.map_or(to, |(first, note)| to.min(first + note.count));
+        Some((start, at))
+    })
 }

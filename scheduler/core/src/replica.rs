@@ -488,6 +488,7 @@ fn command_bytes(command: &Command) -> usize {
         Command::Adopt(plan) => (plan.assign.len() + plan.regive.len()) * 32,
         Command::Settings(changes) => changes.len() * 12,
         Command::Expire { keys, jobs } => (keys.len() + jobs.len()) * 10,
+        Command::Overdue { appends } => appends.len() * 20,
         _ => 0,
     }
 }

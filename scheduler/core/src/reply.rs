@@ -46,6 +46,8 @@ pub enum Reply {
     Adopted { runs: usize, dropped: usize },
     /// The cluster's clock.
     Clock { now: Time },
+    /// So many photos are late.
+    Overdue { late: u64 },
     /// So many keys were forgotten, and so many jobs deleted.
     Expired { keys: u64, jobs: usize },
 }

@@ -15,6 +15,7 @@ mod giving;
 mod intake;
 pub mod jobs;
 pub mod keys;
+mod late;
 pub mod members;
 mod outcomes;
 mod regiving;
@@ -282,6 +283,7 @@ impl State {
             Command::MemberPromote { server } => self.member_promote(context, *server),
             Command::MemberRemove { server } => self.member_remove(context, *server),
             Command::MembersSettle => self.members_settle(context),
+            Command::Overdue { appends } => self.overdue(context, appends),
         }
     }
 
@@ -289,14 +291,14 @@ impl State {
     pub fn mature(&mut self, now: Time) -> bool {
         let jobs = self.retries.mature(now);
         for (env, job) in &jobs {
-            self.jobs.requeue(*env, *job, true);
+            self.requeue(*env, *job);
         }
         !jobs.is_empty()
     }
 
     fn requeue(&mut self, env: EnvId, job: JobId) {
-        let any_due = self.retries.any_due(job);
-        self.jobs.requeue(env, job, any_due);
+        self.jobs
+            .requeue(env, job, |from| self.retries.due_from(job, from));
     }
 
     fn begin(
@@ -493,7 +495,8 @@ impl State {
         self.remains.check();
         self.check_left();
         self.members.check();
-        self.jobs.check_queue(|job| self.retries.any_due(job));
+        self.jobs
+            .check_queue(|job, from| self.retries.due_from(job, from));
         self.check_jobs();
         self.check_runs();
     }
@@ -537,7 +540,7 @@ impl State {
                 .map(|(key, run)| key.last - run.first + 1)
                 .sum();
             assert_eq!(held, job.given, "tasks of job {id} with workers");
-            let fresh = job.tasks - job.fresh;
+            let fresh = job.never_given();
             if job.phase.is_live() {
                 assert_eq!(
                     job.waiting(),

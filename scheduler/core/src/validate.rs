@@ -29,6 +29,12 @@ pub fn open(open: &Open, now: Time) -> Result<(), Rejected> {
         return Err(too_many("spec.max_attempts", ATTEMPTS_MAX as usize, "attempts"));
     }
     deadline(open.deadline, now)?;
+    if open.spec.drop_late && open.deadline == Deadline::None {
+        return Err(invalid(
+            "spec.drop_late",
+            "nothing is ever late without a deadline; name one, or leave this out",
+        ));
+    }
     labels(&open.labels)?;
     photos(&open.photos)
 }

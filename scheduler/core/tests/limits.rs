@@ -45,6 +45,7 @@ fn job(adjust: impl FnOnce(&mut Open)) -> Request {
             resources: Resources::default(),
             photo_timeout: 0,
             max_attempts: 0,
+            drop_late: false,
         },
         photos: photos(1, 30),
         close: true,

@@ -39,7 +39,8 @@ scripts! {
         priority_and_deadline
         environments
         expiry
-        keys_limit;
+        keys_limit
+        late_photos;
     retries:
         by_cause_with_backoff
         attempts_exhausted

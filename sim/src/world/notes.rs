@@ -62,6 +62,8 @@ impl World {
     fn note_event(&mut self, term: Term, event: &Event) {
         match &event.fact {
             Fact::RunGiven { given, .. } => drop(self.given_in.insert(*given, term)),
+            Fact::TasksLate { late, .. } => *self.counters.entry("tasks late").or_default() += late,
+            Fact::Dropped { count, .. } => *self.counters.entry("tasks dropped").or_default() += count,
             Fact::RunRegiven { given, count, .. } => {
                 self.given_in.insert(*given, term);
                 self.regiven.insert(*given);

@@ -71,6 +71,7 @@ pub fn open(wire: v1::OpenRequest) -> Result<(Open, Option<TraceId>), Rejected> 
             resources: resources_in(spec.resources.as_ref()),
             photo_timeout: spec.photo_timeout_us,
             max_attempts: spec.max_attempts,
+            drop_late: spec.drop_late,
         },
         photos: photos(wire.photos),
         close: wire.close,
@@ -142,6 +143,7 @@ pub fn job(view: &JobView) -> v1::Job {
             photo_timeout_us: spec.photo_timeout,
             max_attempts: spec.max_attempts,
             labels: labels.collect(),
+            drop_late: spec.drop_late,
             deadline: job.deadline.map(|at| v1::job_spec::Deadline::DeadlineAtUs(at.0)),
         }),
         state: phase_out(job.phase).into(),
@@ -159,6 +161,8 @@ pub fn job(view: &JobView) -> v1::Job {
         actor: job.actor.clone(),
         waiting_for: (*waiting_for).to_owned(),
         suspects: *suspects,
+        late: job.late,
+        dropped: job.dropped,
     }
 }
 

@@ -262,6 +262,7 @@ fn build(world: &World) -> Log {
                     },
                     photo_timeout: 0,
                     max_attempts: 0,
+                    drop_late: false,
                 },
                 photos: (0..wish.photos).map(photo).collect(),
                 close: true,

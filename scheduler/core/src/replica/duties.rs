@@ -61,6 +61,12 @@ impl Replica {
             leader.expiring = true;
             commands.push(expire);
         }
+        if !leader.counting_late
+            && let Some(overdue) = self.state.overdue_at(now)
+        {
+            leader.counting_late = true;
+            commands.push(overdue);
+        }
         leader.plan_wanted |= self.state.mature(now);
         if !self.state.runs.is_empty() && elapsed.saturating_sub(leader.looked_back) >= REGIVE_EVERY {
             (leader.looked_back, leader.look_back, leader.plan_wanted) = (elapsed, true, true);

@@ -313,6 +313,7 @@ impl Replica {
             leader.plan_wanted |= matured || !events.is_empty();
             leader.clock.follow(self.state.now());
             leader.expiring &= !matches!(reply, Ok(Reply::Expired { .. }));
+            leader.counting_late &= !matches!(reply, Ok(Reply::Overdue { .. }));
         }
         if let Ok(Reply::Ended { worker, verdicts }) = &reply
             && self.leader.is_some()

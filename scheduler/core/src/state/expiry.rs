@@ -204,6 +204,7 @@ mod tests {
                 resources: Resources::default(),
                 photo_timeout: 0,
                 max_attempts: 0,
+                drop_late: false,
             },
             photos: Vec::new(),
             close: false,

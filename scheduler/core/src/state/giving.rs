@@ -70,14 +70,13 @@ impl State {
         if !has_recogniser(&worker.join.recognisers, &spec.recogniser) {
             return Err("the worker has no such recogniser");
         }
-        let waits = |task: u64| match task < job.fresh {
-            true => self
-                .retries
-                .get(env, piece.job, task)
-                .is_some_and(|retry| retry.waiting.is_some()),
-            false => true,
+        let again = |task: u64| {
+            let retry = self.retries.get(env, piece.job, task);
+            retry.is_some_and(|retry| retry.waiting.is_some())
         };
-        let in_order = piece.first <= job.fresh;
+        let waits = |task: u64| job.is_never_given(task) || again(task);
+        // First attempts go in order, but for late ones that others go before.
+        let in_order = piece.first <= job.fresh.max(job.late_to);
         if !in_order || !(piece.first..end).all(waits) {
             return Err("the tasks do not wait");
         }
@@ -93,12 +92,18 @@ impl State {
         let end = piece.first + piece.count;
         let job = self.jobs.get_mut(env, id).expect("it fits");
         let fresh_before = job.fresh;
+        if fresh_before < piece.first {
+            job.behind.push((fresh_before, piece.first));
+        }
         job.fresh = job.fresh.max(end);
         job.given += piece.count;
         job.changed = context.index;
         let spec = job.spec;
         for task in piece.first..end.min(fresh_before) {
-            self.retries.give(env, id, task, given);
+            let job = self.jobs.get_mut(env, id).expect("it fits");
+            if !job.take_behind(task) {
+                self.retries.give(env, id, task, given);
+            }
         }
         let key = RunKey {
             env,

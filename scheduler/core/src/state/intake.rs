@@ -3,7 +3,7 @@
 use super::jobs::{AppendNote, Job, Phase};
 use super::keys::{Hash, hash};
 use super::{Context, State};
-use crate::command::{Open, Photo};
+use crate::command::{Deadline, Open, Photo};
 use crate::event::Fact;
 use crate::kept::PhotoList;
 use crate::key::photos_key;
@@ -62,12 +62,20 @@ impl State {
             trace: context.trace,
             priority: open.priority,
             deadline: open.deadline.instant(context.at),
+            deadline_in: match open.deadline {
+                Deadline::In(us) if !open.close => Some(us),
+                _ => None,
+            },
+            late_to: 0,
+            behind: Vec::new(),
             phase: Phase::Open,
             tasks: 0,
             fresh: 0,
             given: 0,
             succeeded: 0,
             failed: 0,
+            dropped: 0,
+            late: 0,
             appends: 0,
             opened: context.at,
             close_at: Time(context.at.0.saturating_add(open_for)),
@@ -241,13 +249,18 @@ impl State {
         job.keep(&key, &value);
         job.tasks += count;
         job.appends += 1;
+        if let Some(us) = job.deadline_in {
+            job.deadline = Some(Time(context.at.0.saturating_add(us)));
+        }
+        let due = job.deadline;
         job.changed = context.index;
         context.kept.push((key, value));
         let note = AppendNote {
             count,
             digest: photos_digest(photos),
+            due,
         };
-        self.jobs.appends.insert((env, id, first), note);
+        self.jobs.insert_note(env, id, first, note);
         let counts = self.environments.counts_mut(env);
         counts.submitted += count;
         counts.waiting += count;

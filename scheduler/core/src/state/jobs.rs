@@ -43,13 +43,19 @@ pub struct Job {
     pub trace: TraceId,
     /// 0..=100, higher first.
     pub priority: u8,
-    /// When it should be done.
+    /// When it should be done: the instant of the photos that came last.
     pub deadline: Option<Time>,
+    /// µs from a photo's coming until it should be done, of a job that was opened to take photos.
+    pub deadline_in: Option<u64>,
+    /// The deadlines of tasks before this one have passed.
+    pub late_to: u64,
+    /// Late tasks never given, with later ones given before them: from, and behind the last. At most one for each append.
+    pub behind: Vec<(u64, u64)>,
     /// Where it stands.
     pub phase: Phase,
     /// Photos queued so far: also the offset of the next append.
     pub tasks: u64,
-    /// Tasks from here on were never given.
+    /// Tasks from here on were never given; of those before, some in `behind` were not.
     pub fresh: u64,
     /// Held by workers.
     pub given: u64,
@@ -57,6 +63,10 @@ pub struct Job {
     pub succeeded: u64,
     /// Ended for good without result.
     pub failed: u64,
+    /// Of these, those that were dropped because they were late.
+    pub dropped: u64,
+    /// Not ended when their deadline passed, however they end.
+    pub late: u64,
     /// Appends so far.
     pub appends: u32,
     /// When it was opened.
@@ -78,6 +88,32 @@ impl Job {
             true => self.tasks - self.given - self.succeeded - self.failed,
             false => 0,
         }
+    }
+
+    /// Tasks never given.
+    pub fn never_given(&self) -> u64 {
+        let behind: u64 = self.behind.iter().map(|(from, to)| to - from).sum();
+        self.tasks - self.fresh + behind
+    }
+
+    /// True when a task was never given.
+    pub fn is_never_given(&self, task: u64) -> bool {
+        let within = |(from, to): &(u64, u64)| (*from..*to).contains(&task);
+        (self.fresh..self.tasks).contains(&task) || self.behind.iter().any(within)
+    }
+
+    /// A task before `fresh` is given. True when it is the first time.
+    pub(crate) fn take_behind(&mut self, task: u64) -> bool {
+        let within = |(from, to): &(u64, u64)| (*from..*to).contains(&task);
+        let Some(at) = self.behind.iter().position(within) else {
+            return false;
+        };
+        let (from, to) = self.behind.remove(at);
+        let rest = [(task + 1, to), (from, task)];
+        rest.into_iter()
+            .filter(|(from, to)| from < to)
+            .for_each(|rest| self.behind.insert(at, rest));
+        true
     }
 
     /// Tasks that had not ended when the job was cancelled.
@@ -145,10 +181,12 @@ pub struct AppendNote {
     pub count: u64,
     /// Of their URIs.
     pub digest: u128,
+    /// Their deadline.
+    pub due: Option<Time>,
 }
 
-/// Order within the queue: higher priority, earlier deadline, older job.
-pub type QueueKey = (u8, Time, JobId);
+/// Order within the queue: higher priority, those that can be in time, earlier deadline, older job.
+pub type QueueKey = (u8, bool, Time, JobId);
 
 /// All jobs.
 pub struct Jobs {
@@ -157,7 +195,11 @@ pub struct Jobs {
     pub(crate) appends: Table<(EnvId, JobId, u64), AppendNote>,
     homes: BTreeMap<JobId, EnvId>,
     queue: BTreeMap<SpecId, BTreeSet<QueueKey>>,
+    /// Where each job is in the queue.
+    queued_as: BTreeMap<JobId, (SpecId, QueueKey)>,
     closing: BTreeSet<(Time, JobId)>,
+    /// Appends of live jobs whose deadline has not been said to have passed.
+    due: BTreeSet<(Time, EnvId, JobId, u64)>,
     /// Those that have ended, by when.
     ended: BTreeSet<(Time, JobId)>,
 }
@@ -170,6 +212,8 @@ impl Jobs {
             appends: Table::new(appends),
             homes: BTreeMap::new(),
             queue: BTreeMap::new(),
+            queued_as: BTreeMap::new(),
+            due: BTreeSet::new(),
             closing: BTreeSet::new(),
             ended: BTreeSet::new(),
         }
@@ -259,23 +303,104 @@ impl Jobs {
         self.table.get_mut(&(env, id))
     }
 
-    /// Puts the job into the queue, or takes it out.
-    pub(crate) fn requeue(&mut self, env: EnvId, id: JobId, any_due: bool) {
+    /// Puts the job into the queue where its next task belongs, or takes it out. `due_from` tells the first task, from
+    /// one on, that may be given again.
+    pub(crate) fn requeue(&mut self, env: EnvId, id: JobId, due_from: impl Fn(u64) -> Option<u64>) {
         let job = self.table.get(&(env, id)).expect("a job that was just changed");
-        let key = queue_key(id, job);
-        if job.phase.is_live() && (job.fresh < job.tasks || any_due) {
-            self.queue.entry(job.spec).or_default().insert(key);
-        } else if let Some(of_spec) = self.queue.get_mut(&job.spec) {
-            of_spec.remove(&key);
-            if of_spec.is_empty() {
-                self.queue.remove(&job.spec);
+        let place = self.next_place(env, id, job, due_from);
+        let place = place.map(|key| (job.spec, key));
+        let (live, ended, close_at) = (job.phase.is_live(), job.ended, job.close_at);
+        if job.phase != Phase::Open {
+            self.closing.remove(&(close_at, id));
+        }
+        if self.queued_as.get(&id).copied() != place {
+            self.unqueue(id);
+            if let Some((spec, key)) = place {
+                self.queue.entry(spec).or_default().insert(key);
+                self.queued_as.insert(id, (spec, key));
             }
         }
-        if job.phase != Phase::Open {
-            self.closing.remove(&(job.close_at, id));
-        }
-        if let Some(at) = job.ended {
+        if let Some(at) = ended {
             self.ended.insert((at, id));
+        }
+        if !live {
+            self.forget_due(env, id);
+        }
+    }
+
+    fn unqueue(&mut self, id: JobId) {
+        let Some((spec, key)) = self.queued_as.remove(&id) else {
+            return;
+        };
+        let of_spec = self.queue.get_mut(&spec).expect("it is queued there");
+        of_spec.remove(&key);
+        if of_spec.is_empty() {
+            self.queue.remove(&spec);
+        }
+    }
+
+    /// The place of what is to be given next: the first task that can be in time, or else the first that waits.
+    fn next_place(
+        &self,
+        env: EnvId,
+        id: JobId,
+        job: &Job,
+        due_from: impl Fn(u64) -> Option<u64>,
+    ) -> Option<QueueKey> {
+        if !job.phase.is_live() {
+            return None;
+        }
+        let fresh_from = |from: u64| Some(job.fresh.max(from)).filter(|task| *task < job.tasks);
+        let behind = job.behind.first().map(|(from, _)| *from);
+        let first = |from| fresh_from(from).into_iter().chain(due_from(from)).min();
+        let next = first(job.late_to).or_else(|| behind.into_iter().chain(first(0)).min())?;
+        Some(self.place(env, id, job, next))
+    }
+
+    /// A task's place in the queue.
+    pub fn place(&self, env: EnvId, id: JobId, job: &Job, task: u64) -> QueueKey {
+        let due = self.due(env, id, job, task).unwrap_or(Time(u64::MAX));
+        (u8::MAX - job.priority, task < job.late_to, due, id)
+    }
+
+    /// A task's deadline.
+    pub fn due(&self, env: EnvId, id: JobId, job: &Job, task: u64) -> Option<Time> {
+        match job.deadline_in {
+            None => job.deadline,
+            Some(_) => self.note_of(env, id, task).and_then(|(_, note)| note.due),
+        }
+    }
+
+    /// The append that brought a task, and its first task.
+    pub fn note_of(&self, env: EnvId, id: JobId, task: u64) -> Option<(u64, &AppendNote)> {
+        let mut upto = self.appends.range((env, id, 0)..=(env, id, task));
+        upto.next_back().map(|((_, _, first), note)| (*first, note))
+    }
+
+    /// Photos came.
+    pub(crate) fn insert_note(&mut self, env: EnvId, id: JobId, first: u64, note: AppendNote) {
+        self.appends.insert((env, id, first), note);
+        self.due.extend(note.due.map(|due| (due, env, id, first)));
+    }
+
+    /// Appends whose deadline has passed at `now`, the earliest first.
+    pub fn past_due(&self, now: Time) -> impl Iterator<Item = (EnvId, JobId, u64)> + '_ {
+        let past = self.due.iter().take_while(move |(due, ..)| *due < now);
+        past.map(|(_, env, job, first)| (*env, *job, *first))
+    }
+
+    /// It was said that an append's deadline has passed.
+    pub(crate) fn counted_late(&mut self, env: EnvId, id: JobId, first: u64, due: Time) {
+        self.due.remove(&(due, env, id, first));
+    }
+
+    /// A job has ended: its deadlines matter no more.
+    fn forget_due(&mut self, env: EnvId, id: JobId) {
+        let from = self.table.get(&(env, id)).map_or(0, |job| job.late_to);
+        for ((_, _, first), note) in self.appends.range((env, id, from)..=(env, id, u64::MAX)) {
+            if let Some(due) = note.due {
+                self.due.remove(&(due, env, id, *first));
+            }
         }
     }
 
@@ -311,6 +436,8 @@ impl Jobs {
     pub(crate) fn reindex(&mut self) {
         self.homes = self.table.iter().map(|((env, id), _)| (*id, *env)).collect();
         self.queue.clear();
+        self.queued_as.clear();
+        self.due = self.live_due().collect();
         self.closing = self
             .table
             .iter()
@@ -328,7 +455,12 @@ impl Jobs {
         assert_eq!(self.homes.len(), self.table.len());
         for ((env, id), job) in self.table.iter() {
             assert_eq!(self.homes.get(id), Some(env));
-            assert!(job.fresh <= job.tasks);
+            assert!(job.fresh <= job.tasks && job.late_to <= job.tasks && job.dropped <= job.failed);
+            let mut before = 0;
+            for (from, to) in &job.behind {
+                assert!(before <= *from && from < to && *to <= job.late_to.min(job.fresh));
+                before = *to;
+            }
             let pages = self.pages.range((*env, *id, 0)..=(*env, *id, u64::MAX));
             let (mut succeeded, mut failed) = (0, 0);
             for (_, page) in pages {
@@ -367,20 +499,27 @@ impl Jobs {
         }
     }
 
-    /// The queue holds exactly the live jobs with something to give.
-    pub(crate) fn check_queue(&self, any_due: impl Fn(JobId) -> bool) {
-        for ((_, id), job) in self.table.iter() {
-            let queued = self
-                .queue
-                .get(&job.spec)
-                .is_some_and(|keys| keys.contains(&queue_key(*id, job)));
-            let should = job.phase.is_live() && (job.fresh < job.tasks || any_due(*id));
-            assert_eq!(queued, should, "job {id} in the queue");
+    /// The queue holds exactly the live jobs with something to give, each at its place.
+    pub(crate) fn check_queue(&self, due_from: impl Fn(JobId, u64) -> Option<u64>) {
+        for ((env, id), job) in self.table.iter() {
+            let place = self.next_place(*env, *id, job, |from| due_from(*id, from));
+            let queued = self.queued_as.get(id).copied();
+            assert_eq!(queued, place.map(|key| (job.spec, key)), "job {id} in the queue");
         }
+        let queued = self
+            .queue
+            .iter()
+            .flat_map(|(spec, keys)| keys.iter().map(|key| (key.3, (*spec, *key))));
+        assert_eq!(queued.collect::<BTreeMap<_, _>>(), self.queued_as);
+        assert_eq!(self.live_due().collect::<BTreeSet<_>>(), self.due, "deadlines");
     }
-}
 
-/// A job's place in the queue.
-pub(crate) fn queue_key(id: JobId, job: &Job) -> QueueKey {
-    (u8::MAX - job.priority, job.deadline.unwrap_or(Time(u64::MAX)), id)
+    /// Appends of live jobs that have a deadline which was not said to have passed.
+    fn live_due(&self) -> impl Iterator<Item = (Time, EnvId, JobId, u64)> + '_ {
+        self.appends.iter().filter_map(|((env, id, first), note)| {
+            let job = self.table.get(&(*env, *id)).filter(|job| job.phase.is_live())?;
+            let due = note.due.filter(|_| *first >= job.late_to)?;
+            Some((due, *env, *id, *first))
+        })
+    }
 }

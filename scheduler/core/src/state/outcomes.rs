@@ -163,7 +163,9 @@ impl State {
             }
             false => (cause, row),
         };
-        if over || quarantined {
+        let dropped = !over && !quarantined && self.is_dropped(job, task);
+        let cause = if dropped { Cause::Dropped } else { cause };
+        if over || quarantined || dropped {
             let ended = Ended {
                 env: key.env,
                 job: key.job,
@@ -211,8 +213,13 @@ impl State {
         };
         self.jobs.set_ends(env, id, ended.first, count, end);
         self.keep_results(context, ended);
+        let late = self.late_now(env, id, ended.first, count, context.at);
         let job = self.jobs.get_mut(env, id).expect("a run's job");
         job.given -= count;
+        job.late += late;
+        if ended.cause == Some(Cause::Dropped) {
+            job.dropped += count;
+        }
         let counts = self.environments.counts_mut(env);
         counts.given -= count;
         match end {

@@ -1,7 +1,7 @@
 //! Tasks that were given more than once, or will be: how often, by which fence last, and until when they wait.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,14 +52,15 @@ impl Retries {
         self.table.get(&(env, job, task)).copied()
     }
 
-    /// Tasks of a job that may be given again now, in order.
-    pub fn due(&self, job: JobId) -> impl Iterator<Item = u64> + '_ {
-        self.due.get(&job).into_iter().flatten().copied()
+    /// Those of these tasks that may be given again now, in order.
+    pub fn due(&self, job: JobId, tasks: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        let due = self.due.get(&job).into_iter();
+        due.flat_map(move |due| due.range(tasks.clone())).copied()
     }
 
-    /// True when some task of the job may be given again now.
-    pub fn any_due(&self, job: JobId) -> bool {
-        self.due.contains_key(&job)
+    /// The first task of a job, from one on, that may be given again now.
+    pub fn due_from(&self, job: JobId, from: u64) -> Option<u64> {
+        self.due.get(&job)?.range(from..).next().copied()
     }
 
     /// Tasks of a job that are suspect, within bounds, in order.

@@ -102,6 +102,13 @@ pub enum Step {
     },
     /// What the leader finds to be over.
     Expire,
+    /// What the leader finds to be late.
+    Overdue,
+    /// What no leader would say is late.
+    Late {
+        job: usize,
+        first: u64,
+    },
     /// What no leader would say is over.
     Delete {
         job: usize,
@@ -154,6 +161,8 @@ pub fn step() -> impl Strategy<Value = Step> {
             prop::bool::weighted(0.2),
         )
             .prop_map(|(worker, job, tasks, late, stray)| Step::Ended { worker, job, tasks, late, stray }),
+        2 => Just(Step::Overdue),
+        1 => (job.clone(), 0u64..4).prop_map(|(job, first)| Step::Late { job, first }),
         1 => env.clone().prop_map(|env| Step::Count { env }),
         1 => (0u64..4, 0u64..3, 3u64..10, 1u64..4, 0u64..60)
             .prop_map(|(attempts, losses, tasks, keys, keep)| Step::Settings { attempts, losses, tasks, keys, keep }),
@@ -253,6 +262,7 @@ impl History {
                     resources: Resources::default(),
                     photo_timeout: 0,
                     max_attempts: *attempts,
+                    drop_late: *priority % 2 == 1,
                 },
                 photos: photos(u64::from(*count), false),
                 close: *close,
@@ -276,6 +286,10 @@ impl History {
                 let total = state.jobs.get(job).map_or(0, |(_, job)| job.tasks) + off;
                 Command::Close { job, total }
             }
+            Step::Overdue => state.overdue_at(Time(self.now)).unwrap_or(Command::Count),
+            Step::Late { job, first } => Command::Overdue {
+                appends: vec![(self.job(*job), *first)],
+            },
             Step::CloseExpired { job } => Command::CloseExpired { job: self.job(*job) },
             Step::Cancel { job, .. } => Command::Cancel { job: self.job(*job) },
             Step::Join {

@@ -95,6 +95,9 @@ pub enum Command {
         recogniser: Option<String>,
         #[arg(key, optional)]
         attempts: u32,
+        /// What is late is not done.
+        #[arg(key, optional)]
+        drop_late: bool,
         #[arg(key, optional)]
         memory: u32,
         #[arg(key, optional)]

@@ -17,6 +17,11 @@ pub fn event(names: &Names, event: &Event) -> String {
         Fact::Began { .. } => "the cluster began".into(),
         Fact::JobOpened { .. } => format!("{job} opened"),
         Fact::TasksQueued { first, count } => format!("{} queued", tasks(&job, *first, *count)),
+        Fact::TasksLate { first, count, late } => {
+            let these = tasks(&job, *first, *count);
+            format!("the deadline of {these} passed: {late} late")
+        }
+        Fact::Dropped { first, count } => format!("{} dropped", tasks(&job, *first, *count)),
         Fact::JobClosed { by_itself: false } => format!("{job} closed"),
         Fact::JobClosed { by_itself: true } => format!("{job} closed by itself"),
         Fact::JobDone { succeeded, failed } => format!("{job} done: {succeeded} succeeded, {failed} failed"),
@@ -256,9 +261,11 @@ fn applied(names: &Names, reply: &Reply) -> String {
         Reply::Counted { count, .. } => format!("counted {count}"),
         Reply::Done | Reply::Job { .. } => "ok".into(),
         Reply::Joined { worker } => format!("{} joined", names.worker(*worker)),
-        Reply::Ended { .. } | Reply::Adopted { .. } | Reply::Clock { .. } | Reply::Expired { .. } => {
-            format!("{reply:?}")
-        }
+        Reply::Ended { .. }
+        | Reply::Adopted { .. }
+        | Reply::Clock { .. }
+        | Reply::Expired { .. }
+        | Reply::Overdue { .. } => format!("{reply:?}"),
     }
 }
 
@@ -270,6 +277,8 @@ fn job(view: &JobView) -> String {
         (job.succeeded, "succeeded"),
         (job.failed, "failed"),
         (job.cancelled(), "cancelled"),
+        (job.late, "late"),
+        (job.dropped, "dropped"),
     ];
     let counts: Vec<String> = counts
         .iter()

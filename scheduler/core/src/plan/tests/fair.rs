@@ -78,6 +78,7 @@ impl Shop {
                 resources: Resources::default(),
                 photo_timeout: 0,
                 max_attempts: 0,
+                drop_late: false,
             },
             photos: vec![Photo {
                 uri: "file:///p".into(),
