@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::Rng;
-use rebound_proto::v1::{AppendRequest, JobSpec, JobState, OpenRequest, Photo};
+use rebound_proto::v1::{AppendRequest, JobSpec, JobState, OpenRequest, Outlook, Photo};
 
 use crate::client::{Client, ClientError};
 use crate::limits::{APPEND_BYTES_MAX, APPEND_PHOTOS_MAX};
@@ -34,6 +34,8 @@ pub struct Submitted {
     pub state: JobState,
     /// Whether a worker that could run it is there now.
     pub placeable: bool,
+    /// When it will be done, as far as the cluster can tell.
+    pub outlook: Option<Outlook>,
     /// Whether the key was known: this job was submitted before.
     pub repeated: bool,
     /// The trace id under which the cluster knows it.
@@ -72,6 +74,7 @@ pub async fn submit(client: &Client, order: &Order) -> Result<Submitted, ClientE
         photos: total,
         state: opened.state(),
         placeable: opened.placeable,
+        outlook: opened.outlook,
         repeated: opened.repeated,
         trace_id: opened.trace_id.clone(),
     };
@@ -100,7 +103,8 @@ pub async fn submit(client: &Client, order: &Order) -> Result<Submitted, ClientE
             offset += chunk.len() as u64;
         }
     }
-    submitted.state = client.close(opened.job, total).await?.state();
+    let closed = client.close(opened.job, total).await?;
+    (submitted.state, submitted.outlook) = (closed.state(), closed.outlook);
     Ok(submitted)
 }
 

@@ -29,6 +29,12 @@ pub struct JobView {
     pub late: u64,
     /// Of the failed ones, those that were dropped for it.
     pub dropped: u64,
+    /// Photos that go before it, of a job that was asked for alone.
+    pub ahead: Option<u64>,
+    /// An estimate of its end.
+    pub expected_done_at: Option<String>,
+    /// By that estimate it cannot make its deadline.
+    pub too_late: bool,
     pub priority: u32,
     pub opened_at: Option<String>,
     pub ended_at: Option<String>,
@@ -80,6 +86,9 @@ impl From<v1::Job> for JobView {
             suspects: job.suspects,
             late: job.late,
             dropped: job.dropped,
+            ahead: job.outlook.map(|outlook| outlook.ahead),
+            expected_done_at: job.outlook.and_then(|outlook| time_opt(outlook.expected_done_us)),
+            too_late: job.outlook.is_some_and(|outlook| outlook.too_late),
             priority: spec.priority,
             opened_at: time_opt(job.opened_us),
             ended_at: time_opt(job.ended_us),

@@ -6,6 +6,7 @@ use prost::Message as _;
 use rebound_core::codec::client;
 use rebound_core::io::{Answer, Request as Asked};
 use rebound_core::limits::{ASK_TIMEOUT, NAME_BYTES_MAX};
+use rebound_core::replica::Outlook;
 use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::{Caller, TraceId};
 use rebound_proto::v1;
@@ -76,9 +77,13 @@ impl Api {
         trace: TraceId,
         timeout: u64,
         request: Asked,
-    ) -> Result<(Reply, bool), Status> {
+    ) -> Result<(Reply, bool, Option<Outlook>), Status> {
         match self.ask(from, trace, timeout, request).await? {
-            Answered::Core(Answer::Applied { reply, placeable }) => Ok((reply, placeable)),
+            Answered::Core(Answer::Applied {
+                reply,
+                placeable,
+                outlook,
+            }) => Ok((reply, placeable, outlook)),
             other => Err(unexpected(&other)),
         }
     }

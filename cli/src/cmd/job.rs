@@ -240,6 +240,13 @@ fn facts(view: &JobView) -> Table {
         };
         table.row(["late", &format!("{}{dropped}", view.late)]);
     }
+    if let Some(ahead) = view.ahead {
+        table.row(["ahead of it", &ahead.to_string()]);
+    }
+    if let Some(at) = &view.expected_done_at {
+        let late = if view.too_late { ", after its deadline" } else { "" };
+        table.row(["expected", &format!("{at}{late}")]);
+    }
     table.row(["cancelled", &view.cancelled.to_string()]);
     if view.suspects > 0 {
         let suspects = format!("{} photos with which a recogniser ended", view.suspects);

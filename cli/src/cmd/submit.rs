@@ -15,7 +15,7 @@ use super::Context;
 use super::job::jobs_table;
 use crate::exit::{Exit, Failure};
 use crate::limits::{JOBS_AT_ONCE, KEY_BYTES_MAX, PRIORITY_MAX, TASKS_PER_JOB_MAX};
-use crate::output::{clean, counted, parse_duration, time};
+use crate::output::{clean, counted, parse_duration, time, time_opt};
 use crate::spec::{self, JobFile, Mistake};
 use crate::submit::{self, Order, Submitted, random_key, random_trace_id};
 use crate::view::{JobView, hex_opt, job_state};
@@ -196,6 +196,12 @@ struct SubmittedView {
     photos: u64,
     state: &'static str,
     placeable: bool,
+    /// Photos that go before it.
+    ahead: Option<u64>,
+    /// An estimate.
+    expected_done_at: Option<String>,
+    /// By that estimate it cannot make its deadline.
+    too_late: bool,
     repeated: bool,
     idempotency_key: String,
     trace_id: Option<String>,
@@ -208,6 +214,11 @@ fn tell(ctx: &mut Context, orders: &[Order], submitted: &[Submitted]) -> Result<
         photos: submitted.photos,
         state: job_state(submitted.state),
         placeable: submitted.placeable,
+        ahead: submitted.outlook.map(|outlook| outlook.ahead),
+        expected_done_at: submitted
+            .outlook
+            .and_then(|outlook| time_opt(outlook.expected_done_us)),
+        too_late: submitted.outlook.is_some_and(|outlook| outlook.too_late),
         repeated: submitted.repeated,
         idempotency_key: String::from_utf8_lossy(&order.key).into_owned(),
         trace_id: hex_opt(&submitted.trace_id),
@@ -233,6 +244,9 @@ fn tell(ctx: &mut Context, orders: &[Order], submitted: &[Submitted]) -> Result<
             }
         })
     })?;
+    for view in &views {
+        tell_outlook(ctx, view);
+    }
     if let Some(job) = submitted.first().map(|submitted| submitted.job) {
         ctx.out.note(&format!(
             "Next: rebound job watch {job}   rebound job results {job}   rebound job report {job}"
@@ -253,6 +267,23 @@ const NO_WORKER: &str =
 fn lacks_worker(submitted: &[Submitted]) -> bool {
     let over = |one: &Submitted| matches!(job_state(one.state), "done" | "cancelled");
     submitted.iter().any(|one| !one.placeable && !over(one))
+}
+
+fn tell_outlook(ctx: &mut Context, view: &SubmittedView) {
+    let (Some(ahead), Some(at)) = (view.ahead, &view.expected_done_at) else {
+        return;
+    };
+    let ahead = counted(ahead, "photo");
+    ctx.out.note(&format!(
+        "Job {}: {ahead} ahead of it, expected to be done at {at}.",
+        view.job
+    ));
+    if view.too_late {
+        ctx.out.note(&format!(
+            "Job {} cannot make its deadline by this estimate. It is accepted all the same.",
+            view.job
+        ));
+    }
 }
 
 async fn wait_for(ctx: &mut Context, args: &SubmitArgs, submitted: &[Submitted]) -> Result<Exit, Failure> {

@@ -289,6 +289,7 @@ impl Jobs for Service {
                 placeable,
                 trace_id: fake.job.trace_id.clone(),
                 repeated,
+                outlook: None,
             };
             if let Some(known) = world
                 .jobs

@@ -10,6 +10,7 @@ use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::plan::Plan;
+use crate::replica::Outlook;
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::environments::{Allotment, Environment};
@@ -229,8 +230,12 @@ pub struct SnapshotOrder {
 /// An answer.
 #[derive(Debug)]
 pub enum Answer {
-    /// Of an applied command; `placeable`: some worker that could run the job is here.
-    Applied { reply: Reply, placeable: bool },
+    /// Of an applied command; of an open also whether some worker that could run the job is here, and its outlook.
+    Applied {
+        reply: Reply,
+        placeable: bool,
+        outlook: Option<Outlook>,
+    },
     /// A job.
     Job(Box<JobView>),
     /// Jobs, and `before` of the next page.
@@ -317,6 +322,8 @@ pub struct JobView {
     pub waiting_for: &'static str,
     /// Photos with which a recogniser's process ended.
     pub suspects: u64,
+    /// When it will be done, if somebody asked for this job alone.
+    pub outlook: Option<Outlook>,
 }
 
 /// A task as the live state knows it.

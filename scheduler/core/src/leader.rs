@@ -46,6 +46,11 @@ impl Clock {
         self.last
     }
 
+    /// About what the stamp of an entry proposed now would be.
+    pub fn peek(&self, now: Now) -> Time {
+        Time(self.last.0.saturating_add(now.mono.0.saturating_sub(self.at.0)))
+    }
+
     /// The wall clock less this one, in µs.
     pub fn off(&self, now: Now) -> i64 {
         let plain = self.last.0.saturating_add(now.mono.0.saturating_sub(self.at.0));

@@ -131,6 +131,9 @@ pub const RUNS_PER_PLAN_MAX: usize = 1_024;
 /// Most jobs one observation shows.
 pub const DEMAND_MAX: usize = 4_096;
 
+/// Jobs of each spec that an estimate of another job's end looks at.
+pub const OUTLOOK_JOBS_MAX: usize = 1_000;
+
 /// Most bytes proposed in one `handle`: well below what one peer message may carry.
 pub const PROPOSE_BYTES_PER_HANDLE: usize = 2 * 1024 * 1024;
 /// Most bytes waiting to be proposed; beyond, callers are told to come back.

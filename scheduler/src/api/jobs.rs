@@ -52,10 +52,10 @@ impl Jobs for Api {
         let timeout = wire.timeout_us;
         let (open, trace) = client::open(wire).map_err(|rejected| self.rejected(rejected))?;
         let trace = trace.unwrap_or_else(draw_trace);
-        let (reply, placeable) = self
+        let (reply, placeable, outlook) = self
             .apply(&from, trace, timeout, Asked::Open(Box::new(open)))
             .await?;
-        let opened = client::opened(&reply, placeable);
+        let opened = client::opened(&reply, placeable, outlook);
         opened
             .map(Response::new)
             .ok_or_else(|| Status::internal("an open was answered with something else"))

@@ -8,6 +8,7 @@ use crate::event::Cause;
 use crate::io::{Heard, JobView, MemberView, TaskView};
 use crate::kept::{AttemptRecord, ResultRecord};
 use crate::limits::{ATTEMPTS_MAX, PRIORITY_MAX};
+use crate::replica::Outlook;
 use crate::reply::{Refused, Rejected, Reply};
 use crate::state::jobs::Phase;
 use crate::state::members::Role;
@@ -97,7 +98,7 @@ pub fn trace_in(wire: &[u8]) -> Result<Option<TraceId>, Rejected> {
 }
 
 /// The answer to an open; `None` when the reply is not one to an open.
-pub fn opened(reply: &Reply, placeable: bool) -> Option<v1::OpenReply> {
+pub fn opened(reply: &Reply, placeable: bool, outlook: Option<Outlook>) -> Option<v1::OpenReply> {
     let Reply::Opened {
         job,
         phase,
@@ -115,7 +116,16 @@ pub fn opened(reply: &Reply, placeable: bool) -> Option<v1::OpenReply> {
         placeable,
         trace_id: trace.0.to_vec().into(),
         repeated: *repeated,
+        outlook: outlook.map(outlook_out),
     })
+}
+
+fn outlook_out(outlook: Outlook) -> v1::Outlook {
+    v1::Outlook {
+        ahead: outlook.ahead,
+        expected_done_us: time_out(outlook.expected_done),
+        too_late: outlook.too_late,
+    }
 }
 
 /// A job.
@@ -127,6 +137,7 @@ pub fn job(view: &JobView) -> v1::Job {
         spec,
         waiting_for,
         suspects,
+        outlook,
     } = view;
     let labels = job.labels.iter().map(|(key, value)| v1::Label {
         key: key.clone(),
@@ -163,6 +174,7 @@ pub fn job(view: &JobView) -> v1::Job {
         suspects: *suspects,
         late: job.late,
         dropped: job.dropped,
+        outlook: outlook.map(outlook_out),
     }
 }
 
@@ -433,7 +445,7 @@ mod tests {
 
     #[test]
     fn only_an_opened_job_answers_an_open() {
-        assert_eq!(opened(&Reply::Done, true), None);
+        assert_eq!(opened(&Reply::Done, true, None), None);
         let reply = Reply::Opened {
             job: JobId(9),
             phase: Phase::Closed,
@@ -441,7 +453,14 @@ mod tests {
             trace: TraceId([7; 16]),
             repeated: true,
         };
-        let wire = opened(&reply, false).unwrap();
+        let outlook = Outlook {
+            ahead: 3,
+            expected_done: Some(Time(9)),
+            too_late: true,
+        };
+        let wire = opened(&reply, false, Some(outlook)).unwrap();
+        let told = wire.outlook.unwrap();
+        assert_eq!((told.ahead, told.expected_done_us, told.too_late), (3, 9, true));
         assert_eq!(
             (wire.job, wire.next_offset, wire.placeable, wire.repeated),
             (9, 3, false, true)

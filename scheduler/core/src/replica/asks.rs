@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Origin, Proposal, Replica};
+use super::{Origin, Outlook, Proposal, Replica};
 use crate::command::Command;
 use crate::event::Event;
 use crate::io::*;
@@ -304,12 +304,22 @@ impl Replica {
             (Origin::Ask(ask) | Origin::Hello(ask), reply) => {
                 let answer = reply.map(|reply| Answer::Applied {
                     placeable: self.placeable(&reply),
+                    outlook: self.outlook_of(&reply),
                     reply,
                 });
                 self.answer(ask, answer, out);
             }
             (Origin::Report | Origin::Plan | Origin::Duty, _) => {}
         }
+    }
+
+    /// The outlook of a job that was just opened.
+    fn outlook_of(&self, reply: &Reply) -> Option<Outlook> {
+        let Reply::Opened { job, .. } = reply else {
+            return None;
+        };
+        let (env, _) = self.state.jobs.get(*job)?;
+        self.outlook(env, *job)
     }
 
     /// Could any worker that is here run this new job?
@@ -402,7 +412,7 @@ impl Replica {
         for job in jobs {
             for (ask, environment) in self.asks.watches.remove(&job).into_iter().flatten() {
                 let answer = self
-                    .look(&environment, &Read::Job { job, seen: 0 })
+                    .look(&environment, &Read::Job { job, seen: 1 })
                     .map_err(Refused::Rejected);
                 self.answer(ask, answer, out);
             }
@@ -429,7 +439,7 @@ impl Replica {
                 .find_map(|(job, asks)| Some((*job, asks.get(&ask)?.clone())));
             let answer = match watched {
                 Some((job, environment)) => self
-                    .look(&environment, &Read::Job { job, seen: 0 })
+                    .look(&environment, &Read::Job { job, seen: 1 })
                     .map_err(Refused::Rejected),
                 None if self.is_on_its_way(ask) => Err(Refused::Unknown),
                 None => Err(Refused::Timeout),

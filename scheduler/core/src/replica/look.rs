@@ -13,10 +13,16 @@ impl Replica {
     /// Answers a read from the state as it is. Another environment's job is as unknown as none.
     pub(super) fn look(&self, environment: &str, read: &Read) -> Result<Answer, Rejected> {
         match *read {
-            Read::Job { job, .. } => self
-                .job_view(environment, job)
-                .map(|view| Answer::Job(Box::new(view)))
-                .ok_or(unknown(job)),
+            Read::Job { job, seen } => {
+                let mut view = self.job_view(environment, job).ok_or(unknown(job))?;
+                // Who watches hears of each change: an estimate each time would cost more than it tells.
+                if seen == 0
+                    && let Some((env, _)) = self.own(environment, job)
+                {
+                    view.outlook = self.outlook(env, job);
+                }
+                Ok(Answer::Job(Box::new(view)))
+            }
             Read::Jobs { before, limit } => Ok(self.jobs(environment, before, limit)),
             Read::Results { job, first, limit } => {
                 let (env, record) = self.own(environment, job).ok_or(unknown(job))?;
@@ -84,6 +90,7 @@ impl Replica {
             job: job.clone(),
             waiting_for: self.waiting_for(job),
             suspects: self.suspects(id),
+            outlook: None,
             spec,
         }
     }

@@ -409,6 +409,7 @@ impl Replica {
                     Ok(Answer::Applied {
                         reply,
                         placeable: true,
+                        outlook: None,
                     }),
                     out,
                 );

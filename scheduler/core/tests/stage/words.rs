@@ -3,6 +3,7 @@
 use rebound_core::effects::Desired;
 use rebound_core::event::{Event, Fact};
 use rebound_core::io::{Answer, Fetch, JobView, MemberView};
+use rebound_core::replica::Outlook;
 use rebound_core::reply::{Judged, Refused, Rejected, Reply};
 use rebound_core::state::environments::{Allotment, Environment};
 use rebound_core::state::settings::{Setting, Settings};
@@ -135,13 +136,17 @@ pub fn event(names: &Names, event: &Event) -> String {
 /// An answer.
 pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
     match answer {
-        Ok(Answer::Applied { reply, placeable }) => {
+        Ok(Answer::Applied {
+            reply,
+            placeable,
+            outlook,
+        }) => {
             let here = if *placeable {
                 ""
             } else {
                 "; no worker here can run it"
             };
-            format!("{}{here}", applied(names, reply))
+            format!("{}{here}{}", applied(names, reply), outlook_of(outlook))
         }
         Ok(Answer::Job(view)) => job(view),
         Ok(Answer::Jobs { jobs, next }) => {
@@ -242,6 +247,21 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
     }
 }
 
+/// What is said of a job's end, if that is known.
+fn outlook_of(outlook: &Option<Outlook>) -> String {
+    let Some(Outlook {
+        ahead,
+        expected_done: Some(at),
+        too_late,
+    }) = outlook
+    else {
+        return String::new();
+    };
+    let late = if *too_late { ", too late" } else { "" };
+    let at = span(at.0.saturating_sub(super::EPOCH));
+    format!("; {ahead} photos ahead, done at {at}{late}")
+}
+
 fn applied(names: &Names, reply: &Reply) -> String {
     match reply {
         Reply::Opened {
@@ -290,10 +310,11 @@ fn job(view: &JobView) -> String {
         why => format!("; {why}"),
     };
     format!(
-        "{:?}, {} photos: {}{why}",
+        "{:?}, {} photos: {}{why}{}",
         job.phase,
         job.tasks,
-        counts.join(", ")
+        counts.join(", "),
+        outlook_of(&view.outlook)
     )
 }
 

@@ -1,0 +1,97 @@
+//! What drivers, tools and checkers read in bytes that are raft's.
+
+use bytes::Bytes;
+use protobuf::Message as _;
+use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType};
+
+use super::{RecoverError, members};
+use crate::types::{Index, ReplicaId, Term};
+
+/// Index, term and command of an entry as it is in a persist order, as [`decode_entry`] takes it: for tools that read
+/// logs.
+pub fn parse_log_entry(bytes: &Bytes) -> Result<(Index, Term, Bytes), RecoverError> {
+    let entry = RaftEntry::parse_from_carllerche_bytes(bytes).map_err(|_| RecoverError::Unreadable("log"))?;
+    let content = members::content(&entry).clone();
+    Ok((entry.index, entry.term, content))
+}
+
+/// Term and vote of a hard state: for checkers.
+pub fn parse_hard_state(bytes: &[u8]) -> Result<(Term, u64, Index), RecoverError> {
+    let mut hard = HardState::default();
+    hard.merge_from_bytes(bytes)
+        .map_err(|_| RecoverError::Unreadable("hard state"))?;
+    Ok((hard.term, hard.vote, hard.commit))
+}
+
+/// What a server promises in a message to a peer: for checkers, since both must be on its disk before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It votes for a server in a term.
+    Vote { term: Term, to: ReplicaId },
+    /// It has everything up to this entry.
+    Has { index: Index },
+}
+
+/// The promise of a message, if it makes one.
+pub fn parse_promise(message: &[u8]) -> Option<Promise> {
+    let kinds = [
+        MessageType::MsgAppendResponse,
+        MessageType::MsgRequestVoteResponse,
+    ];
+    if !kinds
+        .iter()
+        .any(|kind| message.starts_with(&[FIELD_1_VARINT, *kind as u8]))
+    {
+        return None;
+    }
+    let message = Message::parse_from_bytes(message)
+        .ok()
+        .filter(|message| !message.reject)?;
+    Some(match message.get_msg_type() {
+        MessageType::MsgRequestVoteResponse => Promise::Vote {
+            term: message.term,
+            to: ReplicaId(message.to),
+        },
+        _ => Promise::Has { index: message.index },
+    })
+}
+
+/// The first byte of a message whose kind is not 0.
+const FIELD_1_VARINT: u8 = 1 << 3;
+
+/// True when a peer message brings entries: drivers keep all of those on one connection, in order. Looks at the
+/// first field alone, the message's kind, which is always written when it is not 0.
+pub fn is_append(message: &[u8]) -> bool {
+    message.starts_with(&[FIELD_1_VARINT, MessageType::MsgAppend as u8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appends_are_told_from_the_rest() {
+        let bytes = |kind| {
+            let mut message = Message {
+                from: 1,
+                to: 2,
+                term: 3,
+                ..Message::default()
+            };
+            message.set_msg_type(kind);
+            message.write_to_bytes().unwrap()
+        };
+        assert!(is_append(&bytes(MessageType::MsgAppend)));
+        use MessageType::*;
+        for kind in [
+            MsgHup,
+            MsgAppendResponse,
+            MsgHeartbeat,
+            MsgRequestVote,
+            MsgSnapshot,
+        ] {
+            assert!(!is_append(&bytes(kind)), "{kind:?}");
+        }
+        assert!(!is_append(&[]));
+    }
+}
