@@ -64,12 +64,15 @@ scripts! {
         two_leader_changes
         all_paused
         silent_for_a_lease
-        never_speaks_to_the_new_leader;
+        never_speaks_to_the_new_leader
+        silence_at_each_point
+        leader_change_at_each_point;
     asks:
         not_leader
         unknown
         timeout
-        watch;
+        watch
+        outlook;
     operator:
         settings
         quotas
