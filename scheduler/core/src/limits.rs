@@ -136,6 +136,12 @@ pub const OUTLOOK_JOBS_MAX: usize = 1_000;
 
 /// Most bytes proposed in one `handle`: well below what one peer message may carry.
 pub const PROPOSE_BYTES_PER_HANDLE: usize = 2 * 1024 * 1024;
+/// Of the bytes proposed in one `handle`, one part in so many is left to clients while results, plans and leases wait too.
+pub const OWN_PART: usize = 4;
+/// When the oldest request waits so long to be proposed, callers are told to come back, in µs of running time.
+pub const OVERLOAD_AGE: u64 = 2 * SECOND;
+/// They come back after so long on the whole, in µs, from half to one and a half of it.
+pub const OVERLOAD_RETRY: u64 = 200 * MILLISECOND;
 /// Most bytes waiting to be proposed; beyond, callers are told to come back.
 pub const PROPOSE_BYTES_WAITING: usize = 32 * 1024 * 1024;
 /// Most questions a replica keeps open.

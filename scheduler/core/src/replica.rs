@@ -31,6 +31,7 @@ mod outlook;
 mod parse;
 mod ready;
 mod transfer;
+mod waiting;
 
 use asks::Asks;
 use log::LogCache;
@@ -38,6 +39,7 @@ pub use outlook::Outlook;
 pub use parse::{Promise, is_append, parse_hard_state, parse_log_entry, parse_promise};
 use ready::InFlight;
 use transfer::Transfer;
+use waiting::{Waiting, overload};
 
 /// How election timeouts are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +174,7 @@ pub struct Replica {
     next_tick: Mono,
     leader: Option<Leader>,
     asks: Asks,
-    waiting: VecDeque<Proposal>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     /// Proposed entries: their term and who waits.
     pending: BTreeMap<Index, (Term, Origin)>,
     /// Questions that came before the leader was ready.
@@ -249,8 +250,7 @@ impl Replica {
             next_tick: Mono(now.mono.0 + TICK),
             leader: None,
             asks: Asks::default(),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
             pending: BTreeMap::new(),
             held: VecDeque::new(),
             in_flight: VecDeque::new(),

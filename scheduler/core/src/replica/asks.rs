@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Origin, Outlook, Proposal, Replica};
+use super::{Origin, Outlook, Proposal, Replica, overload};
 use crate::command::Command;
 use crate::event::Event;
 use crate::io::*;
@@ -79,7 +79,8 @@ impl Replica {
         self.asks.open.insert(question.ask, deadline);
         self.asks.by_time.insert((deadline, question.ask));
         if self.asks.open.len() > self.config.limits.asks {
-            return self.overloaded(question.ask, "too many requests at once", out);
+            let refused = overload("too many requests at once", question.ask, question.trace);
+            return self.answer(question.ask, Err(refused), out);
         }
         match &self.leader {
             None => {
@@ -283,18 +284,21 @@ impl Replica {
         command: Command,
         out: &mut Output,
     ) {
-        if self.waiting_bytes > self.config.limits.propose_bytes_waiting {
-            return self.answer_origin(origin, Err(overload("too many entries wait to be written")), out);
+        let most = self.config.limits.propose_bytes_waiting;
+        if let (Some(what), Origin::Ask(ask) | Origin::Hello(ask)) =
+            (self.waiting.is_overloaded(self.elapsed, most), origin)
+        {
+            return self.answer_origin(origin, Err(overload(what, ask, trace)), out);
         }
         let bytes = crate::replica::command_bytes(&command);
-        self.waiting_bytes += bytes;
-        self.waiting.push_back(Proposal {
+        let proposal = Proposal {
             origin,
             by,
             trace,
             command,
             bytes,
-        });
+        };
+        self.waiting.push(self.elapsed, proposal);
     }
 
     /// An answer for whoever waits for an entry, if anybody does.
@@ -346,10 +350,6 @@ impl Replica {
             self.asks.by_time.remove(&(deadline, ask));
             out.replies.push((ask, answer));
         }
-    }
-
-    fn overloaded(&mut self, ask: AskId, what: &'static str, out: &mut Output) {
-        self.answer(ask, Err(overload(what)), out);
     }
 
     /// Asks raft once for all reads that wait; again at each tick, since the question may be lost.
@@ -452,12 +452,5 @@ impl Replica {
             self.held.retain(|question| question.ask != ask);
             self.answer(ask, answer, out);
         }
-    }
-}
-
-fn overload(what: &'static str) -> Refused {
-    Refused::Overloaded {
-        what,
-        retry_after: 200 * MILLISECOND,
     }
 }

@@ -87,21 +87,21 @@ impl Replica {
             actor: format!("server {}", self.config.id),
         };
         let bytes = super::command_bytes(&command);
-        self.waiting_bytes += bytes;
-        self.waiting.push_back(Proposal {
+        let proposal = Proposal {
             origin: Origin::Duty,
             by,
             trace: TraceId::default(),
             command,
             bytes,
-        });
+        };
+        self.waiting.push(self.elapsed, proposal);
     }
 
     /// Proposes what waits, up to a bound for one call; the rest waits for the next.
     pub(super) fn propose_waiting(&mut self, out: &mut Output) {
         let mut bytes = 0;
-        while let Some(proposal) = self.waiting.pop_front() {
-            self.waiting_bytes -= proposal.bytes;
+        let most = self.config.limits.propose_bytes_per_handle;
+        while let Some((since, proposal)) = self.waiting.pop(bytes, most) {
             let leads = self.raft.raft.state == StateRole::Leader;
             let Some(leader) = self.leader.as_mut().filter(|_| leads) else {
                 let leader = self.leader_id();
@@ -148,20 +148,20 @@ impl Replica {
                 let Entry {
                     by, trace, command, ..
                 } = entry;
-                self.waiting_bytes += estimate;
-                self.waiting.push_front(Proposal {
+                let proposal = Proposal {
                     origin,
                     by,
                     trace,
                     command,
                     bytes: estimate,
-                });
+                };
+                self.waiting.put_back(since, proposal);
                 break;
             }
             let (index, term) = (self.raft.raft.raft_log.last_index(), self.raft.raft.term);
             self.pending.insert(index, (term, origin));
             bytes += size;
-            if bytes > self.config.limits.propose_bytes_per_handle {
+            if bytes > most {
                 break;
             }
         }
@@ -216,7 +216,7 @@ impl Replica {
 
     /// Results become entries of bounded size. What is too large is proposed as the failure it is.
     fn propose_results(&mut self, worker: WorkerId, reports: Vec<Report>, out: &mut Output) {
-        if self.waiting_bytes > 2 * self.config.limits.propose_bytes_waiting {
+        if self.waiting.own_bytes() > 2 * self.config.limits.propose_bytes_waiting {
             // The worker keeps them: it reports again on its next stream.
             out.hang_up.push(worker);
             return;
@@ -254,14 +254,14 @@ impl Replica {
         };
         let command = Command::Ended { worker, reports };
         let bytes = super::command_bytes(&command);
-        self.waiting_bytes += bytes;
-        self.waiting.push_back(Proposal {
+        let proposal = Proposal {
             origin: Origin::Report,
             by,
             trace: TraceId::default(),
             command,
             bytes,
-        });
+        };
+        self.waiting.push(self.elapsed, proposal);
     }
 
     /// The policy has answered.
@@ -277,14 +277,14 @@ impl Replica {
         };
         let command = Command::Adopt(plan);
         let bytes = super::command_bytes(&command);
-        self.waiting_bytes += bytes;
-        self.waiting.push_back(Proposal {
+        let proposal = Proposal {
             origin: Origin::Plan,
             by,
             trace: TraceId::default(),
             command,
             bytes,
-        });
+        };
+        self.waiting.push(self.elapsed, proposal);
     }
 
     /// Asks the policy when something changed, one question at a time.

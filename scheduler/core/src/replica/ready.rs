@@ -189,10 +189,9 @@ impl Replica {
             self.answer_origin(origin, Err(Refused::Unknown), out);
         }
         let leader = self.leader_id();
-        for proposal in std::mem::take(&mut self.waiting) {
+        while let Some((_, proposal)) = self.waiting.pop(0, 0) {
             self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
         }
-        self.waiting_bytes = 0;
         for ask in self.asks.stop_reads() {
             self.answer(ask, Err(Refused::NotLeader { leader }), out);
         }
