@@ -244,7 +244,10 @@ fn tell(ctx: &mut Context, orders: &[Order], submitted: &[Submitted]) -> Result<
             }
         })
     })?;
-    for view in &views {
+    // A batch may be of thousands of jobs: those that are too late first of all.
+    let mut told: Vec<&SubmittedView> = views.iter().collect();
+    told.sort_by_key(|view| !view.too_late);
+    for view in told.into_iter().take(OUTLOOKS_TOLD) {
         tell_outlook(ctx, view);
     }
     if let Some(job) = submitted.first().map(|submitted| submitted.job) {
@@ -268,6 +271,9 @@ fn lacks_worker(submitted: &[Submitted]) -> bool {
     let over = |one: &Submitted| matches!(job_state(one.state), "done" | "cancelled");
     submitted.iter().any(|one| !one.placeable && !over(one))
 }
+
+/// Jobs of one submit whose outlook is told; all of them are in the machine-readable output.
+const OUTLOOKS_TOLD: usize = 5;
 
 fn tell_outlook(ctx: &mut Context, view: &SubmittedView) {
     let (Some(ahead), Some(at)) = (view.ahead, &view.expected_done_at) else {
