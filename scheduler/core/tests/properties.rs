@@ -195,7 +195,8 @@ fn histories_reach_everything() {
         }
     }
     let facts = "Began JobOpened TasksQueued JobClosed JobDone JobCancelled RunGiven PieceDropped Recorded Refused \
-                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged EnvironmentAllotted KeysForgotten JobDeleted";
+                 Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged EnvironmentAllotted KeysForgotten JobDeleted \
+                 RunRegiven TasksLate Dropped";
     let verdicts = "Recorded AlreadyRecorded Stale";
     let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun Quota";
     for wanted in [facts, verdicts, rejections]
