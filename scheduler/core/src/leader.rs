@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
-use crate::observe::Known;
+use crate::observe::{Demand, Known};
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::state::State;
@@ -98,6 +98,8 @@ pub struct Leader {
     pub planning: bool,
     /// Something changed that a plan may follow.
     pub plan_wanted: bool,
+    /// Jobs that are proposed and not yet applied, at most [`COMING_MAX`].
+    pub coming: Vec<Demand>,
     /// Running time at the last word of each other server.
     pub peers: BTreeMap<ReplicaId, u64>,
     /// `MemberMet` is on its way.
@@ -126,6 +128,7 @@ impl Leader {
             beginning: false,
             planning: false,
             plan_wanted: true,
+            coming: Vec::new(),
             peers: BTreeMap::new(),
             meeting: BTreeSet::new(),
             removed_at: None,

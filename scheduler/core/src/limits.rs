@@ -79,6 +79,9 @@ pub const PHOTO_TIMEOUT_MAX: u64 = 3600 * SECOND;
 /// A deadline is at most so far away, in µs.
 pub const DEADLINE_MAX: u64 = 366 * 24 * 3600 * SECOND;
 
+/// Jobs that are proposed and not yet applied for which a leader plans.
+pub const COMING_MAX: usize = 64;
+
 /// Photos a worker holds for each slot until its speed is known: one in the recogniser, one behind it.
 pub const CREDIT_PER_SLOT: u32 = 2;
 /// Most photos a worker holds for each slot, however fast it is.

@@ -122,12 +122,14 @@ pub enum Look {
 }
 
 /// Looks at the state for those workers that are `known` to take work now. At most `room` tasks of each spec are shown,
-/// where `room` is what all these workers could take, and of each environment no more than it may have.
+/// where `room` is what all these workers could take, and of each environment no more than it may have. `coming` are jobs
+/// that will be there before what the plan says is applied; they stand behind all that is there.
 pub fn observe<'a>(
     state: &State,
     now: Time,
     policy: &Policy,
     look: Look,
+    coming: &[Demand],
     known: impl Fn(WorkerId) -> Option<Known<'a>>,
 ) -> Observation {
     let mut seen = Observation {
@@ -144,7 +146,12 @@ pub fn observe<'a>(
         look_back(state, &workers, &mut seen);
     }
     let tailed = seen.tails.iter().map(|tail| tail.spec);
-    let specs: BTreeSet<SpecId> = state.jobs.queued_specs().chain(tailed).collect();
+    let specs = state
+        .jobs
+        .queued_specs()
+        .chain(tailed)
+        .chain(coming.iter().map(|one| one.spec));
+    let specs: BTreeSet<SpecId> = specs.collect();
     let mut room: BTreeMap<SpecId, u64> = BTreeMap::new();
     for (id, worker, known) in workers {
         let view = view(state, policy, id, worker, known, &specs);
@@ -159,7 +166,31 @@ pub fn observe<'a>(
         }
     }
     demand(state, &room, &mut seen);
+    demand_coming(coming, &room, state, &mut seen);
     seen
+}
+
+/// As much as fits of what is not there yet. Nothing of it hides what is there.
+fn demand_coming(coming: &[Demand], room: &BTreeMap<SpecId, u64>, state: &State, seen: &mut Observation) {
+    for one in coming {
+        let (Some(room), Some(record)) = (room.get(&one.spec), state.specs.get(one.spec)) else {
+            continue;
+        };
+        let shown = seen.demand.iter().filter(|other| other.spec == one.spec);
+        let shown: u64 = shown.map(|other| other.count).sum();
+        let share = *seen
+            .shares
+            .entry(one.env)
+            .or_insert_with(|| share(state, one.env));
+        let left = (*room)
+            .min(share.most.saturating_sub(share.held))
+            .saturating_sub(shown);
+        let count = one.count.min(left);
+        if count > 0 {
+            seen.specs.insert(one.spec, record.resources);
+            seen.demand.push(Demand { count, ..one.clone() });
+        }
+    }
 }
 
 /// Tails are looked for only when there is a worker with a free slot.

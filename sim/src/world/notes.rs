@@ -61,9 +61,14 @@ impl World {
 
     fn note_event(&mut self, term: Term, event: &Event) {
         match &event.fact {
-            Fact::RunGiven { given, .. } => drop(self.given_in.insert(*given, term)),
             Fact::TasksLate { late, .. } => *self.counters.entry("tasks late").or_default() += late,
             Fact::Dropped { count, .. } => *self.counters.entry("tasks dropped").or_default() += count,
+            Fact::RunGiven { given, .. } => {
+                self.given_in.insert(*given, term);
+                if event.job.is_some_and(|job| job.0 + 1 == given.0) {
+                    self.count("jobs given right behind their submit");
+                }
+            }
             Fact::RunRegiven { given, count, .. } => {
                 self.given_in.insert(*given, term);
                 self.regiven.insert(*given);

@@ -67,6 +67,11 @@ impl Specs {
         }
     }
 
+    /// The id of an environment's spec, if some job of it has it.
+    pub fn find(&self, env: EnvId, spec: &Spec) -> Option<SpecId> {
+        self.by_spec.get(&(env, spec.clone())).copied()
+    }
+
     /// Whose a spec is.
     pub fn home(&self, id: SpecId) -> Option<EnvId> {
         self.homes.get(&id).copied()

@@ -308,7 +308,7 @@ impl History {
                 worker: self.worker(*worker),
             },
             Step::Plan => {
-                let seen = observe(state, state.now(), &Policy::default(), Look::Ahead, |_| {
+                let seen = observe(state, state.now(), &Policy::default(), Look::Ahead, &[], |_| {
                     Some(Known::default())
                 });
                 Command::Adopt(plan(&Policy::default(), &seen))

@@ -117,6 +117,7 @@ impl Shop {
             self.log.at,
             &Policy::default(),
             Look::Ahead,
+            &[],
             |_| Some(Known::default()),
         );
         let plan = plan(&Policy::default(), &seen);
