@@ -250,12 +250,12 @@ impl Node {
             && let Some(Received {
                 message,
                 state,
-                pairs,
+                aside,
                 installed,
             }) = self.staged.take()
         {
             inputs.push(Input::SnapshotReceived { message, state });
-            received = Some((pairs, installed));
+            received = Some((aside, installed));
         }
         let (begun, count) = (Instant::now(), inputs.len());
         let out = self.replica.handle(self.clock.now(), &mut inputs.into_iter());

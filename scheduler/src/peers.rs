@@ -48,6 +48,15 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// What one stream may have in flight.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// A snapshot of which the follower takes nothing for so long is given up.
+const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
+/// A follower that has all of a snapshot gets so long to build the state and to install it.
+const SNAPSHOT_BUILD_MAX: Duration = Duration::from_secs(600);
+/// Longest time for a whole snapshot; [`rebound_core::limits::SNAPSHOT_HOLDS_LOG`] is longer.
+const SNAPSHOT_SEND_MAX: Duration = Duration::from_secs(3600);
+/// How often it is looked how far a snapshot has come.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(1);
+
 /// All peers of this server.
 pub struct Peers {
     roster: Arc<Roster>,
@@ -231,11 +240,58 @@ async fn snapshot(
         frame(Body::Hello(hello)),
         frame(Body::Head(v1::SnapshotHead { message })),
     ];
-    let chunks = ReceiverStream::new(chunks).map(move |chunk| frame(Body::Chunk(chunk)));
+    let progress = Progress::default();
+    let taken = progress.clone();
+    let chunks = ReceiverStream::new(chunks).map(move |chunk| {
+        taken.note(chunk.last);
+        frame(Body::Chunk(chunk))
+    });
     let mut client = client(address).await?;
-    let done = client.snapshot(tokio_stream::iter(head).chain(chunks)).await;
-    done.map(|_| ())
-        .map_err(|status| format!("{address}: {}", status.message()))
+    tokio::select! {
+        done = client.snapshot(tokio_stream::iter(head).chain(chunks)) => {
+            done.map(|_| ()).map_err(|status| format!("{address}: {}", status.message()))
+        }
+        why = progress.hangs() => Err(format!("{address}: {why}")),
+    }
+}
+
+/// How far a snapshot has come, so that one that hangs is given up: while it is under way the log is not cut past it,
+/// and the disk keeps what it shows.
+#[derive(Clone, Default)]
+struct Progress {
+    chunks: Arc<AtomicU64>,
+    all: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn note(&self, last: bool) {
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.all.fetch_or(last, Ordering::Relaxed);
+    }
+
+    /// Ends, with the reason, when the snapshot hangs.
+    async fn hangs(self) -> &'static str {
+        let begun = tokio::time::Instant::now();
+        let (mut seen, mut moved) = (0, begun);
+        loop {
+            tokio::time::sleep(SNAPSHOT_LOOK).await;
+            let now = tokio::time::Instant::now();
+            let chunks = self.chunks.load(Ordering::Relaxed);
+            if std::mem::replace(&mut seen, chunks) != chunks {
+                moved = now;
+            }
+            let all = self.all.load(Ordering::Relaxed);
+            if now.duration_since(begun) > SNAPSHOT_SEND_MAX {
+                return "the snapshot took too long";
+            }
+            if all && now.duration_since(moved) > SNAPSHOT_BUILD_MAX {
+                return "the follower did not say what became of the snapshot";
+            }
+            if !all && now.duration_since(moved) > SNAPSHOT_STALL {
+                return "the snapshot hangs: the follower takes nothing";
+            }
+        }
+    }
 }
 
 async fn client(address: &str) -> Result<PeersClient<Channel>, String> {

@@ -121,7 +121,13 @@ impl Server {
         let peers = Arc::new(Peers::start(roster.clone(), config.limits.peer_queue_bytes));
         let durable = durable(peers.clone(), doors.control.clone());
         let (jobs, writer) = start(store, reader, durable).map_err(StartError::Thread)?;
-        let service = PeerService::new(&config, roster.clone(), peers.clone(), &doors);
+        let service = PeerService::new(
+            &config,
+            roster.clone(),
+            peers.clone(),
+            &doors,
+            Arc::downgrade(&disk),
+        );
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
         let policy = rebound_core::plan::Policy {
             run_tasks_max: config.limits.run_photos,

@@ -188,6 +188,16 @@ impl Cluster {
         ));
     }
 
+    /// The most memory that the server at this place has had at once, in bytes.
+    #[track_caller]
+    pub fn server_peak_bytes(&self, at: usize) -> u64 {
+        let process = self.servers[at].process.as_ref().expect("the server runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("Linux has it");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("a number of kB") * 1024
+    }
+
     /// Starts the server at this place again on its directory.
     pub fn restart_server(&mut self, at: usize) {
         assert!(self.servers[at].process.is_none(), "server {} runs", at + 1);

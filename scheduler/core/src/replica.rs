@@ -28,11 +28,13 @@ mod log;
 mod look;
 mod members;
 mod ready;
+pub mod snapshot;
 mod transfer;
 
 use asks::Asks;
 use log::LogCache;
 use ready::InFlight;
+use snapshot::Sending;
 use transfer::Transfer;
 
 /// How election timeouts are drawn.
@@ -179,7 +181,7 @@ pub struct Replica {
     spoke_at: u64,
     next_persist: PersistId,
     incoming: Option<Box<State>>,
-    snapshots_out: BTreeMap<ReplicaId, Index>,
+    snapshots_out: BTreeMap<ReplicaId, Sending>,
     /// The data directories of other servers, as first met.
     met: BTreeMap<ReplicaId, u64>,
     /// Servers that came with another data directory than their own, and when.
@@ -355,37 +357,6 @@ impl Replica {
         if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
             let _ = self.raft.step(message);
-        }
-    }
-
-    fn snapshot_sent(&mut self, to: ReplicaId, ok: bool) {
-        self.snapshots_out.remove(&to);
-        let status = if ok {
-            raft::SnapshotStatus::Finish
-        } else {
-            raft::SnapshotStatus::Failure
-        };
-        self.raft.report_snapshot(to.0, status);
-    }
-
-    fn snapshot_received(&mut self, bytes: &[u8], state: Box<State>) {
-        let mut message = Message::default();
-        let parsed = message.merge_from_bytes(bytes).is_ok();
-        let fits = parsed
-            && message.get_msg_type() == MessageType::MsgSnapshot
-            && message.to == self.config.id.0
-            && message.get_snapshot().get_metadata().index == state.applied()
-            && state.meta().cluster == self.config.cluster
-            && members::voters_of(message.get_snapshot().get_metadata().get_conf_state())
-                == state.members.voters();
-        // One at a time: until the one that raft took is installed, others are dropped and sent again.
-        if fits && self.incoming.is_none() && self.has_room() {
-            let index = state.applied();
-            let _ = self.raft.step(message);
-            let taken = self.raft.raft.raft_log.unstable.snapshot.as_ref();
-            self.incoming = taken
-                .is_some_and(|taken| taken.get_metadata().index == index)
-                .then_some(state);
         }
     }
 

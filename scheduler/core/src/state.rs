@@ -23,6 +23,7 @@ pub mod runs;
 pub mod settings;
 pub mod specs;
 mod staff;
+pub mod sums;
 pub mod workers;
 
 use environments::Environments;
@@ -407,15 +408,12 @@ impl State {
     }
 
     /// The state from its records on disk or in a snapshot, in any order.
-    pub fn load<'a>(
-        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        plant: Plant,
-    ) -> Result<State, Corrupt> {
+    pub fn load<R: AsRef<[u8]>>(pairs: impl Iterator<Item = (R, R)>, plant: Plant) -> Result<State, Corrupt> {
         let mut state = State::new(plant);
         // The empty meta record of a new state must not stay in the digest beside the loaded one.
         state.meta = Table::new(number::META);
         for (key, value) in pairs {
-            state.load_record(key, value)?;
+            state.load_record(key.as_ref(), value.as_ref())?;
         }
         if state.meta.is_empty() {
             state.meta.insert((), Meta::default());

@@ -8,14 +8,14 @@ use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
 use super::*;
-use crate::store::pairs::Pairs;
+use crate::store::aside::Aside;
 use crate::store::photos::Fetched;
 
 /// Chunks of a snapshot read ahead of what the follower takes.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The pairs of the snapshot just shown to the replica, and who waits to know what became of it.
-pub(super) type Shown = (Box<Pairs>, oneshot::Sender<bool>);
+/// The snapshot just shown to the replica, and who waits to know what became of it.
+pub(super) type Shown = (Aside, oneshot::Sender<bool>);
 
 impl Node {
     pub(super) async fn dispatch(&mut self, out: Output, shown: Option<Shown>) {
@@ -66,17 +66,17 @@ impl Node {
 
     async fn persist(&mut self, persist: Option<rebound_core::io::Persist>, shown: Option<Shown>) {
         let installs = persist.as_ref().is_some_and(|order| order.install.is_some());
-        let mut pairs = None;
+        let mut aside = None;
         if let Some((received, installed)) = shown {
             // Nobody may be waiting any more.
             let _ = installed.send(installs);
-            pairs = installs.then_some(received);
+            aside = installs.then_some(received);
         }
         let Some(order) = persist else { return };
         if order.id != PersistId(0) {
             self.persists_in_flight += 1;
         }
-        self.store(Job::Persist(Box::new(order), pairs)).await;
+        self.store(Job::Persist(Box::new(order), aside)).await;
     }
 
     async fn store(&self, job: Job) {
