@@ -294,7 +294,7 @@ impl Progress {
     }
 }
 
-async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
+pub(crate) async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)

@@ -89,6 +89,13 @@ pub enum Command {
     MemberRemove { server: ReplicaId },
     /// The joint configuration ends.
     MembersSettle,
+    /// The state of a backup is another cluster's from here on: the first entry after those that were backed up. Only
+    /// a restore writes it.
+    Restore {
+        cluster: ClusterId,
+        /// The servers that it goes on with, all voters.
+        founders: Vec<Founder>,
+    },
 }
 
 /// Changes of what an environment may have; what is `None` stays.

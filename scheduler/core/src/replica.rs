@@ -29,12 +29,14 @@ mod look;
 mod members;
 mod ready;
 pub mod snapshot;
+mod stale;
 mod transfer;
 
 use asks::Asks;
 use log::LogCache;
 use ready::InFlight;
 use snapshot::Sending;
+use stale::Freshness;
 use transfer::Transfer;
 
 /// How election timeouts are drawn.
@@ -187,6 +189,7 @@ pub struct Replica {
     /// Servers that came with another data directory than their own, and when.
     strangers: BTreeMap<ReplicaId, (u64, u64)>,
     transfer: Option<Transfer>,
+    freshness: Freshness,
 }
 
 impl Replica {
@@ -259,6 +262,7 @@ impl Replica {
             met: BTreeMap::new(),
             strangers: BTreeMap::new(),
             transfer: None,
+            freshness: Freshness::default(),
         };
         replica.seed_election();
         Ok(replica)
@@ -287,6 +291,7 @@ impl Replica {
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);
         self.ready(&mut out);
+        self.freshen();
         self.watch_transfer(&mut out);
         self.expire_asks(&mut out);
         self.want_plan(&mut out);
@@ -356,7 +361,9 @@ impl Replica {
         let campaigns = message.get_msg_type() == MsgTimeoutNow;
         if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
+            let (kind, from, term, commit) = stale::commit_of(&message);
             let _ = self.raft.step(message);
+            self.hear_commit(kind, from, term, commit);
         }
     }
 

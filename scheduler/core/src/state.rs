@@ -18,6 +18,7 @@ pub mod keys;
 pub mod members;
 mod outcomes;
 mod regiving;
+mod restore;
 pub mod retries;
 pub mod runs;
 pub mod settings;
@@ -283,6 +284,7 @@ impl State {
             Command::MemberPromote { server } => self.member_promote(context, *server),
             Command::MemberRemove { server } => self.member_remove(context, *server),
             Command::MembersSettle => self.members_settle(context),
+            Command::Restore { cluster, founders } => self.restore(context, cluster, founders),
         }
     }
 

@@ -1,9 +1,11 @@
 //! What other servers say to this one.
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
 use rebound_core::replica::snapshot::about;
 use rebound_core::state::members::{Founder, Stranger};
@@ -15,8 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{PEER_PROTOCOL, Peers as Outgoing};
+use crate::api::agents::first_word;
+use crate::api::{Api, From};
 use crate::config::Config;
 use crate::node::{Control, Doors};
+use crate::relay::{of_agent, to_agent};
 use crate::roster::Roster;
 use crate::store::Disk;
 use crate::store::aside::Aside;
@@ -43,6 +48,7 @@ pub struct PeerService {
     plant: Plant,
     snapshot_bytes: u64,
     disk: Weak<Disk>,
+    api: Api,
     raft: mpsc::Sender<Bytes>,
     snapshots: mpsc::Sender<Received>,
     control: mpsc::UnboundedSender<Control>,
@@ -63,6 +69,7 @@ impl PeerService {
         peers: Arc<Outgoing>,
         doors: &Doors,
         disk: Weak<Disk>,
+        api: Api,
     ) -> PeerService {
         PeerService {
             roster,
@@ -70,6 +77,7 @@ impl PeerService {
             plant: config.plant(),
             snapshot_bytes: config.limits.snapshot_bytes,
             disk,
+            api,
             raft: doors.peers.clone(),
             snapshots: doors.snapshots.clone(),
             control: doors.control.clone(),
@@ -271,6 +279,33 @@ impl Peers for PeerService {
                 }
             }
         }
+    }
+
+    type RelayStream = Pin<Box<dyn Stream<Item = Result<v1::RelayFrame, Status>> + Send>>;
+
+    async fn relay(
+        &self,
+        request: Request<Streaming<v1::RelayFrame>>,
+    ) -> Result<Response<Self::RelayStream>, Status> {
+        use v1::relay_frame::Body;
+        let mut frames = request.into_inner();
+        let mut opening = async || {
+            let frame = tokio::time::timeout(FRAME_TIMEOUT, frames.message()).await;
+            let frame = frame.map_err(|_| Status::deadline_exceeded("relay: nothing was said"))?;
+            Ok::<_, Status>(frame?.and_then(|frame| frame.body))
+        };
+        let hello = match opening().await? {
+            Some(Body::Hello(hello)) => Some(hello),
+            _ => None,
+        };
+        self.check(hello)?;
+        let Some(Body::Head(head)) = opening().await? else {
+            return Err(Status::invalid_argument("head: must be the second frame"));
+        };
+        let mut incoming = of_agent(frames);
+        let first = first_word(&mut incoming).await?;
+        let said = self.api.attend(&From::relayed(head), first, incoming).await?;
+        Ok(Response::new(Box::pin(said.map(to_agent))))
     }
 
     async fn snapshot(

@@ -5,11 +5,12 @@
 
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::eraftpb::{Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::Replica;
 use super::members::{conf_state, voters_of};
+use crate::command::Entry;
 use crate::io::{Persist, SnapshotOrder};
 use crate::state::State;
 use crate::table::{Digest, decode, encode};
@@ -86,6 +87,23 @@ pub fn about(message: &[u8]) -> Result<About, String> {
         return Err(format!("format {found}; this build reads {SNAPSHOT_FORMAT}"));
     }
     Ok(about)
+}
+
+/// The first entry of a log that begins after a restored state, as its own disk has it, with the hard state of a server
+/// that has committed it. All servers of the restored cluster have the same.
+pub fn first_entry(index: Index, term: Term, entry: &Entry) -> (Bytes, Bytes) {
+    let raft = RaftEntry {
+        index,
+        term,
+        data: super::encode_entry(entry).into(),
+        ..RaftEntry::default()
+    };
+    let hard = HardState {
+        term,
+        commit: index,
+        ..HardState::default()
+    };
+    (write(&raft), write(&hard))
 }
 
 /// A snapshot on its way to a follower.
@@ -190,6 +208,6 @@ impl Replica {
     }
 }
 
-fn write(message: &Message) -> Bytes {
+fn write(message: &impl protobuf::Message) -> Bytes {
     Bytes::from(message.write_to_bytes().expect("a vector takes any message"))
 }

@@ -14,6 +14,12 @@ impl State {
         sum
     }
 
+    /// How many jobs there are, and how many tasks they have.
+    pub fn job_counts(&self) -> (u64, u64) {
+        let tasks = self.jobs.table.iter().map(|(_, job)| job.tasks).sum();
+        (self.jobs.len() as u64, tasks)
+    }
+
     /// Jobs whose kept records are not those that were written, from the records' sums by job; at most `most` of them.
     pub fn jobs_that_differ(&self, sums: &BTreeMap<JobId, Digest>, most: usize) -> Vec<JobId> {
         let said = |job: JobId| self.jobs.get(job).map_or(0, |(_, job)| job.kept);

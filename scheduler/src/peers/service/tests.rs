@@ -47,8 +47,9 @@ fn service(state: &State) -> (PeerService, crate::node::Inbox) {
     let roster = Arc::new(Roster::new(CLUSTER.into(), own, &founders(), state));
     let peers = Arc::new(Outgoing::start(roster.clone(), 1 << 20));
     let (doors, inbox) = doors();
+    let api = Api::new(doors.handle.clone(), Arc::new(config()), roster.clone());
     (
-        PeerService::new(&config(), roster, peers, &doors, Weak::new()),
+        PeerService::new(&config(), roster, peers, &doors, Weak::new(), api),
         inbox,
     )
 }
