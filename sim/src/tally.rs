@@ -6,7 +6,7 @@ use crate::points::Point;
 use crate::world::Counters;
 
 /// Rare branches, each of which must be met.
-pub const BRANCHES: [&str; 56] = [
+pub const BRANCHES: [&str; 59] = [
     "leader changes",
     "leaders that stepped down",
     "step-downs with asks open",
@@ -60,6 +60,9 @@ pub const BRANCHES: [&str; 56] = [
     "jobs closed by themselves",
     "jobs deleted",
     "keys forgotten",
+    "streams relayed",
+    "worked through a relay",
+    "relays left for the leader",
     "cancels with runs out",
     "pieces dropped: the job has ended",
     "pieces dropped: the tasks do not wait",
