@@ -48,14 +48,26 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// What one stream may have in flight.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// A snapshot of which the follower takes nothing for so long is given up.
-const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
-/// A follower that has all of a snapshot gets so long to build the state and to install it.
-const SNAPSHOT_BUILD_MAX: Duration = Duration::from_secs(600);
-/// Longest time for a whole snapshot; [`rebound_core::limits::SNAPSHOT_HOLDS_LOG`] is longer.
-const SNAPSHOT_SEND_MAX: Duration = Duration::from_secs(3600);
-/// How often it is looked how far a snapshot has come.
-const SNAPSHOT_LOOK: Duration = Duration::from_secs(1);
+/// How long a snapshot may take; [`rebound_core::limits::SNAPSHOT_HOLDS_LOG`] is longer than all of it.
+const SNAPSHOT_PATIENCE: Patience = Patience {
+    stall: Duration::from_secs(30),
+    build: Duration::from_secs(600),
+    whole: Duration::from_secs(3600),
+    look: Duration::from_secs(1),
+};
+
+/// How long a snapshot may take, part by part.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// The follower takes nothing.
+    stall: Duration,
+    /// The follower has all of it, builds the state and installs it.
+    build: Duration,
+    /// All together.
+    whole: Duration,
+    /// Between two looks how far it has come.
+    look: Duration,
+}
 
 /// All peers of this server.
 pub struct Peers {
@@ -251,7 +263,7 @@ async fn snapshot(
         done = client.snapshot(tokio_stream::iter(head).chain(chunks)) => {
             done.map(|_| ()).map_err(|status| format!("{address}: {}", status.message()))
         }
-        why = progress.hangs() => Err(format!("{address}: {why}")),
+        why = progress.hangs(SNAPSHOT_PATIENCE) => Err(format!("{address}: {why}")),
     }
 }
 
@@ -270,24 +282,24 @@ impl Progress {
     }
 
     /// Ends, with the reason, when the snapshot hangs.
-    async fn hangs(self) -> &'static str {
+    async fn hangs(self, patience: Patience) -> &'static str {
         let begun = tokio::time::Instant::now();
         let (mut seen, mut moved) = (0, begun);
         loop {
-            tokio::time::sleep(SNAPSHOT_LOOK).await;
+            tokio::time::sleep(patience.look).await;
             let now = tokio::time::Instant::now();
             let chunks = self.chunks.load(Ordering::Relaxed);
             if std::mem::replace(&mut seen, chunks) != chunks {
                 moved = now;
             }
             let all = self.all.load(Ordering::Relaxed);
-            if now.duration_since(begun) > SNAPSHOT_SEND_MAX {
+            if now.duration_since(begun) > patience.whole {
                 return "the snapshot took too long";
             }
-            if all && now.duration_since(moved) > SNAPSHOT_BUILD_MAX {
+            if all && now.duration_since(moved) > patience.build {
                 return "the follower did not say what became of the snapshot";
             }
-            if !all && now.duration_since(moved) > SNAPSHOT_STALL {
+            if !all && now.duration_since(moved) > patience.stall {
                 return "the snapshot hangs: the follower takes nothing";
             }
         }
@@ -414,5 +426,43 @@ impl Line {
                 sent = frames.send(frame) => sent.map_err(|_| "the stream has gone".to_owned())?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(20);
+    const PATIENCE: Patience = Patience {
+        stall: LONG,
+        build: LONG,
+        whole: LONG,
+        look: Duration::from_millis(1),
+    };
+
+    #[tokio::test]
+    async fn a_snapshot_that_hangs_is_given_up_whatever_it_waits_for() {
+        let progress = Progress::default();
+        progress.note(false);
+        let stall = Patience {
+            stall: SHORT,
+            ..PATIENCE
+        };
+        assert!(progress.clone().hangs(stall).await.contains("takes nothing"));
+        let whole = Patience {
+            whole: SHORT,
+            ..PATIENCE
+        };
+        assert!(progress.clone().hangs(whole).await.contains("too long"));
+        progress.note(true);
+        // It takes nothing more, since it has everything.
+        let build = Patience {
+            build: 2 * SHORT,
+            ..stall
+        };
+        let why = progress.hangs(build).await;
+        assert!(why.contains("did not say what became"), "{why}");
     }
 }
