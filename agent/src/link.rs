@@ -2,6 +2,9 @@
 //!
 //! One task tries the servers in turn, a server that knows the leader shortens the way. What happens goes to the agent's
 //! loop in order: [`Event::Up`], messages, [`Event::Down`], and again.
+//!
+//! A leader that was named and cannot be reached from here is reached through another server, which is asked to relay the
+//! stream. Meanwhile the leader itself is tried now and then, and taken when it can be reached again.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use tracing::{debug, info, warn};
 
@@ -51,6 +55,15 @@ pub const MAX_SERVER_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Most hints of servers, who leads, that are followed one after another before the round goes on.
 pub const MAX_HINTS_IN_A_ROW: u32 = 2;
+
+/// The metadata key that asks a server that does not lead to relay the stream.
+pub const RELAY_KEY: &str = "rebound-relay";
+
+/// While a stream is relayed, its leader is tried after so long …
+pub const DIRECT_AFTER: Duration = Duration::from_secs(10);
+
+/// … and after twice as long each time that it could be connected to and yet took no stream, at most.
+pub const MAX_DIRECT_AFTER: Duration = Duration::from_secs(300);
 
 /// Most servers of a cluster that are tried.
 pub const MAX_SERVERS: usize = 32;
@@ -125,6 +138,8 @@ impl Link {
             hint: None,
             hints: 0,
             failures: 0,
+            unreached: None,
+            direct_after: DIRECT_AFTER,
         };
         tokio::spawn(run(search, sender, given_up));
         Link {
@@ -165,12 +180,18 @@ struct Search {
     /// Hints followed one after another: two servers that name each other must not keep us from the third.
     hints: u32,
     failures: u32,
+    /// The leader that was named last, and could not be reached.
+    unreached: Option<SocketAddr>,
+    /// Until it is tried again while another server relays.
+    direct_after: Duration,
 }
 
 impl Search {
     fn next(&mut self) -> SocketAddr {
         if let Some(hint) = self.hint.take() {
             self.hints += 1;
+            // Until it has answered.
+            self.unreached = Some(hint);
             return hint;
         }
         self.hints = 0;
@@ -199,8 +220,30 @@ impl Search {
             .min(MAX_GREETING_TIMEOUT)
     }
 
+    /// The leader that is not reached from here, when `server` is asked to relay to it.
+    fn relay_past(&self, server: SocketAddr) -> Option<SocketAddr> {
+        self.unreached.filter(|leader| *leader != server)
+    }
+
+    /// The server answered, or took the stream.
+    fn reached(&mut self, server: SocketAddr) {
+        if self.unreached == Some(server) {
+            self.unreached = None;
+            self.direct_after = DIRECT_AFTER;
+        }
+    }
+
+    /// While its stream is relayed the leader could be connected to: it is tried next.
+    fn try_direct(&mut self, leader: SocketAddr) {
+        self.hint = Some(leader);
+        self.direct_after = (self.direct_after * 2).min(MAX_DIRECT_AFTER);
+    }
+
     fn refused(&mut self, server: SocketAddr, status: &tonic::Status) {
         let refusal = v1::Refusal::decode(status.details()).unwrap_or_default();
+        if refusal.kind() != v1::refusal::Kind::Unspecified {
+            self.reached(server);
+        }
         if refusal.kind() != v1::refusal::Kind::NotLeader {
             debug!(%server, code = ?status.code(), message = status.message(), "the server did not keep the stream");
             return;
@@ -222,6 +265,7 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
         sleep_until(next_attempt).await;
         next_attempt = Instant::now() + search.spacing();
         let server = search.next();
+        let past = search.relay_past(server);
         let Ok(mut client) = connect(server).await else {
             search.failures = search.failures.saturating_add(1);
             continue;
@@ -232,7 +276,11 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
             return;
         }
         let heard = tokio::select! {
-            ended = converse(&mut client, search.patience(), messages, &events) => ended,
+            ended = converse(&mut client, search.patience(), messages, &events, past.is_some()) => ended,
+            leader = direct(past, search.direct_after) => {
+                search.try_direct(leader);
+                Ended { heard: true, status: None }
+            }
             _ = given_up.wait_for(|given_up| *given_up >= stream) => Ended { heard: false, status: None },
         };
         search.failures = if heard.heard {
@@ -240,11 +288,30 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
         } else {
             search.failures.saturating_add(1)
         };
+        if heard.heard {
+            search.reached(server);
+            // What ended it may be another leader, which can perhaps be reached from here.
+            search.unreached = None;
+        }
         if let Some(status) = heard.status {
             search.refused(server, &status);
         }
         if events.send(Event::Down).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Ends when the leader that a stream is relayed past can be connected to again; never for a stream that is not relayed.
+async fn direct(past: Option<SocketAddr>, after: Duration) -> SocketAddr {
+    let Some(leader) = past else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(after).await;
+        if connect(leader).await.is_ok() {
+            info!(%leader, "the leader can be reached again");
+            return leader;
         }
     }
 }
@@ -277,11 +344,18 @@ async fn converse(
     patience: Duration,
     messages: mpsc::Receiver<v1::AgentMessage>,
     events: &mpsc::Sender<Event>,
+    relay: bool,
 ) -> Ended {
     let mut heard = false;
     let ended = |heard, status| Ended { heard, status };
     // The server may wait for our first word before it opens its side.
-    let session = timeout(patience, client.session(ReceiverStream::new(messages))).await;
+    let mut request = tonic::Request::new(ReceiverStream::new(messages));
+    if relay {
+        request
+            .metadata_mut()
+            .insert(RELAY_KEY, MetadataValue::from_static("1"));
+    }
+    let session = timeout(patience, client.session(request)).await;
     let mut incoming = match session {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => return ended(heard, Some(status)),
@@ -291,7 +365,7 @@ async fn converse(
         match incoming.next().await {
             Some(Ok(message)) => {
                 if !heard {
-                    info!("a leader answers");
+                    info!(relayed = relay, "a leader answers");
                 }
                 heard = true;
                 if events.send(Event::Message(message)).await.is_err() {
@@ -352,6 +426,8 @@ mod tests {
             hint: None,
             hints: 0,
             failures: 0,
+            unreached: None,
+            direct_after: DIRECT_AFTER,
         }
     }
 
@@ -388,6 +464,42 @@ mod tests {
         );
         search.refused(first, &not_leader("10.0.0.1:9"));
         assert_eq!(search.next().port(), 1);
+    }
+
+    #[test]
+    fn another_server_is_asked_to_relay_only_past_a_leader_that_was_named_and_not_reached() {
+        let mut search = search(3);
+        let first = search.next();
+        assert_eq!(search.relay_past(first), None, "no leader was named yet");
+        search.refused(first, &not_leader("127.0.0.1:3"));
+        let leader = search.next();
+        assert_eq!(
+            search.relay_past(leader),
+            None,
+            "the leader itself relays nothing"
+        );
+        // It could not be connected to: the search goes on.
+        let second = search.next();
+        assert_eq!((second.port(), search.relay_past(second)), (2, Some(leader)));
+        // It refuses, and names another leader, which answers.
+        search.refused(second, &not_leader("127.0.0.1:1"));
+        let other = search.next();
+        assert_eq!((other.port(), search.relay_past(other)), (1, None));
+        search.reached(other);
+        assert_eq!(search.relay_past(second), None);
+    }
+
+    #[test]
+    fn the_leader_is_tried_again_less_and_less_often_while_it_takes_no_stream() {
+        let mut search = search(3);
+        let leader = SocketAddr::from(([127, 0, 0, 1], 3));
+        for _ in 0..20 {
+            search.try_direct(leader);
+            assert_eq!(search.next(), leader);
+        }
+        assert_eq!(search.direct_after, MAX_DIRECT_AFTER);
+        search.reached(leader);
+        assert_eq!(search.direct_after, DIRECT_AFTER);
     }
 
     #[test]

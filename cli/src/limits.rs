@@ -34,6 +34,8 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for one server's word about itself.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the next part of a backup.
+pub const FRAME_WAIT: Duration = Duration::from_secs(60);
 /// First pause between two tries; each later one is up to twice as long.
 pub const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between two tries.

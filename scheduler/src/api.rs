@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use rebound_core::codec::client;
-use rebound_core::io::{Answer, Request as Asked};
+use rebound_core::io::{Answer, Read, Request as Asked};
 use rebound_core::limits::{ASK_TIMEOUT, NAME_BYTES_MAX};
 use rebound_core::replica::Outlook;
 use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::{Caller, TraceId};
 use rebound_proto::v1;
+use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::config::Config;
 use crate::node::{Answered, Handle};
+use crate::relay::Relays;
 use crate::roster::Roster;
 use crate::telemetry;
 
 pub mod agents;
+mod backup;
 pub mod jobs;
 pub mod operator;
 
@@ -33,6 +36,12 @@ pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const ACTOR_KEY: &str = "rebound-actor";
 /// The environment a caller works in, as the caller says, until there are credentials.
 pub const ENVIRONMENT_KEY: &str = "rebound-environment";
+/// A caller that says so, with any value, is content with what the server it asks has applied.
+pub const STALE_KEY: &str = "rebound-stale";
+/// The last entry that such an answer counts in.
+pub const INDEX_KEY: &str = "rebound-index";
+/// µs since a leader said that it was all; missing when the server does not know.
+pub const AGE_KEY: &str = "rebound-age-us";
 /// The environment of callers that name none.
 const ENVIRONMENT: &str = "default";
 /// The environment that probes count in.
@@ -44,15 +53,20 @@ pub struct Api {
     handle: Handle,
     config: Arc<Config>,
     roster: Arc<Roster>,
+    backups: Arc<Semaphore>,
+    relays: Relays,
 }
 
 impl Api {
     /// For this server.
     pub fn new(handle: Handle, config: Arc<Config>, roster: Arc<Roster>) -> Api {
+        let relays = Relays::new(roster.clone(), handle.watch());
         Api {
             handle,
             config,
             roster,
+            relays,
+            backups: Arc::new(Semaphore::new(backup::BACKUPS_MAX)),
         }
     }
 
@@ -68,6 +82,33 @@ impl Api {
             .ask(from.caller.clone(), trace, from.limit(timeout), request)
             .await;
         answered.map_err(|refused| self.status(&refused))
+    }
+
+    /// Asks for a read: of the leader, or of this server as it is when the caller is content with that. How old it is
+    /// goes into the answer's metadata.
+    async fn look<A>(
+        &self,
+        from: &From,
+        timeout: u64,
+        read: Read,
+        reply: impl FnOnce(Answered) -> Result<A, Status>,
+    ) -> Result<Response<A>, Status> {
+        let asked = match from.stale {
+            true => Asked::Stale(read),
+            false => Asked::Read(read),
+        };
+        match self.ask(from, draw_trace(), timeout, asked).await? {
+            Answered::Stale(answered, seen) => {
+                let mut response = Response::new(reply(*answered)?);
+                let metadata = response.metadata_mut();
+                metadata.insert(INDEX_KEY, seen.index.into());
+                if let Some(age) = seen.age {
+                    metadata.insert(AGE_KEY, age.into());
+                }
+                Ok(response)
+            }
+            answered => reply(answered).map(Response::new),
+        }
     }
 
     /// Asks for a command to be applied.
@@ -120,9 +161,11 @@ pub fn refusal_of(status: &Status) -> v1::Refusal {
 }
 
 /// Who asks, and how long the transport lets the call take.
-struct From {
+pub(crate) struct From {
     caller: Caller,
     transport_limit: Option<u64>,
+    /// It need not be asked of the leader.
+    stale: bool,
 }
 
 impl From {
@@ -147,6 +190,22 @@ impl From {
         From {
             caller,
             transport_limit: limit,
+            stale: metadata.contains_key(STALE_KEY),
+        }
+    }
+
+    /// Who an agent said it is to the server that relays its stream.
+    pub(crate) fn relayed(head: v1::RelayHead) -> From {
+        From {
+            caller: Caller {
+                environment: head.environment,
+                actor: match is_name(&head.actor) {
+                    true => head.actor,
+                    false => "unknown".to_owned(),
+                },
+            },
+            transport_limit: None,
+            stale: false,
         }
     }
 

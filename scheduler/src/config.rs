@@ -16,6 +16,9 @@ pub(crate) use check::loopback;
 pub use check::{LOG_KEEP_MIN, MEMBERS_MAX};
 use locate::Locate;
 
+/// Bytes of a snapshot that is received, unless the configuration says otherwise.
+const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
 /// What is wrong with a configuration: where, which field, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}: {field}: {message}", file.display())]
@@ -98,7 +101,7 @@ impl Default for StoreConfig {
 pub struct LimitsConfig {
     /// Bytes waiting to be sent to one peer; more are dropped.
     pub peer_queue_bytes: u64,
-    /// Bytes of a snapshot received into memory.
+    /// Bytes of a snapshot that is received, on disk beside what is there.
     pub snapshot_bytes: u64,
     /// Messages waiting to be sent to one agent; more close its stream.
     pub agent_queue_messages: u32,
@@ -112,7 +115,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         LimitsConfig {
             peer_queue_bytes: 64 * 1024 * 1024,
-            snapshot_bytes: 1024 * 1024 * 1024,
+            snapshot_bytes: SNAPSHOT_BYTES,
             agent_queue_messages: 256,
             photo_lists: 256,
             run_photos: TASKS_PER_JOB_MAX,

@@ -2,12 +2,15 @@
 //! peers, clients and agents come in over gRPC.
 
 pub mod api;
+pub mod backup;
 pub mod config;
 pub mod http;
 mod join;
 pub mod node;
 pub mod offline;
 pub mod peers;
+pub mod relay;
+pub mod restore;
 pub mod roster;
 pub mod server;
 pub mod store;

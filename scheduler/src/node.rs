@@ -28,7 +28,7 @@ pub mod link;
 
 mod dispatch;
 
-pub use doors::{Answered, Control, Doors, Handle, Inbox, Standing, doors};
+pub use doors::{Answered, Control, Doors, Handle, Inbox, Seen, Standing, doors};
 use doors::{Answering, Ask, Waiter};
 use link::Link;
 
@@ -92,6 +92,8 @@ pub struct Node {
     persists_in_flight: usize,
     /// A received snapshot that the replica has not yet been shown.
     staged: Option<Received>,
+    /// Who wants a backup.
+    backups: Vec<oneshot::Sender<doors::Backup>>,
     stopping: bool,
     /// Told to stop, and waiting until another server leads; at most until then.
     resigning: Option<Instant>,
@@ -129,6 +131,7 @@ impl Node {
             links: BTreeMap::new(),
             persists_in_flight: 0,
             staged: None,
+            backups: Vec::new(),
             stopping: false,
             resigning: None,
         }
@@ -144,6 +147,7 @@ impl Node {
             }
             self.drain(&mut inputs);
             self.call(inputs).await;
+            self.back_up().await;
             self.follow_members();
             self.tell();
             self.stop_when_resigned();
@@ -210,6 +214,7 @@ impl Node {
             Heard::Control(Control::Planned(plan)) => inputs.push(Input::Planned(plan)),
             Heard::Control(Control::SnapshotSent { to, ok }) => inputs.push(Input::SnapshotSent { to, ok }),
             Heard::Control(Control::Met { id, incarnation }) => inputs.push(Input::Met { id, incarnation }),
+            Heard::Control(Control::Backup(answering)) => self.backups.push(answering),
             Heard::Control(Control::Stop) => self.resign(inputs),
             Heard::Peer(message) => inputs.push(Input::Peer(message)),
             Heard::Report(worker, link, report) => {
@@ -250,12 +255,12 @@ impl Node {
             && let Some(Received {
                 message,
                 state,
-                pairs,
+                aside,
                 installed,
             }) = self.staged.take()
         {
             inputs.push(Input::SnapshotReceived { message, state });
-            received = Some((pairs, installed));
+            received = Some((aside, installed));
         }
         let (begun, count) = (Instant::now(), inputs.len());
         let out = self.replica.handle(self.clock.now(), &mut inputs.into_iter());

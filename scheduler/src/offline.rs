@@ -8,10 +8,11 @@ use rebound_core::table::Digest;
 use rebound_core::types::{Index, Term};
 use rocksdb::{DB, Direction, IteratorMode, Options};
 
+use crate::store::generations::{Generation, handles};
 use crate::store::identity::Identity;
 use crate::store::{
-    ARCHIVE, DIGEST_PREFIX, FAMILIES, HARD_STATE, KEPT, LOG, META, STATE, StoreError, failed, family, get,
-    index_of, read_compacted, read_state,
+    ARCHIVE, DIGEST_PREFIX, HARD_STATE, LOG, META, StoreError, failed, family, get, index_of, live,
+    read_compacted, read_state,
 };
 
 /// A key and its value, or why the disk could not be read.
@@ -21,6 +22,7 @@ pub type Record = Result<(Bytes, Bytes), StoreError>;
 pub struct OfflineStore {
     db: DB,
     dir: std::path::PathBuf,
+    live: Generation,
 }
 
 impl OfflineStore {
@@ -30,11 +32,16 @@ impl OfflineStore {
             return Err(StoreError::Empty(dir.to_owned()));
         }
         let options = Options::default();
+        // One of an older format has fewer than this build's.
+        let families = DB::list_cf(&options, dir).map_err(|error| failed(dir, error))?;
         let db =
-            DB::open_cf_for_read_only(&options, dir, FAMILIES, false).map_err(|error| failed(dir, error))?;
+            DB::open_cf_for_read_only(&options, dir, families, false).map_err(|error| failed(dir, error))?;
+        Identity::read(&db, dir)?;
+        let live = live(&db, dir)?;
         Ok(OfflineStore {
             db,
             dir: dir.to_owned(),
+            live,
         })
     }
 
@@ -88,7 +95,7 @@ impl OfflineStore {
 
     /// The state.
     pub fn state(&self) -> Result<State, StoreError> {
-        read_state(&self.db, &self.dir, Plant::None)
+        read_state(&self.db, &self.dir, self.live, Plant::None)
     }
 
     /// Index of the last entry applied.
@@ -98,7 +105,7 @@ impl OfflineStore {
 
     /// Live records, as they are on disk.
     pub fn state_pairs(&self) -> impl Iterator<Item = Record> + '_ {
-        self.records(STATE, &[])
+        self.records(self.live.families()[0], &[])
     }
 
     /// The last kept record whose key is not after this one.
@@ -106,7 +113,7 @@ impl OfflineStore {
         let mode = IteratorMode::From(key, Direction::Reverse);
         let found = self
             .db
-            .iterator_cf(family(&self.db, KEPT), mode)
+            .iterator_cf(handles(&self.db, self.live)[1], mode)
             .next()
             .transpose();
         let found = found.map_err(|error| failed(&self.dir, error))?;
@@ -115,7 +122,7 @@ impl OfflineStore {
 
     /// Kept records whose keys begin with `prefix`.
     pub fn kept_iter(&self, prefix: &[u8]) -> impl Iterator<Item = Record> + '_ {
-        self.records(KEPT, prefix)
+        self.records(self.live.families()[1], prefix)
     }
 
     fn records(&self, name: &str, prefix: &[u8]) -> impl Iterator<Item = Record> + use<'_> {

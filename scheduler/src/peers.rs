@@ -48,6 +48,27 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 /// What one stream may have in flight.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// How long a snapshot may take; [`rebound_core::limits::SNAPSHOT_HOLDS_LOG`] is longer than all of it.
+const SNAPSHOT_PATIENCE: Patience = Patience {
+    stall: Duration::from_secs(30),
+    build: Duration::from_secs(600),
+    whole: Duration::from_secs(3600),
+    look: Duration::from_secs(1),
+};
+
+/// How long a snapshot may take, part by part.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// The follower takes nothing.
+    stall: Duration,
+    /// The follower has all of it, builds the state and installs it.
+    build: Duration,
+    /// All together.
+    whole: Duration,
+    /// Between two looks how far it has come.
+    look: Duration,
+}
+
 /// All peers of this server.
 pub struct Peers {
     roster: Arc<Roster>,
@@ -231,14 +252,61 @@ async fn snapshot(
         frame(Body::Hello(hello)),
         frame(Body::Head(v1::SnapshotHead { message })),
     ];
-    let chunks = ReceiverStream::new(chunks).map(move |chunk| frame(Body::Chunk(chunk)));
+    let progress = Progress::default();
+    let taken = progress.clone();
+    let chunks = ReceiverStream::new(chunks).map(move |chunk| {
+        taken.note(chunk.last);
+        frame(Body::Chunk(chunk))
+    });
     let mut client = client(address).await?;
-    let done = client.snapshot(tokio_stream::iter(head).chain(chunks)).await;
-    done.map(|_| ())
-        .map_err(|status| format!("{address}: {}", status.message()))
+    tokio::select! {
+        done = client.snapshot(tokio_stream::iter(head).chain(chunks)) => {
+            done.map(|_| ()).map_err(|status| format!("{address}: {}", status.message()))
+        }
+        why = progress.hangs(SNAPSHOT_PATIENCE) => Err(format!("{address}: {why}")),
+    }
 }
 
-async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
+/// How far a snapshot has come, so that one that hangs is given up: while it is under way the log is not cut past it,
+/// and the disk keeps what it shows.
+#[derive(Clone, Default)]
+struct Progress {
+    chunks: Arc<AtomicU64>,
+    all: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn note(&self, last: bool) {
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.all.fetch_or(last, Ordering::Relaxed);
+    }
+
+    /// Ends, with the reason, when the snapshot hangs.
+    async fn hangs(self, patience: Patience) -> &'static str {
+        let begun = tokio::time::Instant::now();
+        let (mut seen, mut moved) = (0, begun);
+        loop {
+            tokio::time::sleep(patience.look).await;
+            let now = tokio::time::Instant::now();
+            let chunks = self.chunks.load(Ordering::Relaxed);
+            if std::mem::replace(&mut seen, chunks) != chunks {
+                moved = now;
+            }
+            let all = self.all.load(Ordering::Relaxed);
+            if now.duration_since(begun) > patience.whole {
+                return "the snapshot took too long";
+            }
+            if all && now.duration_since(moved) > patience.build {
+                return "the follower did not say what became of the snapshot";
+            }
+            if !all && now.duration_since(moved) > patience.stall {
+                return "the snapshot hangs: the follower takes nothing";
+            }
+        }
+    }
+}
+
+pub(crate) async fn client(address: &str) -> Result<PeersClient<Channel>, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -358,5 +426,43 @@ impl Line {
                 sent = frames.send(frame) => sent.map_err(|_| "the stream has gone".to_owned())?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(20);
+    const PATIENCE: Patience = Patience {
+        stall: LONG,
+        build: LONG,
+        whole: LONG,
+        look: Duration::from_millis(1),
+    };
+
+    #[tokio::test]
+    async fn a_snapshot_that_hangs_is_given_up_whatever_it_waits_for() {
+        let progress = Progress::default();
+        progress.note(false);
+        let stall = Patience {
+            stall: SHORT,
+            ..PATIENCE
+        };
+        assert!(progress.clone().hangs(stall).await.contains("takes nothing"));
+        let whole = Patience {
+            whole: SHORT,
+            ..PATIENCE
+        };
+        assert!(progress.clone().hangs(whole).await.contains("too long"));
+        progress.note(true);
+        // It takes nothing more, since it has everything.
+        let build = Patience {
+            build: 2 * SHORT,
+            ..stall
+        };
+        let why = progress.hangs(build).await;
+        assert!(why.contains("did not say what became"), "{why}");
     }
 }

@@ -121,7 +121,15 @@ impl Server {
         let peers = Arc::new(Peers::start(roster.clone(), config.limits.peer_queue_bytes));
         let durable = durable(peers.clone(), doors.control.clone());
         let (jobs, writer) = start(store, reader, durable).map_err(StartError::Thread)?;
-        let service = PeerService::new(&config, roster.clone(), peers.clone(), &doors);
+        let api = Api::new(doors.handle.clone(), config.clone(), roster.clone());
+        let service = PeerService::new(
+            &config,
+            roster.clone(),
+            peers.clone(),
+            &doors,
+            Arc::downgrade(&disk),
+            api.clone(),
+        );
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
         let policy = rebound_core::plan::Policy {
             run_tasks_max: config.limits.run_photos,
@@ -131,7 +139,6 @@ impl Server {
         let node = tokio::spawn(node.run());
 
         let (stop, stopped) = watch::channel(false);
-        let api = Api::new(handle.clone(), config.clone(), roster.clone());
         let listeners = vec![
             tokio::spawn(serve_clients(sockets.client, api, stopped.clone())),
             tokio::spawn(serve_peers(sockets.peer, service, stopped.clone())),

@@ -19,29 +19,36 @@ use rocksdb::{DB, IteratorMode, WriteBatch, WriteOptions};
 use crate::config::StoreConfig;
 use crate::offline::OfflineStore;
 
+pub mod aside;
 pub mod error;
+pub(crate) mod generations;
 pub mod identity;
 mod open;
 pub mod pairs;
 pub mod photos;
 pub mod thread;
 
+use aside::Aside;
 pub use error::StoreError;
 pub(crate) use error::failed;
+use generations::{Generation, Turn, handles};
 use identity::Identity;
 use open::{is_empty, make_dir, open_db};
-use pairs::Pairs;
 
 /// Families, in the order they are opened.
-pub const FAMILIES: [&str; 5] = [LOG, META, STATE, KEPT, ARCHIVE];
+pub const FAMILIES: [&str; 7] = [LOG, META, STATE, KEPT, ARCHIVE, STATE_B, KEPT_B];
 /// raft's entries by index.
 pub const LOG: &str = "log";
 /// What there is one of, and digests.
 pub const META: &str = "meta";
-/// Live records.
-pub const STATE: &str = "state";
-/// Records that only the disk has.
-pub const KEPT: &str = "kept";
+/// Live records, of the first generation.
+const STATE: &str = "state";
+/// Records that only the disk has, of the first generation.
+const KEPT: &str = "kept";
+/// Live records of the other generation; see [`generations`].
+const STATE_B: &str = "state-b";
+/// Records that only the disk has, of the other generation.
+const KEPT_B: &str = "kept-b";
 /// Entries that were cut from the log.
 pub const ARCHIVE: &str = "archive";
 
@@ -60,9 +67,20 @@ pub struct Disk {
     pub db: DB,
     /// Where it is.
     pub dir: PathBuf,
+    turn: Turn,
 }
 
 impl Disk {
+    /// The generation of state and kept records that counts.
+    pub(crate) fn live(&self) -> Generation {
+        self.turn.live()
+    }
+
+    /// The kept records that count.
+    pub(crate) fn kept(&self) -> &rocksdb::ColumnFamily {
+        handles(&self.db, self.live())[1]
+    }
+
     /// RocksDB's memory in bytes, by use. Blocks read are in one cache that all families share.
     pub fn memory(&self) -> [(&'static str, u64); 3] {
         let of = |name: &str, property: &str| {
@@ -71,7 +89,7 @@ impl Disk {
         };
         let sum = |property: &str| FAMILIES.iter().map(|name| of(name, property)).sum();
         [
-            ("block_cache", of(KEPT, "rocksdb.block-cache-usage")),
+            ("block_cache", of(LOG, "rocksdb.block-cache-usage")),
             ("memtables", sum("rocksdb.size-all-mem-tables")),
             ("table_readers", sum("rocksdb.estimate-table-readers-mem")),
         ]
@@ -140,10 +158,18 @@ impl Store {
                 expected: server,
             });
         }
+        let mut batch = WriteBatch::default();
+        Identity::put_format(&mut batch, family(&db, META));
+        db.write_opt(batch, &synced())
+            .map_err(|error| failed(dir, error))?;
         let compacted = read_compacted(&db, dir)?;
+        let live = live(&db, dir)?;
+        // Left over from a snapshot that did not come whole, or was installed.
+        live.other().clear(&db).map_err(|error| failed(dir, error))?;
         let disk = Arc::new(Disk {
             db,
             dir: dir.to_owned(),
+            turn: Turn::new(live),
         });
         Ok(Store {
             disk,
@@ -169,7 +195,7 @@ impl Store {
         let hard_state = get(&self.disk.db, &self.disk.dir, META, HARD_STATE)?.map(Bytes::from);
         let entries = self.scan_log()?;
         self.last = self.compacted.0 + entries.len() as u64;
-        let state = read_state(&self.disk.db, &self.disk.dir, plant)?;
+        let state = read_state(&self.disk.db, &self.disk.dir, self.disk.live(), plant)?;
         Ok(Recovered {
             hard_state,
             compacted: self.compacted,
@@ -179,7 +205,7 @@ impl Store {
     }
 
     fn scan_log(&self) -> Result<Vec<Bytes>, StoreError> {
-        let Disk { db, dir } = &*self.disk;
+        let Disk { db, dir, .. } = &*self.disk;
         let corrupt = |why: String| StoreError::Corrupt {
             dir: dir.clone(),
             what: "the log",
@@ -198,14 +224,15 @@ impl Store {
         Ok(entries)
     }
 
-    /// Writes one order; `received` are the pairs of the snapshot that the order installs. Panics when the disk
-    /// fails: see the module.
-    pub fn write(&mut self, order: &Persist, received: Option<&Pairs>) {
+    /// Writes one order; `received` is the snapshot that the order installs. Panics when the disk fails: see the
+    /// module.
+    pub fn write(&mut self, order: &Persist, received: Option<Aside>) {
         let mut batch = WriteBatch::default();
-        if let Some(at) = order.install {
-            let pairs = received.expect("an installed snapshot was received");
-            self.install(at, pairs, &mut batch);
-        }
+        let installed = order.install.map(|at| {
+            let aside = received.expect("an installed snapshot was received");
+            self.install(at, &aside, &mut batch);
+            aside
+        });
         self.put_entries(&order.entries, &mut batch);
         if let Some(hard) = &order.hard_state {
             batch.put_cf(family(&self.disk.db, META), HARD_STATE, hard);
@@ -217,6 +244,9 @@ impl Store {
                 WriteOptions::default()
             };
             self.commit(batch, &options);
+        }
+        if let Some(aside) = installed {
+            aside.installed();
         }
         let mut batch = WriteBatch::default();
         self.put_applied(order, &mut batch);
@@ -253,11 +283,8 @@ impl Store {
     }
 
     fn put_applied(&self, order: &Persist, batch: &mut WriteBatch) {
-        let (state, kept, meta) = (
-            family(&self.disk.db, STATE),
-            family(&self.disk.db, KEPT),
-            family(&self.disk.db, META),
-        );
+        let meta = family(&self.disk.db, META);
+        let [state, kept] = handles(&self.disk.db, self.disk.live());
         for (key, value) in &order.state {
             match value {
                 Some(value) => batch.put_cf(state, key, value),
@@ -275,18 +302,10 @@ impl Store {
         }
     }
 
-    /// A received snapshot takes the place of state, kept records and log, all in the order's synced batch.
-    fn install(&mut self, at: (Index, Term), pairs: &Pairs, batch: &mut WriteBatch) {
-        for name in [STATE, KEPT, LOG] {
-            batch.delete_range_cf(family(&self.disk.db, name), &[][..], &KEY_END[..]);
-        }
-        let (state, kept) = (family(&self.disk.db, STATE), family(&self.disk.db, KEPT));
-        for (key, value) in &pairs.state {
-            batch.put_cf(state, key, value);
-        }
-        for (key, value) in &pairs.kept {
-            batch.put_cf(kept, key, value);
-        }
+    /// A received snapshot takes the place of state, kept records and log, all by the order's synced batch.
+    fn install(&mut self, at: (Index, Term), aside: &Aside, batch: &mut WriteBatch) {
+        aside.put(batch);
+        batch.delete_range_cf(family(&self.disk.db, LOG), &[][..], &KEY_END[..]);
         batch.put_cf(family(&self.disk.db, META), COMPACTED, pair_bytes(at));
         self.compacted = at;
         self.last = at.0;
@@ -358,17 +377,35 @@ pub(crate) fn family<'a>(db: &'a DB, name: &str) -> &'a rocksdb::ColumnFamily {
     db.cf_handle(name).expect("all families are opened together")
 }
 
-/// The state from its records.
-pub(crate) fn read_state(db: &DB, dir: &Path, plant: Plant) -> Result<State, StoreError> {
-    let pairs: Result<Vec<_>, _> = db.iterator_cf(family(db, STATE), IteratorMode::Start).collect();
-    let pairs = pairs.map_err(|error| failed(dir, error))?;
-    let refs = pairs.iter().map(|(key, value)| (&key[..], &value[..]));
-    let corrupt = |why: String| StoreError::Corrupt {
+/// Which generation of state and kept records counts.
+pub(crate) fn live(db: &DB, dir: &Path) -> Result<Generation, StoreError> {
+    Generation::live(db).map_err(|why| StoreError::Corrupt {
+        dir: dir.to_owned(),
+        what: "which of its generations counts",
+        why,
+    })
+}
+
+/// The state from its records, one of which is in memory besides it.
+pub(crate) fn read_state(
+    db: &DB,
+    dir: &Path,
+    generation: Generation,
+    plant: Plant,
+) -> Result<State, StoreError> {
+    let [state, _] = handles(db, generation);
+    let mut broken = None;
+    let records = db.iterator_cf(state, IteratorMode::Start);
+    let records = records.map_while(|item| item.map_err(|error| broken = Some(error)).ok());
+    let loaded = State::load(records, plant);
+    if let Some(error) = broken {
+        return Err(failed(dir, error));
+    }
+    loaded.map_err(|error| StoreError::Corrupt {
         dir: dir.to_owned(),
         what: "the state",
-        why,
-    };
-    State::load(refs, plant).map_err(|error| corrupt(error.to_string()))
+        why: error.to_string(),
+    })
 }
 
 pub(crate) fn read_compacted(db: &DB, dir: &Path) -> Result<(Index, Term), StoreError> {
@@ -414,5 +451,7 @@ fn synced() -> WriteOptions {
     options
 }
 
+#[cfg(test)]
+mod aside_tests;
 #[cfg(test)]
 mod tests;

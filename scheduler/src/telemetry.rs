@@ -231,7 +231,8 @@ fn count(fact: &Fact) {
         | Fact::MemberPromoted { .. }
         | Fact::MemberLeaving { .. }
         | Fact::MemberRemoved { .. }
-        | Fact::MembersSettled { .. } => {}
+        | Fact::MembersSettled { .. }
+        | Fact::Restored { .. } => {}
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Stream {
     pub server: u64,
     /// The server's life it belongs to.
     pub life: u64,
+    /// The server that relays it, with that one's life.
+    pub via: Option<(u64, u64)>,
 }
 
 /// One agent.
@@ -34,6 +36,8 @@ pub struct Agent {
     pub stream: Option<Stream>,
     /// The server it tries next.
     pub next_server: u64,
+    /// The leader that it was told of and could not reach.
+    pub unreached: Option<u64>,
     /// The wake that is in the heap.
     pub wake_at: u64,
     /// Its process stands still until then.
@@ -58,6 +62,7 @@ impl Agent {
             spool: BTreeMap::new(),
             stream: None,
             next_server: 1,
+            unreached: None,
             wake_at: u64::MAX,
             paused_until: 0,
             slower,

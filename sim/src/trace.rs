@@ -90,6 +90,7 @@ fn words(happening: &Happening) -> (String, &'static str, String) {
             format!("a{agent}: {}", cut(&message.body)),
         ),
         KeepAlive { agent, stream, .. } => (s(&stream.server), "sign", format!("to a{agent}")),
+        TryDirect { agent, stream } => (a(agent), "tries direct", format!("s{}", stream.server)),
         Broken { agent, stream } => (
             a(agent),
             "broken",

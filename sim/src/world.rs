@@ -128,6 +128,11 @@ pub(crate) enum Happening {
         stream: Stream,
         worker: WorkerId,
     },
+    /// The agent of a relayed stream tries the leader itself.
+    TryDirect {
+        agent: usize,
+        stream: Stream,
+    },
     /// The agent learns that its stream is gone.
     Broken {
         agent: usize,
@@ -394,6 +399,7 @@ impl World {
             | Happening::AgentWake { agent, .. }
             | Happening::Connect { agent, .. }
             | Happening::Broken { agent, .. }
+            | Happening::TryDirect { agent, .. }
             | Happening::Worked { agent, .. } => self.agents[*agent].paused_until,
             _ => return None,
         };
@@ -443,6 +449,7 @@ impl World {
                 stream,
                 worker,
             } => self.keep_alive(agent, stream, worker),
+            Happening::TryDirect { agent, stream } => self.try_direct(agent, stream),
             Happening::Broken { agent, stream } => self.broken(agent, stream),
             Happening::Worked { agent, life, input } => self.worked(agent, life, *input),
             Happening::Ask { client, tries } => self.client_asks(client, tries),

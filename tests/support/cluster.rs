@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::binary;
+use crate::gate::Gate;
 use crate::port::free_ports;
 use crate::process::{Finished, Process, alone, run};
 use crate::wait::{Deadline, look_until};
@@ -27,6 +28,8 @@ const PANIC_WORDS: [&str; 2] = ["panicked at", "panic: this server ends"];
 pub struct Options {
     /// Lines of TOML that every server's configuration gets besides.
     pub server_toml: String,
+    /// Each server is announced to agents at a [`Gate`], which can be shut.
+    pub gates: bool,
 }
 
 /// Three servers, agents, and the folder that they live in.
@@ -34,6 +37,9 @@ pub struct Options {
 pub struct Cluster {
     servers: Vec<Server>,
     agents: Vec<Agent>,
+    gates: Vec<Gate>,
+    /// Whom the operators' binary asks first.
+    first: usize,
     dir: TempDir,
     _alone: File,
 }
@@ -71,11 +77,20 @@ impl Cluster {
         let alone = alone();
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let ports: [u16; SERVERS * 3] = free_ports();
+        let gate = |at| Gate::before(&client_address(&ports, at));
+        let gates: Vec<Gate> = (0..if options.gates { SERVERS } else { 0 }).map(gate).collect();
+        let announced: Vec<String> = gates.iter().map(Gate::address).collect();
         let servers = (0..SERVERS).map(|at| {
             let config = dir.path().join(format!("server-{}.toml", at + 1));
             let data = dir.path().join(format!("data-{}", at + 1));
-            fs::write(&config, server_toml("shelves", at, &data, &ports, options))
-                .expect("a file can be written");
+            let toml = server_toml("shelves", at, &data, &ports, options);
+            let toml = announced.iter().enumerate().fold(toml, |toml, (at, gate)| {
+                let real = format!("client = \"{}\"\n", client_address(&ports, at));
+                let head = toml.find("[[members]]").expect("there is a list of members");
+                let (head, list) = toml.split_at(head);
+                format!("{head}{}", list.replace(&real, &format!("client = \"{gate}\"\n")))
+            });
+            fs::write(&config, toml).expect("a file can be written");
             Server {
                 config,
                 address: client_address(&ports, at),
@@ -88,6 +103,8 @@ impl Cluster {
         let mut cluster = Cluster {
             servers: servers.collect(),
             agents: Vec::new(),
+            gates,
+            first: 0,
             dir,
             _alone: alone,
         };
@@ -113,11 +130,17 @@ impl Cluster {
         &self.servers[at].config
     }
 
+    /// The operators' binary asks the server at this place first from now on.
+    pub fn ask_first(&mut self, at: usize) {
+        self.first = at;
+    }
+
     /// Where clients reach the servers, separated by commas.
     pub fn addresses(&self) -> String {
-        let all: Vec<&str> = self
-            .servers
+        let (before, from) = self.servers.split_at(self.first);
+        let all: Vec<&str> = from
             .iter()
+            .chain(before)
             .filter(|server| !server.outside)
             .map(|server| server.address.as_str())
             .collect();
@@ -154,6 +177,11 @@ impl Cluster {
         at
     }
 
+    /// The gate on the road from agents to the server at this place.
+    pub fn gate(&mut self, at: usize) -> &mut Gate {
+        &mut self.gates[at]
+    }
+
     /// The server at this place is one of the cluster from now on, or is none any more.
     pub fn belongs(&mut self, at: usize, belongs: bool) {
         self.servers[at].outside = !belongs;
@@ -186,6 +214,16 @@ impl Cluster {
             &mut command,
             &server.log,
         ));
+    }
+
+    /// The most memory that the server at this place has had at once, in bytes.
+    #[track_caller]
+    pub fn server_peak_bytes(&self, at: usize) -> u64 {
+        let process = self.servers[at].process.as_ref().expect("the server runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("Linux has it");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("a number of kB") * 1024
     }
 
     /// Starts the server at this place again on its directory.
@@ -270,7 +308,12 @@ impl Cluster {
     /// The command that starts an agent of this cluster.
     pub fn agent_command(&self, name: &str, slots: u32, recognisers: Option<&Path>) -> Command {
         let mut command = command("rebound-agent", self.dir());
-        command.args(["run", "--server", &self.addresses(), "--name", name]);
+        let gates: Vec<String> = self.gates.iter().map(Gate::address).collect();
+        let servers = match gates.is_empty() {
+            true => self.addresses(),
+            false => gates.join(","),
+        };
+        command.args(["run", "--server", &servers, "--name", name]);
         command.args(["--slots", &slots.to_string()]);
         command
             .arg("--data-dir")

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod gate;
 pub mod photo;
 pub mod port;
 pub mod process;

@@ -135,6 +135,7 @@ const WAITS: &str = "until [ -e ../../gate ]; do sleep 0.02; done; echo '{}'";
 fn waiting_cluster(toml: &str, names: &[&str]) -> (Cluster, String) {
     let options = rebound_tests::cluster::Options {
         server_toml: toml.to_owned(),
+        ..Default::default()
     };
     let mut cluster = Cluster::start_with(&options);
     let folder = cluster.dir().join("recognisers");

@@ -86,7 +86,10 @@ impl Client {
             };
             let request = self.request(make(as_us(limit)));
             match tokio::time::timeout(limit + limits.grace, send(channel, request)).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Ok(answer)) => {
+                    self.note_age(answer.metadata());
+                    return Ok(answer.into_inner());
+                }
                 Ok(Err(status)) => self.after_refusal(repeat, &mut tries, &address, &status).await?,
                 Err(_) => self.after_silence(repeat, &mut tries, &address, limit).await?,
             }

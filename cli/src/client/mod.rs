@@ -1,11 +1,12 @@
 //! The cluster as a client sees it: typed calls that find the leader and survive its loss.
 
 mod actor;
+mod backup;
 mod call;
 mod error;
 mod route;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rebound_core::codec::client::{CLIENT_PROTOCOL, PROTOCOL_KEY};
@@ -18,8 +19,9 @@ use rebound_proto::v1::{
     StatusRequest, TaskReply, TaskRequest, TransferLeaderReply, TransferLeaderRequest, WatchRequest, Worker,
     WorkersRequest, jobs_client::JobsClient, operator_client::OperatorClient,
 };
+use rebound_scheduler::api::{AGE_KEY, INDEX_KEY, STALE_KEY};
 use tonic::Request;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 
 use call::{Limits, Repeat, as_us};
@@ -46,6 +48,17 @@ pub struct Client {
     /// None: the cluster's default.
     environment: Option<MetadataValue<Ascii>>,
     timeout: Duration,
+    /// Set: any server may answer reads, and this is how old its last answer was.
+    stale: Option<Arc<Mutex<Seen>>>,
+}
+
+/// How old an answer may be that any server gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The last entry that it counts in.
+    pub index: u64,
+    /// Since a leader said that it was all; none: the server has heard none since it started.
+    pub age: Option<Duration>,
 }
 
 impl Client {
@@ -57,6 +70,7 @@ impl Client {
             actor: actor::actor(),
             environment: None,
             timeout,
+            stale: None,
         }
     }
 
@@ -65,6 +79,30 @@ impl Client {
         Self {
             environment: MetadataValue::try_from(name).ok(),
             ..self.clone()
+        }
+    }
+
+    /// The same client, content with what the server that it reaches has applied.
+    pub fn stale(&self) -> Self {
+        Self {
+            stale: Some(Arc::default()),
+            ..self.clone()
+        }
+    }
+
+    /// How old the last answer to a [`Self::stale`] client was.
+    pub fn seen(&self) -> Option<Seen> {
+        let seen = self.stale.as_ref()?;
+        Some(*seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note_age(&self, metadata: &MetadataMap) {
+        let number = |key: &str| metadata.get(key)?.to_str().ok()?.parse().ok();
+        if let Some(seen) = &self.stale
+            && let Some(index) = number(INDEX_KEY)
+        {
+            let age = number(AGE_KEY).map(Duration::from_micros);
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { index, age };
         }
     }
 
@@ -391,6 +429,9 @@ impl Client {
         let metadata = request.metadata_mut();
         metadata.insert(ACTOR_KEY, self.actor.clone());
         metadata.insert(PROTOCOL_KEY, MetadataValue::from(CLIENT_PROTOCOL));
+        if self.stale.is_some() {
+            metadata.insert(STALE_KEY, MetadataValue::from_static("1"));
+        }
         if let Some(environment) = &self.environment {
             metadata.insert(ENVIRONMENT_KEY, environment.clone());
         }

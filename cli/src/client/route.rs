@@ -18,6 +18,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 struct State {
     target: String,
+    /// Place of the address given that was asked last: a leader that is not among them may not be reached from here.
+    last: usize,
     channels: BTreeMap<String, Channel>,
 }
 
@@ -28,6 +30,7 @@ impl Route {
             servers,
             state: Mutex::new(State {
                 target,
+                last: 0,
                 channels: BTreeMap::new(),
             }),
         }
@@ -53,9 +56,12 @@ impl Route {
         if state.target != from {
             return;
         }
-        let next = self.servers.iter().position(|s| s == from).map_or(0, |i| i + 1);
-        if let Some(server) = self.servers.get(next).or(self.servers.first()) {
+        let given = self.servers.iter().position(|server| server == from);
+        let next = given.unwrap_or(state.last) + 1;
+        let next = if next < self.servers.len() { next } else { 0 };
+        if let Some(server) = self.servers.get(next) {
             state.target = server.clone();
+            state.last = next;
         }
     }
 
@@ -118,8 +124,8 @@ mod tests {
         route.turn_from("c");
         assert_eq!(
             route.target(),
-            "a",
-            "a leader that is not in the list leads back to its begin"
+            "b",
+            "the list goes on behind a leader that is not in it and cannot be reached"
         );
     }
 }

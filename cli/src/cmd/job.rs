@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Context, report, results};
+use super::{Context, Stale, report, results};
 use crate::exit::{Exit, Failure};
 use crate::limits::{LIST_DEFAULT, LIST_MAX};
 use crate::output::{Align, Format, Table, clean, parse_duration, time};
@@ -19,11 +19,15 @@ pub enum JobCommand {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = LIST_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         limit: u32,
+        #[command(flatten)]
+        stale: Stale,
     },
     /// Show a job
     Show {
         /// The job's id
         job: u64,
+        #[command(flatten)]
+        stale: Stale,
     },
     /// Follow a job until it ends, a line (with -o jsonl: an event) for each change
     Watch {
@@ -57,8 +61,8 @@ pub enum JobCommand {
 /// Runs one of them.
 pub async fn run(ctx: &mut Context, command: JobCommand) -> Result<Exit, Failure> {
     match command {
-        JobCommand::List { limit } => list(ctx, limit).await,
-        JobCommand::Show { job } => show(ctx, job).await,
+        JobCommand::List { limit, stale } => list(ctx, limit, stale).await,
+        JobCommand::Show { job, stale } => show(ctx, job, stale).await,
         JobCommand::Watch { job, wait_timeout } => watch(ctx, job, wait_timeout).await,
         JobCommand::Wait { jobs, wait_timeout } => wait_for(ctx, &jobs, wait_timeout).await,
         JobCommand::Cancel { jobs } => cancel(ctx, &jobs).await,
@@ -67,8 +71,8 @@ pub async fn run(ctx: &mut Context, command: JobCommand) -> Result<Exit, Failure
     }
 }
 
-async fn list(ctx: &mut Context, limit: u32) -> Result<Exit, Failure> {
-    let client = ctx.client();
+async fn list(ctx: &mut Context, limit: u32, stale: Stale) -> Result<Exit, Failure> {
+    let client = ctx.reader(stale);
     let mut views: Vec<JobView> = Vec::new();
     let mut before = 0;
     loop {
@@ -87,6 +91,7 @@ async fn list(ctx: &mut Context, limit: u32) -> Result<Exit, Failure> {
     }
     ctx.out
         .many(&views, |out, views| out.table(&mut jobs_table(views)))?;
+    ctx.note_age(&client);
     if before != 0 {
         ctx.out.note(&format!(
             "There are older jobs; --limit {} shows more.",
@@ -96,9 +101,11 @@ async fn list(ctx: &mut Context, limit: u32) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn show(ctx: &mut Context, job: u64) -> Result<Exit, Failure> {
-    let view = JobView::from(ctx.client().get(job).await?);
+async fn show(ctx: &mut Context, job: u64, stale: Stale) -> Result<Exit, Failure> {
+    let client = ctx.reader(stale);
+    let view = JobView::from(client.get(job).await?);
     ctx.out.one(&view, |out, view| out.table(&mut facts(view)))?;
+    ctx.note_age(&client);
     Ok(Exit::Ok)
 }
 

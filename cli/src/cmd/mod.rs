@@ -21,9 +21,11 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
+use clap::Args;
+
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::output::Out;
+use crate::output::{Out, duration};
 use crate::settings::Settings;
 
 /// What every command has at hand.
@@ -32,6 +34,14 @@ pub struct Context {
     pub settings: Settings,
     /// Stdout, and notes on stderr.
     pub out: Out,
+}
+
+/// Whether a read must be of now.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Stale {
+    /// Take what the first server that answers has applied, leader or not, and say how old it may be
+    #[arg(long)]
+    stale: bool,
 }
 
 impl Context {
@@ -44,6 +54,27 @@ impl Context {
     /// A client of the servers that the settings name.
     pub fn client(&self) -> Client {
         Client::connect(self.settings.servers.value.clone(), self.settings.timeout.value)
+    }
+
+    /// A client for a read.
+    pub fn reader(&self, stale: Stale) -> Client {
+        match stale.stale {
+            true => self.client().stale(),
+            false => self.client(),
+        }
+    }
+
+    /// Says how old what `client` read may be, if it need not be of now.
+    pub fn note_age(&mut self, client: &Client) {
+        let Some(seen) = client.seen() else { return };
+        let index = seen.index;
+        self.out.note(&match seen.age {
+            Some(age) => {
+                let age = duration(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+                format!("As of index {index}, {age} old.")
+            }
+            None => format!("As of index {index}; that server has not heard a leader since it started."),
+        });
     }
 
     /// Runs a command that talks to the cluster, with its log on stderr as `--verbose` asks.

@@ -2,6 +2,7 @@
 
 mod environment;
 mod settings;
+mod snapshot;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,9 @@ pub enum OperatorCommand {
     Add(AddArgs),
     /// Remove a server, and wait until it does not count any more
     Remove(RemoveArgs),
+    /// Backups: save, restore, inspect, verify
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Let another server lead
     TransferLeader {
         /// This one; without it the living one that has most of the log
@@ -61,6 +65,7 @@ pub async fn run(ctx: &mut Context, command: OperatorCommand) -> Result<Exit, Fa
         OperatorCommand::Members => members::list(ctx).await,
         OperatorCommand::Add(args) => members::add(ctx, args).await,
         OperatorCommand::Remove(args) => members::remove(ctx, args).await,
+        OperatorCommand::Snapshot(command) => snapshot::run(ctx, command).await,
         OperatorCommand::TransferLeader { to } => members::transfer(ctx, to).await,
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::Context;
+use super::{Context, Stale};
 use crate::client::{Client, ClientError};
 use crate::exit::{Exit, Failure};
 use crate::limits::{RESULTS_PAGE_MAX, SUMMARY_CHARS_MAX};
@@ -21,14 +21,16 @@ pub struct ResultsArgs {
     /// Begin with this photo's index
     #[arg(long, value_name = "TASK", default_value_t = 0)]
     first: u64,
+    #[command(flatten)]
+    stale: Stale,
 }
 
 /// Prints results. With `jsonl` and `table` page by page; one JSON array needs them all at once.
 pub async fn run(ctx: &mut Context, args: &ResultsArgs) -> Result<Exit, Failure> {
-    let client = ctx.client();
+    let client = ctx.reader(args.stale);
     // A job without results has none to page through; one that is not there is an error.
     client.get(args.job).await?;
-    let mut pages = Pages::new(client, args.job, args.first);
+    let mut pages = Pages::new(client.clone(), args.job, args.first);
     let mut all = Vec::new();
     let mut table = new_table();
     while let Some(mut page) = pages.next().await? {
@@ -45,6 +47,7 @@ pub async fn run(ctx: &mut Context, args: &ResultsArgs) -> Result<Exit, Failure>
     if ctx.out.format == Format::Json {
         ctx.out.json(&all)?;
     }
+    ctx.note_age(&client);
     Ok(Exit::Ok)
 }
 

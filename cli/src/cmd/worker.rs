@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::Context;
+use super::{Context, Stale};
 use crate::exit::{Exit, Failure};
 use crate::output::{Align, Table, duration};
 use crate::view::WorkerView;
@@ -15,6 +15,8 @@ pub enum WorkerCommand {
         /// Those that left or were lost, too
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        stale: Stale,
     },
     /// Show a worker
     Show {
@@ -31,14 +33,15 @@ pub enum WorkerCommand {
 /// Runs one of them.
 pub async fn run(ctx: &mut Context, command: WorkerCommand) -> Result<Exit, Failure> {
     match command {
-        WorkerCommand::List { all } => list(ctx, all).await,
+        WorkerCommand::List { all, stale } => list(ctx, all, stale).await,
         WorkerCommand::Show { worker } => show(ctx, &worker).await,
         WorkerCommand::Drain { worker } => drain(ctx, &worker).await,
     }
 }
 
-async fn list(ctx: &mut Context, all: bool) -> Result<Exit, Failure> {
-    let workers = ctx.client().workers().await?;
+async fn list(ctx: &mut Context, all: bool, stale: Stale) -> Result<Exit, Failure> {
+    let client = ctx.reader(stale);
+    let workers = client.workers().await?;
     let mut views: Vec<WorkerView> = workers.into_iter().map(Into::into).collect();
     views.retain(|view| all || is_there(view));
     ctx.out.many(&views, |out, views| {
@@ -71,6 +74,7 @@ async fn list(ctx: &mut Context, all: bool) -> Result<Exit, Failure> {
         }
         out.table(&mut table)
     })?;
+    ctx.note_age(&client);
     Ok(Exit::Ok)
 }
 

@@ -91,6 +91,13 @@ pub enum Command {
     MembersSettle,
     /// The deadlines of these appends have passed: job, and first photo.
     Overdue { appends: Vec<(JobId, u64)> },
+    /// The state of a backup is another cluster's from here on: the first entry after those that were backed up. Only
+    /// a restore writes it.
+    Restore {
+        cluster: ClusterId,
+        /// The servers that it goes on with, all voters.
+        founders: Vec<Founder>,
+    },
 }
 
 /// Changes of what an environment may have; what is `None` stays.

@@ -185,4 +185,6 @@ pub enum Fact {
     MemberRemoved { server: ReplicaId },
     /// The new voters alone count.
     MembersSettled { voters: Vec<ReplicaId> },
+    /// The state was another cluster's before, which was backed up.
+    Restored { cluster: ClusterId, before: ClusterId },
 }

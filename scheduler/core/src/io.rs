@@ -88,6 +88,8 @@ pub enum Request {
     Environment(Box<Allot>),
     /// A read: answered by the leader after a quorum check.
     Read(Read),
+    /// A read that any replica answers from what it has applied.
+    Stale(Read),
     /// An agent's first word on a stream, with the session it had, if any.
     Hello {
         join: Box<Join>,
@@ -242,6 +244,13 @@ pub enum Answer {
     Jobs { jobs: Vec<JobView>, next: Option<JobId> },
     /// To be read from the disk by the driver, after `persist`.
     Fetch(Fetch),
+    /// What this replica has applied, up to `index`; `age` is how many µs ago a leader said that it was all, none: never
+    /// since this replica started.
+    Stale {
+        answer: Box<Answer>,
+        index: Index,
+        age: Option<u64>,
+    },
     /// Workers.
     Workers(Vec<(WorkerId, Worker, Option<Heard>)>),
     /// The session is on.

@@ -176,6 +176,11 @@ pub const STALL_MAX: u64 = 3 * SECOND;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Entries the log keeps behind the applied index before it is cut.
 pub const LOG_KEEP_ENTRIES: u64 = 100_000;
+/// A snapshot under way keeps the log that its receiver will need for so long, in µs of running time: longer than any
+/// send may take.
+pub const SNAPSHOT_HOLDS_LOG: u64 = 2 * 3600 * SECOND;
+/// A snapshot under way keeps at most so many bytes of the log; then its receiver will need another one.
+pub const SNAPSHOT_LOG_BYTES: usize = 512 * 1024 * 1024;
 /// Digests are noted at every index that divides by this.
 pub const DIGEST_EVERY: u64 = 1_000;
 
@@ -220,6 +225,10 @@ pub struct Limits {
     pub raft_uncommitted_bytes: u64,
     /// See [`RAFT_COMMITTED_BYTES_PER_READY`].
     pub raft_committed_bytes_per_ready: u64,
+    /// See [`SNAPSHOT_HOLDS_LOG`].
+    pub snapshot_holds: u64,
+    /// See [`SNAPSHOT_LOG_BYTES`].
+    pub snapshot_log_bytes: usize,
 }
 
 impl Default for Limits {
@@ -235,6 +244,8 @@ impl Default for Limits {
             raft_inflight_messages: RAFT_INFLIGHT_MESSAGES,
             raft_uncommitted_bytes: RAFT_UNCOMMITTED_BYTES,
             raft_committed_bytes_per_ready: RAFT_COMMITTED_BYTES_PER_READY,
+            snapshot_holds: SNAPSHOT_HOLDS_LOG,
+            snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
         }
     }
 }

@@ -30,6 +30,8 @@ mod members;
 mod outlook;
 mod parse;
 mod ready;
+pub mod snapshot;
+mod stale;
 mod transfer;
 mod waiting;
 
@@ -38,6 +40,8 @@ use log::LogCache;
 pub use outlook::Outlook;
 pub use parse::{Promise, is_append, parse_hard_state, parse_log_entry, parse_promise};
 use ready::InFlight;
+use snapshot::Sending;
+use stale::Freshness;
 use transfer::Transfer;
 use waiting::{Waiting, overload};
 
@@ -184,12 +188,13 @@ pub struct Replica {
     spoke_at: u64,
     next_persist: PersistId,
     incoming: Option<Box<State>>,
-    snapshots_out: BTreeMap<ReplicaId, Index>,
+    snapshots_out: BTreeMap<ReplicaId, Sending>,
     /// The data directories of other servers, as first met.
     met: BTreeMap<ReplicaId, u64>,
     /// Servers that came with another data directory than their own, and when.
     strangers: BTreeMap<ReplicaId, (u64, u64)>,
     transfer: Option<Transfer>,
+    freshness: Freshness,
 }
 
 impl Replica {
@@ -261,6 +266,7 @@ impl Replica {
             met: BTreeMap::new(),
             strangers: BTreeMap::new(),
             transfer: None,
+            freshness: Freshness::default(),
         };
         replica.seed_election();
         Ok(replica)
@@ -289,6 +295,7 @@ impl Replica {
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);
         self.ready(&mut out);
+        self.freshen();
         self.watch_transfer(&mut out);
         self.expire_asks(&mut out);
         self.want_plan(&mut out);
@@ -358,38 +365,9 @@ impl Replica {
         let campaigns = message.get_msg_type() == MsgTimeoutNow;
         if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
+            let (kind, from, term, commit) = stale::commit_of(&message);
             let _ = self.raft.step(message);
-        }
-    }
-
-    fn snapshot_sent(&mut self, to: ReplicaId, ok: bool) {
-        self.snapshots_out.remove(&to);
-        let status = if ok {
-            raft::SnapshotStatus::Finish
-        } else {
-            raft::SnapshotStatus::Failure
-        };
-        self.raft.report_snapshot(to.0, status);
-    }
-
-    fn snapshot_received(&mut self, bytes: &[u8], state: Box<State>) {
-        let mut message = Message::default();
-        let parsed = message.merge_from_bytes(bytes).is_ok();
-        let fits = parsed
-            && message.get_msg_type() == MessageType::MsgSnapshot
-            && message.to == self.config.id.0
-            && message.get_snapshot().get_metadata().index == state.applied()
-            && state.meta().cluster == self.config.cluster
-            && members::voters_of(message.get_snapshot().get_metadata().get_conf_state())
-                == state.members.voters();
-        // One at a time: until the one that raft took is installed, others are dropped and sent again.
-        if fits && self.incoming.is_none() && self.has_room() {
-            let index = state.applied();
-            let _ = self.raft.step(message);
-            let taken = self.raft.raft.raft_log.unstable.snapshot.as_ref();
-            self.incoming = taken
-                .is_some_and(|taken| taken.get_metadata().index == index)
-                .then_some(state);
+            self.hear_commit(kind, from, term, commit);
         }
     }
 

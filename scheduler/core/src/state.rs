@@ -19,11 +19,13 @@ mod late;
 pub mod members;
 mod outcomes;
 mod regiving;
+mod restore;
 pub mod retries;
 pub mod runs;
 pub mod settings;
 pub mod specs;
 mod staff;
+pub mod sums;
 pub mod workers;
 
 use environments::Environments;
@@ -284,6 +286,7 @@ impl State {
             Command::MemberRemove { server } => self.member_remove(context, *server),
             Command::MembersSettle => self.members_settle(context),
             Command::Overdue { appends } => self.overdue(context, appends),
+            Command::Restore { cluster, founders } => self.restore(context, cluster, founders),
         }
     }
 
@@ -409,15 +412,12 @@ impl State {
     }
 
     /// The state from its records on disk or in a snapshot, in any order.
-    pub fn load<'a>(
-        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        plant: Plant,
-    ) -> Result<State, Corrupt> {
+    pub fn load<R: AsRef<[u8]>>(pairs: impl Iterator<Item = (R, R)>, plant: Plant) -> Result<State, Corrupt> {
         let mut state = State::new(plant);
         // The empty meta record of a new state must not stay in the digest beside the loaded one.
         state.meta = Table::new(number::META);
         for (key, value) in pairs {
-            state.load_record(key, value)?;
+            state.load_record(key.as_ref(), value.as_ref())?;
         }
         if state.meta.is_empty() {
             state.meta.insert((), Meta::default());

@@ -6,6 +6,7 @@ use proptest::strategy::ValueTree;
 use rebound_core::command::*;
 use rebound_core::replica::{decode_entry, encode_entry};
 use rebound_core::reply::Reply;
+use rebound_core::state::members::Founder;
 use rebound_core::state::{Plant, State};
 use rebound_core::table::{Digest, record_hash};
 use rebound_core::types::*;
@@ -63,6 +64,45 @@ proptest! {
             moved.check();
             writer.learn(&one);
         }
+    }
+
+    /// Whatever a backup holds, as another cluster's all of its tasks are there, none is with a worker, no task ended by
+    /// it, and its servers are the new ones alone.
+    #[test]
+    fn a_restored_state_lost_nothing_and_gave_everything_back(history in prop::collection::vec(step(), 1..80)) {
+        let mut state = State::new(Plant::None);
+        let (mut writer, mut kept) = (History::new(), Digest::default());
+        let mut steps = vec![history::Step::Begin];
+        steps.extend(history);
+        for step in &steps {
+            let Some(entry) = writer.entry(step, &state) else { continue };
+            writer.learn(&state.apply(state.applied() + 1, 1, entry.as_ref()));
+        }
+        state.settle();
+        prop_assume!(state.meta().cluster != ClusterId::default());
+        let (before, counts, sum) = (reload(&state), state.job_counts(), state.kept_digest());
+        let founders = vec![Founder::named(ReplicaId(1)), Founder::named(ReplicaId(2))];
+        let command = Command::Restore { cluster: ClusterId("other-1".into()), founders };
+        let (at, by, trace) = (state.now(), Caller::default(), TraceId::default());
+        let entry = Entry { version: ENTRY_VERSION, at, by, trace, command };
+        let applied = state.apply(state.applied() + 1, 1, Some(&entry));
+        prop_assert_eq!(&applied.reply, &Ok(Reply::Done));
+        applied.kept.iter().for_each(|(key, value)| kept.add(record_hash(key, value)));
+        state.settle();
+        state.check();
+        let mut grown = sum;
+        grown.add(kept.0);
+        prop_assert_eq!(state.kept_digest(), grown);
+        prop_assert_eq!(state.job_counts(), counts);
+        prop_assert_eq!(state.workers.live_count(), 0);
+        let members: Vec<u64> = state.members.iter().map(|(id, _)| id.0).collect();
+        prop_assert_eq!(members, [1, 2]);
+        for ((_, one), (_, other)) in before.environments.iter().zip(state.environments.iter()) {
+            prop_assert_eq!(one.counts.waiting + one.counts.given, other.counts.waiting);
+            prop_assert_eq!(other.counts.given, 0);
+        }
+        let again = state.apply(state.applied() + 1, 1, Some(&entry));
+        prop_assert!(again.reply.is_err(), "a cluster is restored once");
     }
 
     /// The changes handed out at each step, written one after the other, are the state: what a restart finds.

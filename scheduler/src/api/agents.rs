@@ -1,10 +1,9 @@
-//! Agents: one stream each, to the leader.
+//! Agents: one stream each, to the leader, perhaps through another server.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use rebound_core::codec::agent;
 use rebound_core::io::Request as Asked;
 use rebound_proto::v1;
@@ -14,27 +13,25 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Api, From};
 use crate::node::Handle;
 use crate::node::link::Link;
+use crate::relay::{Outgoing, RELAY_KEY};
 
 /// Longest wait for an agent's first word.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the session to begin, in µs.
 const WELCOME_TIMEOUT: u64 = 5_000_000;
 
-type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl Agents for Api {
-    type SessionStream = Outgoing;
-
-    async fn session(
+impl Api {
+    /// The stream of an agent, from its first word on, whether it comes from itself or through another server.
+    pub(crate) async fn attend<S>(
         &self,
-        request: Request<Streaming<v1::AgentMessage>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        let from = From::read(request.metadata());
-        let mut incoming = request.into_inner();
-        let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("hello: the agent said nothing"))??;
-        let Some(v1::agent_message::Body::Hello(hello)) = first.and_then(|message| message.body) else {
+        from: &From,
+        first: v1::AgentMessage,
+        incoming: S,
+    ) -> Result<Outgoing, Status>
+    where
+        S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin + 'static,
+    {
+        let Some(v1::agent_message::Body::Hello(hello)) = first.body else {
             return Err(Status::invalid_argument("hello: must be the first message"));
         };
         let (join, session) = agent::hello(&hello).map_err(|rejected| self.rejected(rejected))?;
@@ -54,17 +51,54 @@ impl Agents for Api {
             .await;
         greeted.map_err(|refused| self.status(&refused))?;
         tokio::spawn(listen(self.handle.clone(), link.clone(), incoming));
-        Ok(Response::new(Box::pin(link.stream(out))))
+        Ok(Box::pin(link.stream(out)))
+    }
+}
+
+/// The first word of an agent.
+pub(crate) async fn first_word<S>(incoming: &mut S) -> Result<v1::AgentMessage, Status>
+where
+    S: Stream<Item = Result<v1::AgentMessage, Status>> + Unpin,
+{
+    let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("hello: the agent said nothing"))?;
+    first.unwrap_or_else(|| Err(Status::invalid_argument("hello: must be the first message")))
+}
+
+#[tonic::async_trait]
+impl Agents for Api {
+    type SessionStream = Outgoing;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let from = From::read(request.metadata());
+        let may_relay = request.metadata().contains_key(RELAY_KEY);
+        let mut incoming = request.into_inner();
+        let first = first_word(&mut incoming).await?;
+        if may_relay && let Some(leader) = self.relays.leader() {
+            let head = v1::RelayHead {
+                environment: from.caller.environment,
+                actor: from.caller.actor,
+            };
+            let relayed = self.relays.open(leader, head, first, incoming).await?;
+            return Ok(Response::new(relayed));
+        }
+        Ok(Response::new(self.attend(&from, first, incoming).await?))
     }
 }
 
 /// Takes what the agent says, until either side ends the stream.
-async fn listen(handle: Handle, link: Arc<Link>, mut incoming: Streaming<v1::AgentMessage>) {
+async fn listen<S>(handle: Handle, link: Arc<Link>, mut incoming: S)
+where
+    S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
+{
     let worker = link.worker();
     loop {
         let message = tokio::select! {
             () = link.ended() => return,
-            message = incoming.message() => message,
+            message = incoming.next() => message.transpose(),
         };
         let report = match message {
             Ok(Some(message)) => agent::report(message),

@@ -14,27 +14,15 @@ use crate::store::photos::Fetched;
 type Answers<A> = Result<Response<A>, Status>;
 
 impl Api {
-    async fn read(&self, from: &From, timeout: u64, read: Read) -> Result<Answered, Status> {
-        self.ask(from, draw_trace(), timeout, Asked::Read(read)).await
-    }
-
     async fn job(&self, from: &From, timeout: u64, job: u64, seen: u64) -> Answers<v1::JobReply> {
-        match self
-            .read(
-                from,
-                timeout,
-                Read::Job {
-                    job: JobId(job),
-                    seen,
-                },
-            )
-            .await?
-        {
-            Answered::Core(Answer::Job(view)) => Ok(Response::new(v1::JobReply {
+        let job = JobId(job);
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Job(view)) => Ok(v1::JobReply {
                 job: Some(client::job(&view)),
-            })),
+            }),
             other => Err(unexpected(&other)),
-        }
+        };
+        self.look(from, timeout, Read::Job { job, seen }, reply).await
     }
 
     /// A command about a job, answered with the job as it is after it.
@@ -131,26 +119,16 @@ impl Jobs for Api {
             before,
             limit,
         } = request.into_inner();
-        match self
-            .read(
-                &from,
-                timeout_us,
-                Read::Jobs {
-                    before: JobId(before),
-                    limit,
-                },
-            )
-            .await?
-        {
-            Answered::Core(Answer::Jobs { jobs, next }) => {
-                let next = next.map_or(0, |job| job.0);
-                Ok(Response::new(v1::ListReply {
-                    jobs: jobs.iter().map(client::job).collect(),
-                    next,
-                }))
-            }
+        let before = JobId(before);
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Jobs { jobs, next }) => Ok(v1::ListReply {
+                jobs: jobs.iter().map(client::job).collect(),
+                next: next.map_or(0, |job| job.0),
+            }),
             other => Err(unexpected(&other)),
-        }
+        };
+        self.look(&from, timeout_us, Read::Jobs { before, limit }, reply)
+            .await
     }
 
     async fn results(&self, request: Request<v1::ResultsRequest>) -> Answers<v1::ResultsReply> {
@@ -161,30 +139,20 @@ impl Jobs for Api {
             first,
             limit,
         } = request.into_inner();
-        match self
-            .read(
-                &from,
-                timeout_us,
-                Read::Results {
-                    job: JobId(job),
-                    first,
-                    limit,
-                },
-            )
-            .await?
-        {
+        let job = JobId(job);
+        let reply = |answered| match answered {
             Answered::Fetched(Fetched::Results { results, next }) => {
-                let results = results
-                    .into_iter()
-                    .map(|(task, uri, record)| client::result(task, uri, record));
-                let results = results.collect();
-                Ok(Response::new(v1::ResultsReply {
-                    results,
+                let results = results.into_iter();
+                let results = results.map(|(task, uri, record)| client::result(task, uri, record));
+                Ok(v1::ResultsReply {
+                    results: results.collect(),
                     next: next.unwrap_or(0),
-                }))
+                })
             }
             other => Err(unexpected(&other)),
-        }
+        };
+        let read = Read::Results { job, first, limit };
+        self.look(&from, timeout_us, read, reply).await
     }
 
     async fn task(&self, request: Request<v1::TaskRequest>) -> Answers<v1::TaskReply> {
@@ -194,24 +162,17 @@ impl Jobs for Api {
             job,
             task,
         } = request.into_inner();
-        match self
-            .read(
-                &from,
-                timeout_us,
-                Read::Task {
-                    job: JobId(job),
-                    task,
-                },
-            )
-            .await?
-        {
+        let job = JobId(job);
+        let reply = |answered| match answered {
             Answered::Fetched(Fetched::Task {
                 view,
                 uri,
                 record,
                 attempts,
-            }) => Ok(Response::new(client::task(&view, uri, record, attempts))),
+            }) => Ok(client::task(&view, uri, record, attempts)),
             other => Err(unexpected(&other)),
-        }
+        };
+        self.look(&from, timeout_us, Read::Task { job, task }, reply)
+            .await
     }
 }

@@ -86,6 +86,12 @@ impl Api {
 
 #[tonic::async_trait]
 impl Operator for Api {
+    type BackupStream = super::backup::Frames;
+
+    async fn backup(&self, _: Request<v1::BackupRequest>) -> Answers<Self::BackupStream> {
+        self.backup_frames().await
+    }
+
     async fn status(&self, _: Request<v1::StatusRequest>) -> Answers<v1::StatusReply> {
         Ok(Response::new(self.status_reply(&self.handle.standing())))
     }
@@ -93,13 +99,11 @@ impl Operator for Api {
     async fn workers(&self, request: Request<v1::WorkersRequest>) -> Answers<v1::WorkersReply> {
         let from = From::read(request.metadata());
         let timeout = request.into_inner().timeout_us;
-        match self
-            .ask(&from, draw_trace(), timeout, Asked::Read(Read::Workers))
-            .await?
-        {
-            Answered::Workers(workers) => Ok(Response::new(v1::WorkersReply { workers })),
+        let reply = |answered| match answered {
+            Answered::Workers(workers) => Ok(v1::WorkersReply { workers }),
             other => Err(unexpected(&other)),
-        }
+        };
+        self.look(&from, timeout, Read::Workers, reply).await
     }
 
     async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Answers<v1::DrainWorkerReply> {

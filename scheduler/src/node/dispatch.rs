@@ -8,14 +8,14 @@ use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
 use super::*;
-use crate::store::pairs::Pairs;
+use crate::store::aside::Aside;
 use crate::store::photos::Fetched;
 
 /// Chunks of a snapshot read ahead of what the follower takes.
 const CHUNKS_AHEAD: usize = 4;
 
-/// The pairs of the snapshot just shown to the replica, and who waits to know what became of it.
-pub(super) type Shown = (Box<Pairs>, oneshot::Sender<bool>);
+/// The snapshot just shown to the replica, and who waits to know what became of it.
+pub(super) type Shown = (Aside, oneshot::Sender<bool>);
 
 impl Node {
     pub(super) async fn dispatch(&mut self, out: Output, shown: Option<Shown>) {
@@ -66,17 +66,17 @@ impl Node {
 
     async fn persist(&mut self, persist: Option<rebound_core::io::Persist>, shown: Option<Shown>) {
         let installs = persist.as_ref().is_some_and(|order| order.install.is_some());
-        let mut pairs = None;
+        let mut aside = None;
         if let Some((received, installed)) = shown {
             // Nobody may be waiting any more.
             let _ = installed.send(installs);
-            pairs = installs.then_some(received);
+            aside = installs.then_some(received);
         }
         let Some(order) = persist else { return };
         if order.id != PersistId(0) {
             self.persists_in_flight += 1;
         }
-        self.store(Job::Persist(Box::new(order), pairs)).await;
+        self.store(Job::Persist(Box::new(order), aside)).await;
     }
 
     async fn store(&self, job: Job) {
@@ -101,6 +101,14 @@ impl Node {
     }
 
     async fn answer_call(&mut self, answering: Answering, answer: Result<Answer, Refused>) {
+        let (answer, seen) = match answer {
+            Ok(Answer::Stale { answer, index, age }) => (Ok(*answer), Some(Seen { index, age })),
+            answer => (answer, None),
+        };
+        let with_age = move |answered: Answered| match seen {
+            None => answered,
+            Some(seen) => Answered::Stale(Box::new(answered), seen),
+        };
         let answered = match answer {
             Ok(Answer::Fetch(fetch)) => {
                 let read = Box::new(move |reader: &crate::store::photos::Reader| {
@@ -109,15 +117,15 @@ impl Node {
                             what: "job",
                             id: job.0,
                         })),
-                        Ok(fetched) => Ok(Answered::Fetched(fetched)),
+                        Ok(fetched) => Ok(with_age(Answered::Fetched(fetched))),
                         Err(error) => Ok(Answered::Unreadable(error.to_string())),
                     };
                     let _ = answering.send(answered);
                 });
                 return self.store(Job::Read(Lane::Answers, read)).await;
             }
-            Ok(Answer::Workers(workers)) => Ok(Answered::Workers(self.workers(&workers))),
-            Ok(answer) => Ok(Answered::Core(answer)),
+            Ok(Answer::Workers(workers)) => Ok(with_age(Answered::Workers(self.workers(&workers)))),
+            Ok(answer) => Ok(with_age(Answered::Core(answer))),
             Err(refused) => Err(refused),
         };
         let _ = answering.send(answered);
@@ -183,6 +191,18 @@ impl Node {
         tokio::task::spawn_blocking(move || {
             let _ = control.send(Control::Planned(plan(&policy, &seen)));
         });
+    }
+
+    /// What is on disk after all that was ordered is the state as it is now.
+    pub(super) async fn back_up(&mut self) {
+        for answering in std::mem::take(&mut self.backups) {
+            if self.replica.state().members.is_empty() {
+                continue;
+            }
+            let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
+            self.store(Job::Snapshot(chunks)).await;
+            let _ = answering.send((self.replica.backup_head(), waiting));
+        }
     }
 
     async fn send_snapshot(&self, order: SnapshotOrder) {

@@ -35,8 +35,19 @@ pub enum Answered {
     Fetched(Fetched),
     /// All workers.
     Workers(Vec<v1::Worker>),
+    /// One of the others, from a server that need not lead, and how old it is.
+    Stale(Box<Answered>, Seen),
     /// A record on disk could not be read.
     Unreadable(String),
+}
+
+/// How old an answer may be that any server gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The last entry it counts in.
+    pub index: u64,
+    /// µs since a leader said that it was all; none: not known.
+    pub age: Option<u64>,
 }
 
 /// The end of a question.
@@ -83,6 +94,7 @@ pub struct Handle {
     asks: mpsc::Sender<Ask>,
     reports: mpsc::Sender<(WorkerId, Arc<Link>, WorkerReport)>,
     standing: watch::Receiver<Standing>,
+    control: mpsc::UnboundedSender<Control>,
 }
 
 impl Handle {
@@ -162,6 +174,13 @@ impl Handle {
         self.reports.send((worker, link.clone(), report)).await.is_ok()
     }
 
+    /// A backup of this server as it is now; `None` before its cluster has begun, or when it stops.
+    pub async fn backup(&self) -> Option<Backup> {
+        let (answering, answer) = oneshot::channel();
+        self.control.send(Control::Backup(answering)).ok()?;
+        answer.await.ok()
+    }
+
     /// Where this server stands.
     pub fn standing(&self) -> Standing {
         self.standing.borrow().clone()
@@ -183,9 +202,14 @@ pub enum Control {
     SnapshotSent { to: ReplicaId, ok: bool },
     /// Another server said who it is.
     Met { id: ReplicaId, incarnation: u64 },
+    /// Somebody wants a backup of this server: its head, and the chunks to come. Nothing when there is nothing yet.
+    Backup(oneshot::Sender<Backup>),
     /// The server stops.
     Stop,
 }
+
+/// A backup's head, and its chunks as they are read.
+pub type Backup = (Bytes, mpsc::Receiver<v1::SnapshotChunk>);
 
 /// The queues in front of the replica.
 pub struct Inbox {
@@ -221,6 +245,7 @@ pub fn doors() -> (Doors, Inbox) {
         asks,
         reports,
         standing: standing_in,
+        control: control.clone(),
     };
     let inbox = Inbox {
         control: control_in,

@@ -1,31 +1,42 @@
 //! What other servers say to this one.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use rebound_core::replica::snapshot::about;
 use rebound_core::state::members::{Founder, Stranger};
 use rebound_core::state::{Plant, State};
 use rebound_core::types::ReplicaId;
 use rebound_proto::v1;
 use rebound_proto::v1::peers_server::Peers;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{PEER_PROTOCOL, Peers as Outgoing};
+use crate::api::agents::first_word;
+use crate::api::{Api, From};
 use crate::config::Config;
 use crate::node::{Control, Doors};
+use crate::relay::{of_agent, to_agent};
 use crate::roster::Roster;
-use crate::store::pairs::Pairs;
+use crate::store::Disk;
+use crate::store::aside::Aside;
+
+/// Longest wait for the next frame of a snapshot: the place for it is not held for a sender that hangs.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A snapshot that has come whole, with where to say whether it was installed.
 pub struct Received {
     /// raft's message.
     pub message: Bytes,
-    /// The state, built from checked pairs.
+    /// The state, built from its checked records.
     pub state: Box<State>,
-    /// The pairs, for the disk.
-    pub pairs: Box<Pairs>,
+    /// The records, on disk beside those that count.
+    pub aside: Aside,
     /// True once the order to install it was given.
     pub installed: oneshot::Sender<bool>,
 }
@@ -36,10 +47,11 @@ pub struct PeerService {
     peers: Arc<Outgoing>,
     plant: Plant,
     snapshot_bytes: u64,
+    disk: Weak<Disk>,
+    api: Api,
     raft: mpsc::Sender<Bytes>,
     snapshots: mpsc::Sender<Received>,
     control: mpsc::UnboundedSender<Control>,
-    one_snapshot: Semaphore,
 }
 
 /// Who is at the other end of a stream.
@@ -50,17 +62,25 @@ struct Caller {
 }
 
 impl PeerService {
-    /// For this server of this cluster. Messages of raft go into `doors`, whole snapshots too.
-    pub fn new(config: &Config, roster: Arc<Roster>, peers: Arc<Outgoing>, doors: &Doors) -> PeerService {
+    /// For this server of this cluster. Messages of raft go into `doors`, whole snapshots too, which come to `disk`.
+    pub fn new(
+        config: &Config,
+        roster: Arc<Roster>,
+        peers: Arc<Outgoing>,
+        doors: &Doors,
+        disk: Weak<Disk>,
+        api: Api,
+    ) -> PeerService {
         PeerService {
             roster,
             peers,
             plant: config.plant(),
             snapshot_bytes: config.limits.snapshot_bytes,
+            disk,
+            api,
             raft: doors.peers.clone(),
             snapshots: doors.snapshots.clone(),
             control: doors.control.clone(),
-            one_snapshot: Semaphore::new(1),
         }
     }
 
@@ -148,45 +168,40 @@ impl PeerService {
             _ => None,
         };
         let Caller { id: from, .. } = self.check(hello)?;
-        let Ok(_one) = self.one_snapshot.try_acquire() else {
-            return Err(Status::unavailable("another snapshot is being received"));
-        };
         let Some(Body::Head(v1::SnapshotHead { message })) = next(&mut frames).await? else {
             return Err(Status::invalid_argument("head: must be the second frame"));
         };
-        let mut pairs = Pairs::default();
-        while !pairs.is_whole() {
+        let about = about(&message).map_err(|why| Status::invalid_argument(format!("head: {why}")))?;
+        let disk = self.disk.upgrade().ok_or_else(stops)?;
+        let begun = blocking(move || Ok(Aside::begin(&disk))).await?;
+        let Some(mut aside) = begun else {
+            return Err(Status::unavailable("another snapshot is being received"));
+        };
+        while !aside.is_whole() {
             let Some(Body::Chunk(chunk)) = next(&mut frames).await? else {
                 return Err(Status::invalid_argument(
                     "chunk: the snapshot ended before its last chunk",
                 ));
             };
-            pairs
-                .take(chunk, self.snapshot_bytes)
-                .map_err(Status::invalid_argument)?;
+            let most = self.snapshot_bytes;
+            let take = move || aside.take(&chunk, most).map(|()| aside);
+            aside = blocking(take).await?;
         }
-        tracing::info!(%from, bytes = pairs.bytes(), "snapshot received");
-        self.install(message, pairs).await
+        tracing::info!(%from, index = about.index, bytes = aside.bytes(), "snapshot received");
+        let plant = self.plant;
+        let load = move || aside.load(&about, plant).map(|state| (state, aside));
+        let (state, aside) = blocking(load).await?;
+        self.install(message, state, aside).await
     }
 
-    async fn install(&self, message: Bytes, pairs: Pairs) -> Result<(), Status> {
-        let plant = self.plant;
-        let load = move || {
-            let refs = pairs.state.iter().map(|(key, value)| (&key[..], &value[..]));
-            State::load(refs, plant).map(|state| (Box::new(state), Box::new(pairs)))
-        };
-        let loaded = tokio::task::spawn_blocking(load)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let (state, pairs) = loaded.map_err(|error| Status::data_loss(error.to_string()))?;
+    async fn install(&self, message: Bytes, state: Box<State>, aside: Aside) -> Result<(), Status> {
         let (installed, answer) = oneshot::channel();
         let received = Received {
             message,
             state,
-            pairs,
+            aside,
             installed,
         };
-        let stops = || Status::unavailable("this server stops");
         self.snapshots.send(received).await.map_err(|_| stops())?;
         match answer.await {
             Ok(true) => Ok(()),
@@ -196,8 +211,24 @@ impl PeerService {
     }
 }
 
+fn stops() -> Status {
+    Status::unavailable("this server stops")
+}
+
+/// Work for the disk, on a thread that may wait. What is wrong with the snapshot is said to its sender.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Status::internal(error.to_string()))?
+        .map_err(Status::invalid_argument)
+}
+
 async fn next(frames: &mut Streaming<v1::SnapshotFrame>) -> Result<Option<v1::snapshot_frame::Body>, Status> {
-    Ok(frames.message().await?.and_then(|frame| frame.body))
+    let frame = tokio::time::timeout(FRAME_TIMEOUT, frames.message()).await;
+    let frame =
+        frame.map_err(|_| Status::deadline_exceeded("the next frame of the snapshot did not come"))?;
+    Ok(frame?.and_then(|frame| frame.body))
 }
 
 /// A refusal that is final: the caller stops.
@@ -248,6 +279,33 @@ impl Peers for PeerService {
                 }
             }
         }
+    }
+
+    type RelayStream = Pin<Box<dyn Stream<Item = Result<v1::RelayFrame, Status>> + Send>>;
+
+    async fn relay(
+        &self,
+        request: Request<Streaming<v1::RelayFrame>>,
+    ) -> Result<Response<Self::RelayStream>, Status> {
+        use v1::relay_frame::Body;
+        let mut frames = request.into_inner();
+        let mut opening = async || {
+            let frame = tokio::time::timeout(FRAME_TIMEOUT, frames.message()).await;
+            let frame = frame.map_err(|_| Status::deadline_exceeded("relay: nothing was said"))?;
+            Ok::<_, Status>(frame?.and_then(|frame| frame.body))
+        };
+        let hello = match opening().await? {
+            Some(Body::Hello(hello)) => Some(hello),
+            _ => None,
+        };
+        self.check(hello)?;
+        let Some(Body::Head(head)) = opening().await? else {
+            return Err(Status::invalid_argument("head: must be the second frame"));
+        };
+        let mut incoming = of_agent(frames);
+        let first = first_word(&mut incoming).await?;
+        let said = self.api.attend(&From::relayed(head), first, incoming).await?;
+        Ok(Response::new(Box::pin(said.map(to_agent))))
     }
 
     async fn snapshot(

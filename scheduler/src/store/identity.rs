@@ -8,8 +8,11 @@ use rocksdb::{ColumnFamily, DB, WriteBatch};
 
 use super::{META, StoreError, get};
 
-/// Format of the data directory. Another one is refused.
-pub const FORMAT: u64 = 2;
+/// Format of the data directory. A newer one is refused.
+pub const FORMAT: u64 = 3;
+/// The oldest format that is taken. It lacks the second generation of state and kept records, which is made when the
+/// server opens it.
+pub const FORMAT_OLDEST: u64 = 2;
 
 const CLUSTER: &[u8] = b"cluster";
 const SERVER: &[u8] = b"server";
@@ -43,11 +46,16 @@ impl Identity {
     }
 
     pub(super) fn put(&self, batch: &mut WriteBatch, meta: &ColumnFamily) {
-        batch.put_cf(meta, FORMAT_KEY, FORMAT.to_be_bytes());
+        Identity::put_format(batch, meta);
         batch.put_cf(meta, CLUSTER, &self.cluster);
         batch.put_cf(meta, SERVER, self.server.to_be_bytes());
         batch.put_cf(meta, INCARNATION, self.incarnation.to_be_bytes());
         batch.put_cf(meta, FOUNDERS, encode(&self.founders));
+    }
+
+    /// From now on the directory is of this build's format.
+    pub(super) fn put_format(batch: &mut WriteBatch, meta: &ColumnFamily) {
+        batch.put_cf(meta, FORMAT_KEY, FORMAT.to_be_bytes());
     }
 
     pub(crate) fn read(db: &DB, dir: &Path) -> Result<Identity, StoreError> {
@@ -72,7 +80,7 @@ impl Identity {
             });
         }
         let format = number(FORMAT_KEY, "its format")?;
-        if format != FORMAT {
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(StoreError::OtherFormat {
                 dir: dir.to_owned(),
                 found: format,

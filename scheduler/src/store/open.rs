@@ -38,7 +38,8 @@ pub(super) fn open_db(dir: &Path, config: &StoreConfig, create: bool) -> Result<
 fn db_options(config: &StoreConfig, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
-    options.create_missing_column_families(create);
+    // A directory of an older format has fewer.
+    options.create_missing_column_families(true);
     // A kill in the middle of a write leaves a torn end: what is before it counts, and the server starts.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     // Families reach their files together, so that no family can be ahead of the log of writes.

@@ -1,38 +1,36 @@
-//! The pairs of a snapshot: cut into checked chunks by the sender, collected and checked by the receiver.
+//! The pairs of a snapshot: cut into checked chunks by the sender, and checked as they come.
 
 use bytes::Bytes;
 use rebound_proto::v1::{SnapshotChunk, SnapshotPair};
-use rocksdb::{DB, IteratorMode, ReadOptions};
+use rocksdb::{IteratorMode, ReadOptions};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{KEPT, STATE, family};
+use super::Disk;
+use super::generations::handles;
 
 /// Format of chunks. Another one is refused.
 pub const CHUNK_FORMAT: u32 = 1;
 /// Bytes of keys and values after which a chunk is full. One record more may be in it.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 
-const STATE_FAMILY: u32 = 0;
-const KEPT_FAMILY: u32 = 1;
+/// Bytes read ahead of a chunk.
+const READ_AHEAD_BYTES: usize = 2 * CHUNK_BYTES;
 
-/// A key and its value.
-pub type Pair = (Bytes, Bytes);
+/// Live records.
+pub(super) const STATE_FAMILY: u32 = 0;
+/// Records that only the disk has.
+pub(crate) const KEPT_FAMILY: u32 = 1;
 
-/// All pairs of a received snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pairs {
-    /// Live records.
-    pub state: Vec<Pair>,
-    /// Records that only the disk has.
-    pub kept: Vec<Pair>,
-    bytes: u64,
+/// Checks chunks as they come: format, order, checksum, families.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Order {
     next: u64,
     whole: bool,
 }
 
-impl Pairs {
-    /// Takes the next chunk in; `most` is how many bytes the snapshot may have.
-    pub fn take(&mut self, chunk: SnapshotChunk, most: u64) -> Result<(), String> {
+impl Order {
+    /// Whether this is the next chunk, and whole.
+    pub fn next(&mut self, chunk: &SnapshotChunk) -> Result<(), String> {
         if chunk.format != CHUNK_FORMAT {
             return Err(format!("chunk format {} is not {CHUNK_FORMAT}", chunk.format));
         }
@@ -42,16 +40,9 @@ impl Pairs {
         if checksum(&chunk.pairs) != chunk.checksum {
             return Err(format!("chunk {} has another checksum", chunk.number));
         }
-        for pair in chunk.pairs {
-            self.bytes += (pair.key.len() + pair.value.len()) as u64;
-            match pair.family {
-                STATE_FAMILY => self.state.push((pair.key, pair.value)),
-                KEPT_FAMILY => self.kept.push((pair.key, pair.value)),
-                other => return Err(format!("unknown family {other}")),
-            }
-        }
-        if self.bytes > most {
-            return Err(format!("more than {most} bytes; raise limits.snapshot_bytes"));
+        let strange = chunk.pairs.iter().find(|pair| pair.family > KEPT_FAMILY);
+        if let Some(pair) = strange {
+            return Err(format!("unknown family {}", pair.family));
         }
         self.next += 1;
         self.whole = chunk.last;
@@ -62,44 +53,68 @@ impl Pairs {
     pub fn is_whole(&self) -> bool {
         self.whole
     }
-
-    /// Bytes of keys and values.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
-/// Cuts a pinned view of `db` into chunks. `each` says whether to go on; the answer is whether all were taken.
+/// Cuts a pinned view of `disk` into chunks, of which one is in memory. `each` says whether to go on; the answer is whether all were taken.
 /// `pinned` is called once the view is fixed: what is written later is not in it.
 pub fn chunks(
-    db: &DB,
+    disk: &Disk,
     pinned: impl FnOnce(),
     mut each: impl FnMut(SnapshotChunk) -> bool,
 ) -> Result<bool, rocksdb::Error> {
-    let view = db.snapshot();
-    pinned();
-    let (mut number, mut pairs, mut bytes) = (0, Vec::new(), 0);
-    for (number_of_family, name) in [(STATE_FAMILY, STATE), (KEPT_FAMILY, KEPT)] {
+    let view = disk.db.snapshot();
+    // Both are opened now: a generation that is replaced meanwhile goes for all but open iterators.
+    let records = handles(&disk.db, disk.live()).map(|family| {
         let mut options = ReadOptions::default();
         // Read once: it must not push out what reads need.
         options.fill_cache(false);
-        for item in view.iterator_cf_opt(family(db, name), options, IteratorMode::Start) {
+        options.set_readahead_size(READ_AHEAD_BYTES);
+        view.iterator_cf_opt(family, options, IteratorMode::Start)
+    });
+    pinned();
+    let mut cutter = Cutter::default();
+    for (family, records) in [STATE_FAMILY, KEPT_FAMILY].into_iter().zip(records) {
+        for item in records {
             let (key, value) = item?;
-            bytes += key.len() + value.len();
-            pairs.push(SnapshotPair {
-                family: number_of_family,
+            let full = cutter.put(SnapshotPair {
+                family,
                 key: Bytes::from(key),
                 value: Bytes::from(value),
             });
-            if bytes >= CHUNK_BYTES {
-                if !each(chunk(number, std::mem::take(&mut pairs), false)) {
-                    return Ok(false);
-                }
-                (number, bytes) = (number + 1, 0);
+            if full.is_some_and(|chunk| !each(chunk)) {
+                return Ok(false);
             }
         }
     }
-    Ok(each(chunk(number, pairs, true)))
+    Ok(each(cutter.end()))
+}
+
+/// Gathers pairs into chunks.
+#[derive(Default)]
+pub struct Cutter {
+    number: u64,
+    pairs: Vec<SnapshotPair>,
+    bytes: usize,
+}
+
+impl Cutter {
+    /// Takes a pair; the chunk that is full with it, if one is.
+    pub fn put(&mut self, pair: SnapshotPair) -> Option<SnapshotChunk> {
+        self.bytes += pair.key.len() + pair.value.len();
+        self.pairs.push(pair);
+        (self.bytes >= CHUNK_BYTES).then(|| self.cut(false))
+    }
+
+    /// The last chunk.
+    pub fn end(mut self) -> SnapshotChunk {
+        self.cut(true)
+    }
+
+    fn cut(&mut self, last: bool) -> SnapshotChunk {
+        self.bytes = 0;
+        self.number += 1;
+        chunk(self.number - 1, std::mem::take(&mut self.pairs), last)
+    }
 }
 
 fn chunk(number: u64, pairs: Vec<SnapshotPair>, last: bool) -> SnapshotChunk {
@@ -138,49 +153,28 @@ mod tests {
 
     #[test]
     fn chunks_are_taken_in_order_and_whole() {
-        let mut pairs = Pairs::default();
-        pairs.take(chunk(0, vec![pair(0, b"a")], false), 100).unwrap();
-        assert!(
-            pairs
-                .take(chunk(2, vec![], false), 100)
-                .unwrap_err()
-                .contains("chunk 2 came where 1 should")
-        );
-        pairs.take(chunk(1, vec![pair(1, b"b")], true), 100).unwrap();
-        assert!(pairs.is_whole());
-        assert_eq!((pairs.state.len(), pairs.kept.len(), pairs.bytes()), (1, 1, 12));
-        assert!(
-            pairs.take(chunk(2, vec![], true), 100).is_err(),
-            "nothing comes after the last"
-        );
+        let mut order = Order::default();
+        order.next(&chunk(0, vec![pair(0, b"a")], false)).unwrap();
+        let early = order.next(&chunk(2, vec![], false)).unwrap_err();
+        assert!(early.contains("chunk 2 came where 1 should"), "{early}");
+        assert!(!order.is_whole());
+        order.next(&chunk(1, vec![pair(1, b"b")], true)).unwrap();
+        assert!(order.is_whole());
+        let late = order.next(&chunk(2, vec![], true));
+        assert!(late.is_err(), "nothing comes after the last");
     }
 
     #[test]
-    fn a_changed_byte_a_strange_family_and_too_much_are_refused() {
+    fn a_changed_byte_and_a_strange_family_or_format_are_refused() {
+        let refused = |chunk: SnapshotChunk| Order::default().next(&chunk).unwrap_err();
         let mut bad = chunk(0, vec![pair(0, b"a")], true);
         bad.pairs[0].value = Bytes::from_static(b"valuf");
-        assert!(Pairs::default().take(bad, 100).unwrap_err().contains("checksum"));
-        assert!(
-            Pairs::default()
-                .take(chunk(0, vec![pair(2, b"a")], true), 100)
-                .unwrap_err()
-                .contains("family 2")
-        );
-        assert!(
-            Pairs::default()
-                .take(chunk(0, vec![pair(0, b"a")], true), 5)
-                .unwrap_err()
-                .contains("snapshot_bytes")
-        );
+        assert!(refused(bad).contains("checksum"));
+        assert!(refused(chunk(0, vec![pair(2, b"a")], true)).contains("family 2"));
         let other = SnapshotChunk {
             format: 9,
             ..chunk(0, vec![], true)
         };
-        assert!(
-            Pairs::default()
-                .take(other, 100)
-                .unwrap_err()
-                .contains("format 9")
-        );
+        assert!(refused(other).contains("format 9"));
     }
 }

@@ -11,7 +11,7 @@ use rebound_core::table::decode;
 use rebound_core::types::{EnvId, JobId};
 use rocksdb::{Direction, IteratorMode};
 
-use super::{Disk, KEPT, family};
+use super::Disk;
 
 /// Bytes of outputs after which a page of results is full, so that an answer fits into one message.
 pub const RESULTS_PAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -70,13 +70,29 @@ impl Reader {
 
     /// The photos of a run, in order.
     pub fn uris(&self, run: &DesiredRun) -> Result<Vec<String>, ReadError> {
-        (run.first..=run.last)
-            .map(|task| self.uri(run.env, run.job, task))
-            .collect()
+        self.steady(|| {
+            let tasks = run.first..=run.last;
+            tasks.map(|task| self.uri(run.env, run.job, task)).collect()
+        })
+    }
+
+    /// Reads again when a snapshot took the records' place meanwhile: what it replaced goes while others read.
+    fn steady<T>(&self, read: impl Fn() -> T) -> T {
+        loop {
+            let before = self.disk.live();
+            let found = read();
+            if self.disk.live() == before {
+                return found;
+            }
+        }
     }
 
     /// Reads what a question is about.
     pub fn fetch(&self, fetch: Fetch) -> Result<Fetched, ReadError> {
+        self.steady(|| self.fetch_once(fetch.clone()))
+    }
+
+    fn fetch_once(&self, fetch: Fetch) -> Result<Fetched, ReadError> {
         let (env, job, tasks) = match &fetch {
             Fetch::Results { env, job, tasks, .. } => (*env, *job, *tasks),
             Fetch::Task(view) => (view.env, view.job, view.task + 1),
@@ -98,7 +114,7 @@ impl Reader {
     fn is_gone(&self, env: EnvId, job: JobId) -> bool {
         let prefix = kept_prefix(Kept::Photos, env, job);
         let mode = IteratorMode::From(&prefix, Direction::Forward);
-        let first = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
+        let first = self.disk.db.iterator_cf(self.disk.kept(), mode).next();
         !matches!(first, Some(Ok((key, _))) if key.starts_with(&prefix))
     }
 
@@ -160,7 +176,7 @@ impl Reader {
         let seek = self.holder(env, job, first)?;
         let mode = IteratorMode::From(&seek, Direction::Forward);
         let (mut results, mut bytes) = (Vec::new(), 0);
-        for item in self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode) {
+        for item in self.disk.db.iterator_cf(self.disk.kept(), mode) {
             let (key, value) = item.map_err(|why| error(why.to_string()))?;
             let Some(begin) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
                 break;
@@ -194,7 +210,7 @@ impl Reader {
     /// The last kept record whose key is not after this one.
     fn at_or_before(&self, key: &[u8], job: JobId, task: u64) -> Result<Option<Pair>, ReadError> {
         let mode = IteratorMode::From(key, Direction::Reverse);
-        let found = self.disk.db.iterator_cf(family(&self.disk.db, KEPT), mode).next();
+        let found = self.disk.db.iterator_cf(self.disk.kept(), mode).next();
         found.transpose().map_err(|why| ReadError {
             job,
             task,
@@ -221,7 +237,7 @@ impl Reader {
         for item in self
             .disk
             .db
-            .iterator_cf(family(&self.disk.db, KEPT), mode)
+            .iterator_cf(self.disk.kept(), mode)
             .take(ATTEMPTS_SHOWN_MAX)
         {
             let (key, value) = item.map_err(|why| ReadError {

@@ -7,6 +7,7 @@ use rebound_core::command::{Command, ENTRY_VERSION, Entry};
 use rebound_core::state::members::Founder;
 use rebound_core::table::Digest;
 use rebound_core::types::{Caller, PersistId, ReplicaId, Time, TraceId};
+use rebound_proto::v1::SnapshotChunk;
 
 use super::pairs::chunks;
 use super::*;
@@ -143,10 +144,7 @@ impl Model {
         assert_eq!(found.hard_state, self.hard_state);
         assert_eq!(found.entries, self.log.values().cloned().collect::<Vec<_>>());
         assert_eq!(found.state.applied(), self.state.applied());
-        let on_disk = store
-            .disk
-            .db
-            .iterator_cf(family(&store.disk.db, KEPT), IteratorMode::Start);
+        let on_disk = store.disk.db.iterator_cf(store.disk.kept(), IteratorMode::Start);
         let on_disk: BTreeMap<Vec<u8>, Vec<u8>> = on_disk
             .map(|item| item.map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap())
             .collect();
@@ -197,8 +195,8 @@ fn open(dir: &Path, archive: bool) -> Store {
     Store::open(dir, NAME, 1, &config(), archive).unwrap()
 }
 
-/// A snapshot of a server that is `ahead` entries further, as it comes off the wire.
-fn snapshot_ahead(model: &mut Model, ahead: u64) -> Pairs {
+/// The chunks of a snapshot of a server that is `ahead` entries further.
+fn snapshot_ahead(model: &mut Model, ahead: u64) -> Vec<SnapshotChunk> {
     let dir = tempfile::tempdir().unwrap();
     Store::init(&dir.path().join("b"), &identity(), &config()).unwrap();
     let mut other = open(&dir.path().join("b"), false);
@@ -213,10 +211,19 @@ fn snapshot_ahead(model: &mut Model, ahead: u64) -> Pairs {
         .dump(|key, value| order.state.push((key, Some(value))));
     order.kept = model.kept.clone().into_iter().collect();
     other.write(&order, None);
-    let mut pairs = Pairs::default();
-    assert!(chunks(&other.disk.db, || {}, |chunk| pairs.take(chunk, 1 << 20).is_ok()).unwrap());
-    assert!(pairs.is_whole());
-    pairs
+    let mut sent = Vec::new();
+    assert!(
+        chunks(
+            &other.disk,
+            || {},
+            |chunk| {
+                sent.push(chunk);
+                true
+            }
+        )
+        .unwrap()
+    );
+    sent
 }
 
 fn run(ops: Vec<Op>, archive: bool) {
@@ -238,7 +245,11 @@ fn run(ops: Vec<Op>, archive: bool) {
             Op::Install { ahead } => {
                 // Digests between are not known here; entries before it are only in the archive.
                 let (digests, hard) = (model.digests.clone(), model.hard_state.clone());
-                received = Some(snapshot_ahead(&mut model, ahead));
+                let mut aside = Aside::begin(store.disk()).expect("nothing else is there");
+                for chunk in snapshot_ahead(&mut model, ahead) {
+                    aside.take(&chunk, 1 << 20).unwrap();
+                }
+                received = Some(aside);
                 (model.digests, model.hard_state) = (digests, hard);
                 model.log.clear();
                 model.compacted = (model.state.applied(), 1);
@@ -256,7 +267,7 @@ fn run(ops: Vec<Op>, archive: bool) {
                 continue;
             }
         }
-        store.write(&order, received.as_ref());
+        store.write(&order, received);
         assert_eq!((store.last, store.compacted), (model.last(), model.compacted));
     }
     model.check(&mut store);

@@ -11,7 +11,8 @@ use rebound_core::types::{PersistId, ReplicaId};
 use rebound_proto::v1::SnapshotChunk;
 use tokio::sync::{mpsc, oneshot};
 
-use super::pairs::{Pairs, chunks};
+use super::aside::Aside;
+use super::pairs::chunks;
 use super::photos::Reader;
 use super::{Disk, Store};
 use crate::telemetry;
@@ -35,8 +36,8 @@ pub enum Lane {
 
 /// Something for the store, done in the order given.
 pub enum Job {
-    /// Writes an order; with the pairs of the snapshot it installs.
-    Persist(Box<Persist>, Option<Box<Pairs>>),
+    /// Writes an order; with the snapshot it installs.
+    Persist(Box<Persist>, Option<Aside>),
     /// Reads.
     Read(Lane, Read),
     /// Cuts the state and kept records as they are now into chunks. The channel closes early on failure.
@@ -99,7 +100,7 @@ impl Writer {
             telemetry::waited("store", since.elapsed());
             telemetry::store_queue(jobs.len());
             match job {
-                Job::Persist(order, received) => self.persist(*order, received.as_deref()),
+                Job::Persist(order, received) => self.persist(*order, received),
                 Job::Read(lane, read) => {
                     let lane = match lane {
                         Lane::Desired => &self.desired.0,
@@ -130,7 +131,7 @@ impl Writer {
         }
     }
 
-    fn persist(&mut self, mut order: Persist, received: Option<&Pairs>) {
+    fn persist(&mut self, mut order: Persist, received: Option<Aside>) {
         let sends = std::mem::take(&mut order.sends_after);
         let begun = Instant::now();
         self.store.write(&order, received);
@@ -148,7 +149,7 @@ fn send_snapshot(disk: Arc<Disk>, out: mpsc::Sender<SnapshotChunk>) {
         let pin = || {
             let _ = pinned.send(());
         };
-        match chunks(&disk.db, pin, |chunk| out.blocking_send(chunk).is_ok()) {
+        match chunks(&disk, pin, |chunk| out.blocking_send(chunk).is_ok()) {
             Ok(_) => {}
             Err(error) => panic!(
                 "data_dir {}: a read failed, so this server stops: {error}",

@@ -38,6 +38,8 @@ impl Extremes {
             raft_inflight_messages: pick(rng, plain.0.raft_inflight_messages, &[1, 2]),
             raft_uncommitted_bytes: pick(rng, plain.0.raft_uncommitted_bytes, &[4_096, 65_536]),
             raft_committed_bytes_per_ready: pick(rng, plain.0.raft_committed_bytes_per_ready, &[1, 1_024]),
+            snapshot_holds: pick(rng, plain.0.snapshot_holds, &[0, 2 * SECOND]),
+            snapshot_log_bytes: pick(rng, plain.0.snapshot_log_bytes, &[0, 65_536]),
         };
         // raft refuses anything else.
         let least = limits.raft_message_bytes.max(limits.raft_uncommitted_bytes);

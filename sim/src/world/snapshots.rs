@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use rebound_core::io::{Input, SnapshotOrder};
+use rebound_core::replica::snapshot::about;
+use rebound_core::table::{Digest, record_hash};
 use rebound_core::types::*;
 
 use super::{Happening, World};
@@ -104,6 +106,15 @@ impl World {
         let before = server.received_at.replace(now);
         let plant = server.config.plant;
         let state = Box::new(image.load_state(plant).expect("records of our own are readable"));
+        let mut kept = Digest::default();
+        image
+            .kept
+            .iter()
+            .for_each(|(key, value)| kept.add(record_hash(key, value)));
+        let about = about(&message).expect("a description of our own is readable");
+        if let Some(why) = about.differs(&state, kept) {
+            panic!("O2: a snapshot came as it was not sent: {why}");
+        }
         server.received.insert(state.applied(), image);
         if before.is_some_and(|before| now - before <= IN_A_ROW) {
             self.count("two snapshots in a row");

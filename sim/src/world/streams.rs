@@ -10,6 +10,8 @@ use rebound_proto::v1::{self, agent_message, server_message::Body};
 use super::{Asker, Happening, World};
 use crate::agents::Stream;
 
+/// While a stream is relayed its agent tries the leader itself so often.
+const DIRECT_AFTER: u64 = 10 * SECOND;
 /// The leader's sign of life on each stream.
 const WORKER_SIGN: u64 = SECOND;
 
@@ -20,23 +22,60 @@ impl World {
         if host.life != life || host.machine.is_none() || host.stream.is_some() {
             return;
         }
-        let (node, server) = (host.node, host.next_server);
-        let reachable = self.server(server).replica.is_some()
-            && self.server(server).paused_until <= self.now
-            && self.net.linked(node, server);
-        if !reachable {
+        let (node, server, unreached) = (host.node, host.next_server, host.unreached);
+        let reachable = self.is_up(server) && self.net.linked(node, server);
+        let relays = unreached
+            .filter(|leader| *leader != server)
+            .and_then(|_| self.relays_to(server));
+        if !reachable || relays.is_some_and(|leader| !self.is_up(leader) || !self.net.linked(server, leader))
+        {
+            if !reachable {
+                // Whoever was told of it was told that it leads.
+                self.agents[agent].unreached = Some(server);
+            }
             self.agents[agent].next_server = server % self.count_servers() + 1;
             self.after(100 * MILLISECOND, Happening::Connect { agent, life });
             return;
         }
+        let end = relays.unwrap_or(server);
         let stream = Stream {
             number: self.next_stream,
-            server,
-            life: self.server(server).life,
+            server: end,
+            life: self.server(end).life,
+            via: relays.map(|_| (server, self.host(server).life)),
         };
         self.next_stream += 1;
+        if stream.via.is_some() {
+            self.count("streams relayed");
+            self.after(DIRECT_AFTER, Happening::TryDirect { agent, stream });
+        }
         self.agents[agent].stream = Some(stream);
         self.agent_input(agent, AgentInput::Connected);
+    }
+
+    fn is_up(&mut self, server: u64) -> bool {
+        self.server(server).replica.is_some() && self.server(server).paused_until <= self.now
+    }
+
+    /// The leader that a server would relay to.
+    fn relays_to(&mut self, server: u64) -> Option<u64> {
+        let leader = self.server(server).replica.as_ref()?.status().leader?;
+        Some(leader.0).filter(|leader| *leader != server)
+    }
+
+    /// The agent tries the leader itself now and then while its stream is relayed.
+    pub(super) fn try_direct(&mut self, agent: usize, stream: Stream) {
+        if self.agents[agent].stream != Some(stream) {
+            return;
+        }
+        let node = self.agents[agent].node;
+        if self.is_up(stream.server) && self.net.linked(node, stream.server) {
+            self.count("relays left for the leader");
+            self.agents[agent].next_server = stream.server;
+            self.agents[agent].unreached = None;
+            return self.broken(agent, stream);
+        }
+        self.after(DIRECT_AFTER, Happening::TryDirect { agent, stream });
     }
 
     /// True while both ends and the way between them are there.
@@ -46,7 +85,19 @@ impl World {
         let up = server.replica.is_some() && server.life == stream.life;
         up && !self.torn.contains(&stream.number)
             && self.agents[agent].stream == Some(stream)
-            && self.net.linked(node, stream.server)
+            && self.way_stands(node, stream)
+    }
+
+    /// The way from an agent to the server that its stream ends at, through the one that relays it, which must still
+    /// follow that server.
+    fn way_stands(&mut self, node: u64, stream: Stream) -> bool {
+        let Some((via, life)) = stream.via else {
+            return self.net.linked(node, stream.server);
+        };
+        self.net.linked(node, via)
+            && self.net.linked(via, stream.server)
+            && self.server(via).life == life
+            && self.relays_to(via) == Some(stream.server)
     }
 
     /// A stream that lost a message carries nothing more: its end learns it a little later.
@@ -98,6 +149,9 @@ impl World {
             if self.host(stream.server).leads() {
                 self.checks.heard(worker, self.now);
             }
+            if stream.via.is_some() && matches!(report, WorkerReport::Results { .. }) {
+                self.count("worked through a relay");
+            }
             self.inputs(stream.server, vec![Input::Worker { worker, report }]);
         }
     }
@@ -114,6 +168,9 @@ impl World {
                 now,
                 orphan_for,
             }) => {
+                if stream.via.is_none() {
+                    self.agents[agent].unreached = None;
+                }
                 self.streams.insert((stream.server, worker), (agent, stream));
                 self.checks.heard(worker, self.now);
                 self.say_on(
@@ -195,7 +252,10 @@ impl World {
     pub(super) fn break_streams_of(&mut self, server: u64) {
         self.streams.retain(|(of, _), _| *of != server);
         for agent in 0..self.agents.len() {
-            if let Some(stream) = self.agents[agent].stream.filter(|stream| stream.server == server) {
+            let of_it =
+                |stream: &Stream| stream.server == server || stream.via.is_some_and(|(via, _)| via == server);
+            if let Some(stream) = self.agents[agent].stream.filter(of_it) {
+                self.streams.retain(|_, (_, one)| *one != stream);
                 let wait = self.people_rng.within(1, 500) * MILLISECOND;
                 self.after(wait, Happening::Broken { agent, stream });
             }
@@ -233,13 +293,17 @@ impl World {
 
     /// When a message that is said now arrives: messages of one stream keep their order.
     pub(super) fn stream_time(&mut self, agent: usize, stream: Stream, to_agent: bool) -> u64 {
-        let node = self.agents[agent].node;
-        let (from, to) = match to_agent {
-            true => (stream.server, node),
-            false => (node, stream.server),
-        };
-        let way = self.net.way();
-        let at = self.net.through(from, to, self.now + way);
+        let mut hops = vec![self.agents[agent].node];
+        hops.extend(stream.via.map(|(via, _)| via));
+        hops.push(stream.server);
+        if to_agent {
+            hops.reverse();
+        }
+        let mut at = self.now;
+        for hop in hops.windows(2) {
+            let way = self.net.way();
+            at = self.net.through(hop[0], hop[1], at + way);
+        }
         let busy = self.busy.entry((stream.number, to_agent)).or_default();
         *busy = at.max(*busy);
         *busy

@@ -82,6 +82,9 @@ impl Replica {
             let refused = overload("too many requests at once", question.ask, question.trace);
             return self.answer(question.ask, Err(refused), out);
         }
+        if matches!(question.request, Request::Stale(_)) {
+            return self.ask(*question, out);
+        }
         match &self.leader {
             None => {
                 let leader = self.leader_id().filter(|id| *id != self.config.id);
@@ -130,6 +133,7 @@ impl Replica {
                 };
                 return self.asks.reads.push(reading);
             }
+            Request::Stale(read) => return self.answer_stale(ask, &by, &read, out),
             Request::Hello { join, session } => return self.hello(ask, by, join, session, out),
             Request::Open(open) => match self.check_open(&open, &by) {
                 Ok(()) => Command::Open(open),

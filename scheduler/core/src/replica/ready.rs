@@ -1,13 +1,13 @@
 //! raft's `Ready`: what to send, what to write first, what to apply.
 
 use bytes::Bytes;
-use raft::eraftpb::{Entry as RaftEntry, Message, MessageType, Snapshot};
+use raft::eraftpb::{Entry as RaftEntry, Message, MessageType};
 use raft::{ReadState, StateRole, Storage as _};
 
-use super::members::{ConfStep, conf_state, content};
+use super::members::{ConfStep, content};
 use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
-use crate::io::{Output, Persist, SnapshotOrder};
+use crate::io::{Output, Persist};
 use crate::leader::Leader;
 use crate::limits::{HEARTBEAT_TICKS, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK};
 use crate::reply::{Refused, Reply};
@@ -98,7 +98,9 @@ impl Replica {
         let committed = ready.take_committed_entries();
         let steps = self.apply_entries(&committed, persist, out);
         // After applying: a snapshot describes the state as this output leaves it on disk.
-        self.send(messages, &mut out.send, &mut out.snapshots);
+        let (snapshots, messages) = messages.into_iter().partition(is_snapshot);
+        self.send_snapshots(snapshots, persist, out);
+        self.send(messages, &mut out.send);
         self.raft.mut_store().append(ready.entries());
         let bytes = |entry: &RaftEntry| (entry.index, write(entry));
         persist.entries = ready.entries().iter().map(bytes).collect();
@@ -110,8 +112,9 @@ impl Replica {
         for read in ready.take_read_states() {
             self.read_confirmed(&read);
         }
-        let after = ready.take_persisted_messages();
-        self.send(after, &mut persist.sends_after, &mut out.snapshots);
+        let (snapshots, after) = ready.take_persisted_messages().into_iter().partition(is_snapshot);
+        self.send_snapshots(snapshots, persist, out);
+        self.send(after, &mut persist.sends_after);
         let number = ready.number();
         self.raft.advance_append_async(ready);
         self.adopt(steps);
@@ -197,18 +200,19 @@ impl Replica {
         }
     }
 
-    fn send(
-        &mut self,
-        messages: Vec<Message>,
-        to: &mut Vec<(ReplicaId, Bytes)>,
-        orders: &mut Vec<SnapshotOrder>,
-    ) {
+    fn send_snapshots(&mut self, messages: Vec<Message>, persist: &mut Persist, out: &mut Output) {
+        for message in messages {
+            let order = self.snapshot_order(message, persist);
+            out.snapshots.push(order);
+        }
+    }
+
+    fn send(&mut self, messages: Vec<Message>, to: &mut Vec<(ReplicaId, Bytes)>) {
         for mut message in messages {
             if !is_continuous(&message) && !self.mend(&mut message) {
                 continue;
             }
             match message.get_msg_type() {
-                MessageType::MsgSnapshot => orders.push(self.snapshot_order(message)),
                 MessageType::MsgAppend => split(message, to),
                 _ => to.push((ReplicaId(message.to), write(&message))),
             }
@@ -231,35 +235,6 @@ impl Replica {
         message.index = before;
         message.log_term = term;
         true
-    }
-
-    /// raft described the state of the moment it asked; the order describes the one it will find on disk.
-    fn snapshot_order(&mut self, mut message: Message) -> SnapshotOrder {
-        let to = ReplicaId(message.to);
-        let index = self.state.applied();
-        let conf_state = self.raft.store().conf_state().clone();
-        let meta = message.mut_snapshot().mut_metadata();
-        meta.index = index;
-        meta.term = self.state.meta().applied_term;
-        *meta.mut_conf_state() = conf_state;
-        self.snapshots_out.insert(to, index);
-        SnapshotOrder {
-            to,
-            message: write(&message),
-            index,
-        }
-    }
-
-    fn install(&mut self, snapshot: &Snapshot, persist: &mut Persist) {
-        let meta = snapshot.get_metadata();
-        let state = self.incoming.take().expect("the state came with the message");
-        assert_eq!(state.applied(), meta.index);
-        assert!(meta.index > self.state.applied(), "a snapshot never goes back");
-        self.state = *state;
-        self.raft.mut_store().reset(meta.index, meta.term);
-        self.raft.mut_store().conf_state = conf_state(&self.state.members.voters());
-        persist.install = Some((meta.index, meta.term));
-        self.pending.clear();
     }
 
     /// Applies entries; what raft must be told of those that changed who is a member.
@@ -371,7 +346,7 @@ impl Replica {
             return;
         }
         let kept_behind = if full { 0 } else { keep / 2 };
-        let needed = self.snapshots_out.values().copied().min().unwrap_or(Index::MAX);
+        let needed = self.log_needed_after();
         let target = applied.saturating_sub(kept_behind).min(needed);
         persist.compacted = self.raft.mut_store().compact(target);
     }
@@ -407,6 +382,10 @@ impl Replica {
         };
         self.asks.confirmed(context, read.index);
     }
+}
+
+fn is_snapshot(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgSnapshot
 }
 
 fn write(message: &impl protobuf::Message) -> Bytes {

@@ -131,6 +131,10 @@ impl Members {
         self.table.is_empty()
     }
 
+    pub(crate) fn remove(&mut self, id: ReplicaId) {
+        self.table.remove(&id);
+    }
+
     /// Who votes.
     pub fn voters(&self) -> Voters {
         let with = |roles: &[Role]| -> Vec<ReplicaId> {

@@ -130,6 +130,7 @@ pub fn event(names: &Names, event: &Event) -> String {
             let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
             format!("voters are {}", voters.join(" "))
         }
+        Fact::Restored { cluster, before } => format!("cluster {} was {} before", cluster.0, before.0),
     }
 }
 
@@ -242,6 +243,7 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             members.iter().map(one).collect::<Vec<_>>().join("; ")
         }
         Ok(Answer::Leads(id)) => format!("server {id} leads"),
+        Ok(Answer::Stale { index, age, .. }) => format!("as of entry {index}, {age:?} µs old"),
         Ok(Answer::Welcome { worker, .. }) => format!("welcome, {}", names.worker(*worker)),
         Err(refused) => refusal(names, refused),
     }

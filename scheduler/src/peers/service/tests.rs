@@ -47,7 +47,11 @@ fn service(state: &State) -> (PeerService, crate::node::Inbox) {
     let roster = Arc::new(Roster::new(CLUSTER.into(), own, &founders(), state));
     let peers = Arc::new(Outgoing::start(roster.clone(), 1 << 20));
     let (doors, inbox) = doors();
-    (PeerService::new(&config(), roster, peers, &doors), inbox)
+    let api = Api::new(doors.handle.clone(), Arc::new(config()), roster.clone());
+    (
+        PeerService::new(&config(), roster, peers, &doors, Weak::new(), api),
+        inbox,
+    )
 }
 
 fn hello(from: u64) -> v1::PeerHello {
