@@ -6,7 +6,7 @@ use crate::points::Point;
 use crate::world::Counters;
 
 /// Rare branches, each of which must be met.
-pub const BRANCHES: [&str; 56] = [
+pub const BRANCHES: &[&str] = &[
     "leader changes",
     "leaders that stepped down",
     "step-downs with asks open",
@@ -18,6 +18,8 @@ pub const BRANCHES: [&str; 56] = [
     "jobs read",
     "repeated submits answered",
     "questions asked twice at once",
+    "questions to a server that stands still",
+    "quotas met",
     "isolated servers",
     "majority rings",
     "splits",
@@ -69,7 +71,7 @@ pub const BRANCHES: [&str; 56] = [
 pub fn must_happen() -> impl Iterator<Item = &'static str> {
     let kinds = Kind::ALL.into_iter().map(|(kind, ..)| kind.name());
     let points = Point::ALL.into_iter().map(|(_, words)| words);
-    kinds.chain(points).chain(BRANCHES)
+    kinds.chain(points).chain(BRANCHES.iter().copied())
 }
 
 /// What must happen and did not.

@@ -5,6 +5,7 @@ use super::{Context, State};
 use crate::event::Fact;
 use crate::observe::has_recogniser;
 use crate::plan::{Assign, Plan};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::state::workers::Standing;
 use crate::types::{EnvId, Given, JobId};
@@ -63,7 +64,8 @@ impl State {
             return Err("no tasks");
         }
         let worker = self.workers.get(piece.worker).ok_or("no such worker")?;
-        if worker.standing != Standing::Active {
+        let drains = worker.standing == Standing::Draining && self.plant.is(Plant::DrainedGetsWork);
+        if worker.standing != Standing::Active && !drains {
             return Err("the worker takes no work");
         }
         let spec = self.specs.get(job.spec).ok_or("no such spec")?;
@@ -89,7 +91,12 @@ impl State {
     }
 
     fn give(&mut self, context: &mut Context, env: EnvId, piece: &Assign) {
-        let (id, given) = (piece.job, Given(context.index));
+        let id = piece.job;
+        let before = self
+            .retries
+            .get(env, id, piece.first)
+            .filter(|_| self.plant.is(Plant::FenceReused));
+        let given = before.map_or(Given(context.index), |retry| retry.given);
         let end = piece.first + piece.count;
         let job = self.jobs.get_mut(env, id).expect("it fits");
         let fresh_before = job.fresh;
@@ -98,7 +105,15 @@ impl State {
         job.changed = context.index;
         let spec = job.spec;
         for task in piece.first..end.min(fresh_before) {
-            self.retries.give(env, id, task, given);
+            let before = self
+                .retries
+                .get(env, id, task)
+                .filter(|_| self.plant.is(Plant::RetryKeepsFence));
+            self.retries
+                .give(env, id, task, before.map_or(given, |retry| retry.given));
+            if self.plant.is(Plant::RetryUnnoted) {
+                self.retries.table.forget_change(&(env, id, task));
+            }
         }
         let key = RunKey {
             env,
