@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 SEEDS ?= 100
+SAMPLE ?= 300
+DIFF ?=
 DEMO_FLAGS ?= --recogniser shelf-text --burst 168 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
 PHOTOS ?= ../shared/data/photos/grocery-store
 
@@ -92,9 +94,15 @@ fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; half a
 	@$(ENV) $(REBOUND) sim fuzz --seeds $(SEEDS)
 
 .PHONY: planted
-planted: setup ## A build with a bug on purpose, which the simulator and the auditor must find; about 5 minutes
-	@echo "planted: builds with the planted bug no-fence-check, apart from the good binaries, and hunts it. 5 minutes."
+planted: setup ## Builds with bugs on purpose, each of which the simulator must find, one the auditor too; about 15 minutes
+	@echo "planted: builds with planted bugs, apart from the good binaries, and hunts each, 200 seeds at most. 15 minutes."
 	@$(ENV) bash tests/planted.sh
+
+.PHONY: mutants
+mutants: rust ## SAMPLE=300 small changes of the core, or those of DIFF=main: do the tests notice? Many hours; can be stopped
+	@echo "mutants: changes rebound-core a little, one change at a time, and runs its tests and the simulator's on each."
+	@echo "         A minute or two for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
+	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) bash tests/mutants.sh
 
 .PHONY: bench
 bench: build ## Throughput, latency, a long queue and failover of real processes, see docs/BENCHMARKS.md; about 5 minutes

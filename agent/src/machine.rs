@@ -26,6 +26,7 @@ pub mod limits;
 mod outbox;
 mod pace;
 mod photos;
+pub mod plant;
 #[cfg(test)]
 mod random;
 mod schedule;
@@ -46,6 +47,7 @@ use leave::Leave;
 use outbox::Outbox;
 use pace::Paces;
 pub use photos::Uri;
+use plant::Plant;
 use session::{Link, Session};
 use work::Work;
 
@@ -319,6 +321,7 @@ pub struct Machine {
     leave: Option<Leave>,
     exited: bool,
     counts: Counts,
+    plant: Plant,
 }
 
 impl Machine {
@@ -347,7 +350,13 @@ impl Machine {
             leave: None,
             exited: false,
             counts: Counts::default(),
+            plant: Plant::None,
         }
+    }
+
+    /// The same machine with a planted bug, for tests of the tests.
+    pub fn planted(self, plant: Plant) -> Machine {
+        Machine { plant, ..self }
     }
 
     /// Takes one input and says what is to be done. Total: no input makes it fail.

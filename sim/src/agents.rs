@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rebound_agent::machine::plant::Plant;
 use rebound_agent::machine::{Config, Failure, Machine, Now, Spooled, TaskKey};
 use rebound_core::types::{MILLISECOND, Resources, SECOND};
 use rebound_proto::v1;
@@ -47,6 +48,7 @@ pub struct Agent {
     rng: Rng,
     slots: u32,
     spool_max: u64,
+    plant: Plant,
 }
 
 /// How long a photo takes that hangs, in µs, until its recogniser is ended.
@@ -69,7 +71,13 @@ impl Agent {
             rng,
             slots,
             spool_max,
+            plant: Plant::None,
         }
+    }
+
+    /// The same agent with a planted bug.
+    pub fn planted(self, plant: Plant) -> Agent {
+        Agent { plant, ..self }
     }
 
     /// What its clocks say.
@@ -104,7 +112,7 @@ impl Agent {
             spool_max_bytes: 16 << 20,
         };
         let spooled = self.spool.values().cloned().collect();
-        self.machine = Some(Machine::new(config, spooled));
+        self.machine = Some(Machine::new(config, spooled).planted(self.plant));
         self.stream = None;
         self.wake_at = u64::MAX;
     }

@@ -1,5 +1,5 @@
 //! The invariants that are checked as a run goes, by their ids: C2 same index same state, C3 persist before tell, C4 one
-//! leader a term, J2 one recorded outcome, J3 one holder a task, J4 failover is no failure, J5 bounded attempts.
+//! leader a term, J2 one recorded outcome, J3 one holder a task, J4 failover is no failure, J5 bounded attempts, Q1 quotas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use rebound_core::event::{Event, Fact};
 use rebound_core::io::Status;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
+use rebound_core::state::environments::Environment;
 use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
 use rebound_core::types::*;
@@ -30,7 +31,8 @@ pub struct Checks {
     holders: BTreeMap<(JobId, u64), (Index, Given, WorkerId)>,
     /// How often a task was given.
     given: BTreeMap<(JobId, u64), u32>,
-    leases: Leases,
+    /// Who was silent, and for how long.
+    pub leases: Leases,
     /// When jobs ended, by the cluster's clock.
     ended: BTreeMap<JobId, Time>,
     /// Jobs that were deleted, all in their time.
@@ -108,6 +110,23 @@ impl Checks {
             self.fact(at, event);
         }
         self.facts_to = self.facts_to.max(events.last().map_or(0, |event| event.index));
+    }
+
+    /// Q1: no environment has more than it may. What goes back into the queue may be there beside what was let in.
+    pub fn books(&mut self, environment: &Environment) {
+        let (counts, most) = (environment.counts, &self.settings);
+        let waiting_max = most.waiting_max.saturating_add(most.given_max);
+        let over = [
+            ("unended jobs", environment.jobs, most.live_jobs_max),
+            ("photos with workers", counts.given, most.given_max),
+            ("photos in the queue", counts.waiting, waiting_max),
+        ];
+        for (what, has, most) in over.into_iter().filter(|(_, has, most)| has > most) {
+            self.violated(format!(
+                "Q1: {} has {has} {what}; it may have {most}",
+                environment.name
+            ));
+        }
     }
 
     /// The cluster's clock does not run away, whatever wall clocks say.

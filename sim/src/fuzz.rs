@@ -1,13 +1,13 @@
 //! Many seeds, one after another or on several threads; and what they must have met.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use rebound_core::state::Plant;
-
 use crate::faults::Choice;
+use crate::plant::Plant;
 use crate::tally;
 use crate::trace::Tell;
 use crate::world::{Counters, Outcome, World};
@@ -53,6 +53,29 @@ pub struct Run {
     pub choice: Choice,
 }
 
+thread_local! {
+    /// Where this thread last panicked.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic of this process says nothing by itself: a seed's is a violation, told with its place.
+pub fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(|at| format!(" ({}:{})", short(at.file()), at.line()));
+        PLACE.set(place.unwrap_or_default());
+    }));
+}
+
+/// A file by its crate: where crates are kept says nothing.
+fn short(file: &str) -> &str {
+    match file.split_once("/registry/src/") {
+        Some((_, of_crate)) => of_crate.split_once('/').map_or(of_crate, |(_, path)| path),
+        None => file,
+    }
+}
+
 /// Runs one seed. An assertion of ours that fails is a violation like any other.
 pub fn run_seed(seed: u64, plant: Plant, choice: &Choice) -> Outcome {
     guarded(seed, plant, choice, |world| world.run())
@@ -85,7 +108,7 @@ fn guarded(seed: u64, plant: Plant, choice: &Choice, run: impl FnOnce(World) -> 
         trace: 0,
         virtual_us: 0,
         counters: Counters::new(),
-        violations: vec![format!("assertion: {what}")],
+        violations: vec![format!("assertion: {what}{}", PLACE.take())],
     }
 }
 
@@ -155,7 +178,7 @@ mod tests {
             count: 60,
             twice: 4,
             threads: 2,
-            plant: Plant::None,
+            plant: Plant::default(),
             choice: Choice::default(),
         };
         let summary = run(&seeds, || true, |_| {});

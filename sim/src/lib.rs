@@ -13,6 +13,7 @@ pub mod history;
 pub mod hosts;
 pub mod model;
 pub mod net;
+pub mod plant;
 pub mod points;
 pub mod rng;
 pub mod shrink;

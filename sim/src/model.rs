@@ -24,6 +24,7 @@ pub struct Model {
     /// Jobs and how many photos they have; none once ended.
     tasks: BTreeMap<JobId, u64>,
     cancelled: BTreeSet<JobId>,
+    environments: BTreeMap<JobId, String>,
     closed: BTreeSet<JobId>,
     /// What each key made, and when.
     keys: BTreeMap<(String, Vec<u8>), (JobId, Time)>,
@@ -70,8 +71,9 @@ impl Model {
             }
             Command::Open(open) => self.open(index, entry, open),
             Command::Append { job, offset, photos } if self.takes_photos(*job) => {
+                let room = self.has_room(&entry.by.environment, photos.len() as u64);
                 let tasks = self.tasks.get_mut(job).expect("known");
-                if *offset == *tasks {
+                if *offset == *tasks && room {
                     *tasks += photos.len() as u64;
                     self.photos_came(*job, *offset, photos.len() as u64);
                 }
@@ -119,7 +121,15 @@ impl Model {
         if !open.key.is_empty() && self.keys.get(&key).is_some_and(known) {
             return;
         }
+        let (environment, photos) = (&entry.by.environment, open.photos.len() as u64);
+        let live = |job: &&JobId| !self.is_over(**job);
+        let jobs = || self.of(environment).filter(live).count() as u64;
+        let most = self.settings.live_jobs_max;
+        if self.tasks.len() as u64 >= most && jobs() >= most || !self.has_room(environment, photos) {
+            return;
+        }
         let job = JobId(index);
+        self.environments.insert(job, environment.clone());
         self.keys.insert(key, (job, self.now));
         self.tasks.insert(job, open.photos.len() as u64);
         let close_at = Time(self.now.0 + self.settings.open_for);
@@ -174,6 +184,29 @@ impl Model {
                 self.allowed.push((job, task.1, Given(index), index));
             }
         }
+    }
+
+    fn of<'a>(&'a self, environment: &'a str) -> impl Iterator<Item = &'a JobId> {
+        let own = self.environments.iter().filter(move |(_, of)| *of == environment);
+        own.map(|(job, _)| job)
+    }
+
+    /// More photos may wait in an environment.
+    fn has_room(&self, environment: &str, more: u64) -> bool {
+        let most = self.settings.waiting_max;
+        // Never so many that it matters: nothing is to be counted.
+        if more == 0 || self.tasks.values().sum::<u64>() + more <= most {
+            return true;
+        }
+        let waits = |job: &JobId, task: &u64| {
+            let task = (*job, *task);
+            !self.held.contains_key(&task) && !self.ended.contains_key(&task)
+        };
+        let live = self.of(environment).filter(|job| !self.cancelled.contains(job));
+        let waiting: usize = live
+            .map(|job| (0..self.tasks[job]).filter(|task| waits(job, task)).count())
+            .sum();
+        waiting as u64 + more <= most
     }
 
     fn takes_photos(&self, job: JobId) -> bool {

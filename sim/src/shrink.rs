@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use rebound_core::state::Plant;
-
 use crate::faults::{Choice, Kind};
 use crate::fuzz::run_seed;
+use crate::plant::Plant;
 use crate::world::Outcome;
 
 /// The smallest failure found.

@@ -18,6 +18,8 @@ pub const BRANCHES: &[&str] = &[
     "jobs read",
     "repeated submits answered",
     "questions asked twice at once",
+    "questions to a server that stands still",
+    "quotas met",
     "isolated servers",
     "majority rings",
     "splits",

@@ -98,6 +98,7 @@ fn words(happening: &Happening) -> (String, &'static str, String) {
         ),
         Worked { agent, input, .. } => (a(agent), "worked", cut(input)),
         Ask { client, tries } => (c(client), "asks", format!("try {tries}")),
+        Asked { server, question, .. } => (s(server), "asked", format!("by {}", question.by.actor)),
         Answered { client, answer, .. } => (c(client), "answered", cut(answer)),
         Read => ("-".into(), "read", none()),
         Meddle => ("-".into(), "meddle", none()),

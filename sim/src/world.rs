@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
 use rebound_agent::machine::Input as AgentInput;
-use rebound_core::io::{Answer, Input};
+use rebound_core::io::{Answer, Input, Question};
 use rebound_core::plan::Plan;
 use rebound_core::replica::{Config, Election};
 use rebound_core::reply::Refused;
-use rebound_core::state::Plant;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
 use rebound_proto::v1;
@@ -25,6 +24,7 @@ use crate::history::Call;
 use crate::history::job;
 use crate::hosts::{Clocks, Server};
 use crate::net::{FIRST_AGENT, Net};
+use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::trace::{Tell, Trace};
 
@@ -149,6 +149,12 @@ pub(crate) enum Happening {
         client: usize,
         tries: u64,
     },
+    /// A question arrives at a server that stands still: it is read when the server goes on.
+    Asked {
+        server: u64,
+        life: u64,
+        question: Box<Question>,
+    },
     /// A client is answered.
     Answered {
         client: usize,
@@ -270,7 +276,7 @@ impl World {
             let mut config = Config::new(*id, founders.clone(), ClusterId("sim".into()));
             config.election = Election::Seeded(seed);
             config.log_keep = faults.log_keep();
-            config.plant = plant;
+            config.plant = plant.server;
             config.settings = faults.settings();
             if let Some(extremes) = &faults.extremes {
                 config.limits = extremes.limits.clone();
@@ -286,7 +292,7 @@ impl World {
         let mut agent = |n: u64| {
             let slower = if slow(&mut nature) { 10 } else { 1 };
             let rng = root.branch(&format!("agent {n}"));
-            Agent::new(FIRST_AGENT + n, load.slots, load.spool, slower, rng)
+            Agent::new(FIRST_AGENT + n, load.slots, load.spool, slower, rng).planted(plant.agent)
         };
         let agents = (0..load.agents).map(&mut agent).collect();
         let mut people = root.branch("clients");
@@ -390,6 +396,7 @@ impl World {
             Happening::Wake { server, .. }
             | Happening::Synced { server, .. }
             | Happening::Gathered { server, .. }
+            | Happening::Asked { server, .. }
             | Happening::Planned { server, .. }
             | Happening::SnapshotDone { server, .. } => self.host(*server).paused_until,
             Happening::ToServer { stream, .. } | Happening::KeepAlive { stream, .. } => {
@@ -453,6 +460,11 @@ impl World {
             Happening::Broken { agent, stream } => self.broken(agent, stream),
             Happening::Worked { agent, life, input } => self.worked(agent, life, *input),
             Happening::Ask { client, tries } => self.client_asks(client, tries),
+            Happening::Asked {
+                server,
+                life,
+                question,
+            } => self.input(server, life, Input::Client(question)),
             Happening::Answered {
                 client,
                 tries,

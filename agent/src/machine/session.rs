@@ -12,6 +12,7 @@ use super::limits::{
     SUSPECT_SILENCE_US,
 };
 use super::pace::Paces;
+use super::plant::Plant;
 use super::{Action, Machine, Now, TaskRange};
 
 /// The stream as the machine sees it.
@@ -245,12 +246,30 @@ impl Machine {
         while let Some(runs) = self.outbox.next_batch(now.mono_us) {
             let running = self.running() as u32;
             let spooled = self.outbox.len() as u32;
+            if self.plant.is(Plant::ForgetsSent) {
+                self.forget(now, &runs, out);
+            }
             out.push(say(Say::Results(v1::Results {
                 runs,
                 running,
                 spooled,
             })));
         }
+    }
+
+    /// What a planted bug does: results leave the spool unanswered.
+    fn forget(&mut self, now: Now, runs: &[v1::ResultRun], out: &mut Vec<Action>) {
+        let range = |run: &v1::ResultRun| TaskRange {
+            job: run.job,
+            given: run.given,
+            first: run.first,
+            last: run.first + u64::from(run.count) - 1,
+        };
+        let sent: Vec<TaskRange> = runs.iter().map(range).collect();
+        for range in &sent {
+            self.outbox.answered(range, now.mono_us);
+        }
+        out.push(Action::Unspool(sent));
     }
 
     /// Speaks when it is time, or at once when the spool became full or has room again.

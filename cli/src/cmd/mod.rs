@@ -4,6 +4,8 @@ pub mod agent;
 pub mod bench;
 pub mod completion;
 pub mod config;
+#[cfg(feature = "planted")]
+pub mod hunt;
 pub mod job;
 pub mod members;
 pub mod operator;

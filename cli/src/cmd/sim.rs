@@ -5,9 +5,9 @@ use std::io::{BufWriter, Write as _};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use rebound_core::state::Plant;
 use rebound_sim::faults::{Choice, Kind};
 use rebound_sim::fuzz::{self, Run, Summary};
+use rebound_sim::plant::Plant;
 use rebound_sim::shrink;
 use rebound_sim::world::Outcome;
 use serde::Serialize;
@@ -30,6 +30,9 @@ pub enum SimCommand {
     /// Break things at random, seed by seed, and look for broken invariants
     #[command(after_long_help = KINDS_HELP)]
     Fuzz(FuzzArgs),
+    /// Hunt each planted bug, seed by seed, until a check finds it
+    #[cfg(feature = "planted")]
+    Hunt(super::hunt::HuntArgs),
 }
 
 const KINDS_HELP: &str = "\
@@ -138,7 +141,11 @@ struct Report {
 
 /// Runs the seeds.
 pub fn run(ctx: &mut Context, command: &SimCommand) -> Result<Exit, Failure> {
-    let SimCommand::Fuzz(args) = command;
+    let args = match command {
+        SimCommand::Fuzz(args) => args,
+        #[cfg(feature = "planted")]
+        SimCommand::Hunt(args) => return super::hunt::run(ctx, args),
+    };
     let plant = Plant::named(&args.plant).ok_or_else(|| {
         let why = format!(
             "this build has no planted bug named {:?}; build with --features planted",
@@ -156,8 +163,7 @@ pub fn run(ctx: &mut Context, command: &SimCommand) -> Result<Exit, Failure> {
     {
         return Err(Failure::usage(format!("must be 1 to {MINUTES_MAX}")).at("--minutes"));
     }
-    // A seed's panic is a violation, told with its seed; the default message would only add noise.
-    std::panic::set_hook(Box::new(|_| {}));
+    fuzz::keep_panics_quiet();
     match args.seed {
         Some(seed) if args.trace => trace(ctx, args, seed, plant, &choice),
         Some(seed) if args.shrink => shrink_one(ctx, args, seed, plant, &choice),

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod observe;
 pub mod pace;
 pub mod plan;
+pub mod plant;
 pub mod replica;
 pub mod reply;
 pub mod rows;

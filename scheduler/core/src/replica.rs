@@ -312,7 +312,8 @@ impl Replica {
 
     fn pass_time(&mut self, now: Now) {
         let passed = now.mono.0.saturating_sub(self.now.mono.0);
-        self.elapsed += passed.min(TICK);
+        let whole = self.config.plant.is(Plant::PauseIsSilence);
+        self.elapsed += if whole { passed } else { passed.min(TICK) };
         let mono = self.now.mono.max(now.mono);
         self.now = Now { mono, wall: now.wall };
     }
@@ -320,7 +321,7 @@ impl Replica {
     /// Until a snapshot that raft took is durable, raft knows of it and of none of the entries it stands for: it would
     /// look for them to campaign, and stop the process. Such a replica waits with its elections.
     fn tick_raft(&mut self) {
-        if !self.is_installing() {
+        if !self.is_installing() || self.config.plant.is(Plant::InstallingCampaigns) {
             self.raft.tick();
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, ENTRY_VERSION, Entry};
 use crate::event::{Event, Fact};
+pub use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::{Change, Corrupt, Digest, Table};
 use crate::types::{ClusterId, EnvId, Index, JobId, ReplicaId, Time, TraceId};
@@ -57,6 +58,9 @@ mod number {
 /// The version of what `apply` answers that this build knows. A cluster runs at the version in its state.
 pub const CLUSTER_VERSION: u16 = 1;
 
+/// Key on disk of what there is one of.
+pub(crate) const META_KEY: [u8; 1] = [number::META];
+
 /// What there is one of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -93,37 +97,6 @@ pub struct Applied {
     pub kept: Vec<(Vec<u8>, Vec<u8>)>,
     /// Such records that go: from a key up to, but not with, another.
     pub kept_gone: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Which bug is planted, if any. Always none in a build without the feature.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Plant {
-    /// None.
-    #[default]
-    None,
-    /// Results count whatever their fence says.
-    #[cfg(feature = "planted")]
-    NoFenceCheck,
-}
-
-impl Plant {
-    /// The plant of a name; `None` when this build has none of that name.
-    pub fn named(name: &str) -> Option<Plant> {
-        match name {
-            "" => Some(Plant::None),
-            #[cfg(feature = "planted")]
-            "no-fence-check" => Some(Plant::NoFenceCheck),
-            _ => None,
-        }
-    }
-
-    /// True when results count whatever their fence says.
-    pub(crate) fn no_fence_check(self) -> bool {
-        #[cfg(feature = "planted")]
-        return self == Plant::NoFenceCheck;
-        #[cfg(not(feature = "planted"))]
-        false
-    }
 }
 
 /// All that is replicated.
@@ -220,6 +193,9 @@ impl State {
         assert!(term >= meta.applied_term);
         meta.applied = index;
         meta.applied_term = term;
+        if entry.is_none() && self.plant.is(Plant::MetaUnnoted) {
+            self.meta.forget_change(&());
+        }
         let Some(entry) = entry else {
             return Applied {
                 reply: Ok(Reply::Done),
@@ -233,6 +209,7 @@ impl State {
             entry.version, ENTRY_VERSION,
             "a version of entries this build does not know"
         );
+        let meta = self.meta_mut();
         meta.now = meta.now.max(entry.at);
         let at = meta.now;
         let matured = self.mature(at);
@@ -293,7 +270,8 @@ impl State {
     /// Moves tasks whose wait is over into the queue. Of indexes only: nothing replicated changes.
     pub fn mature(&mut self, now: Time) -> bool {
         let jobs = self.retries.mature(now);
-        for (env, job) in &jobs {
+        let forgets = self.plant.is(Plant::QueueForgotten);
+        for (env, job) in jobs.iter().filter(|_| !forgets) {
             self.requeue(*env, *job);
         }
         !jobs.is_empty()
@@ -424,7 +402,9 @@ impl State {
         }
         state.environments.reindex();
         state.specs.reindex();
-        state.keys.reindex();
+        if !plant.is(Plant::KeysUnindexed) {
+            state.keys.reindex();
+        }
         state.jobs.reindex();
         state.runs.reindex();
         state.retries.reindex();

@@ -15,6 +15,8 @@ const TWO_LEADERS: u64 = 3 * SECOND;
 pub struct Leases {
     silence: u64,
     spoke: BTreeMap<WorkerId, (u64, Option<u64>)>,
+    /// When the only server stood still, from when to when.
+    still: Vec<(u64, u64)>,
 }
 
 impl Leases {
@@ -26,23 +28,46 @@ impl Leases {
         Leases {
             silence: silence * 94 / 100,
             spoke: BTreeMap::new(),
+            still: Vec::new(),
         }
+    }
+
+    /// The only server stands still: nobody can speak to it, which is no worker's silence.
+    pub fn stands_still(&mut self, from: u64, until: u64) {
+        self.still.push((from, until));
+    }
+
+    /// It does so no longer, since it has ended.
+    pub fn goes_on(&mut self, at: u64) {
+        self.still
+            .iter_mut()
+            .for_each(|(_, until)| *until = at.min(*until));
+    }
+
+    /// How long a worker was silent that could have spoken.
+    fn silent_for(&self, from: u64, to: u64) -> u64 {
+        let (mut silent, mut counted) = (to - from, from);
+        for (begin, end) in &self.still {
+            let (begin, end) = (counted.max(*begin), to.min(*end));
+            silent -= end.saturating_sub(begin);
+            counted = counted.max(end);
+        }
+        silent
     }
 
     /// It speaks.
     pub fn heard(&mut self, worker: WorkerId, at: u64) {
-        let (spoke, silent) = self.spoke.entry(worker).or_insert((at, None));
-        if at - *spoke >= self.silence {
-            *silent = Some(at);
-        }
-        *spoke = at;
+        let (spoke, silent) = self.spoke.get(&worker).copied().unwrap_or((at, None));
+        let was_silent = self.silent_for(spoke, at) >= self.silence;
+        let silent = if was_silent { Some(at) } else { silent };
+        self.spoke.insert(worker, (at, silent));
     }
 
     /// For a worker that was lost by silence and was not silent: how long ago it spoke, in µs.
     pub fn was_never_silent(&self, worker: WorkerId, at: u64) -> Option<u64> {
         let (spoke, silent) = self.spoke.get(&worker)?;
         let lately = silent.is_some_and(|silent| at - silent <= OLD);
-        (at - spoke < self.silence && !lately).then_some(at - spoke)
+        (self.silent_for(*spoke, at) < self.silence && !lately).then_some(at - spoke)
     }
 }
 
@@ -67,5 +92,17 @@ mod tests {
             None,
             "it was, and came back"
         );
+    }
+
+    #[test]
+    fn a_server_that_stands_still_makes_nobody_silent() {
+        let worker = WorkerId(1);
+        let mut leases = Leases::new(10 * SECOND, 60 * SECOND);
+        leases.heard(worker, 0);
+        leases.stands_still(SECOND, 50 * SECOND);
+        leases.stands_still(20 * SECOND, 60 * SECOND);
+        assert_eq!(leases.was_never_silent(worker, 62 * SECOND), Some(62 * SECOND));
+        leases.goes_on(30 * SECOND);
+        assert_eq!(leases.was_never_silent(worker, 62 * SECOND), None, "it ran again");
     }
 }

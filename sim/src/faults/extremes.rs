@@ -61,9 +61,15 @@ impl Extremes {
             lease: pick(rng, plain.2.lease, &[WORKER_LEASE_MIN, 30 * SECOND]),
             grace: pick(rng, plain.2.grace, &[0, 5 * SECOND]),
             max_attempts: pick(rng, plain.2.max_attempts, &[1, 2, 10]),
+            max_deaths: pick(rng, plain.2.max_deaths, &[1, 2]),
             max_losses: pick(rng, plain.2.max_losses, &[0, 1]),
             backoff_initial: pick(rng, plain.2.backoff_initial, &[0, 10 * MILLISECOND]),
             backoff_max: pick(rng, plain.2.backoff_max, &[0, 60 * SECOND]),
+            expire_rows: pick(rng, plain.2.expire_rows, &[1, 5]),
+            // A job has up to 40 photos, which must fit.
+            waiting_max: pick(rng, plain.2.waiting_max, &[80, 300]),
+            live_jobs_max: pick(rng, plain.2.live_jobs_max, &[4, 20]),
+            given_max: pick(rng, plain.2.given_max, &[10, 40]),
             open_for: match forgets {
                 true => 10 * SECOND,
                 false => pick(rng, plain.2.open_for, &[SECOND, 10 * SECOND]),

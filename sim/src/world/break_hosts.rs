@@ -27,6 +27,7 @@ impl World {
         server.paused_until = 0;
         server.inbox.clear();
         let lost = server.disk.crash(loss, dice);
+        self.checks.leases.goes_on(self.now);
         if lost.batches > 0 {
             self.count("ends with unsynced loss");
         }
@@ -137,6 +138,10 @@ impl World {
             self.count(kind.name());
             let server = self.server(id);
             server.paused_until = server.paused_until.max(until);
+            let until = server.paused_until;
+            if self.count_servers() == 1 {
+                self.checks.leases.stands_still(self.now, until);
+            }
         }
     }
 

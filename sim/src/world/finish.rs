@@ -52,7 +52,7 @@ impl World {
     }
 
     /// J7's bound, in µs: a lease and the grace of a failover, every wait between attempts, the work over what is
-    /// there to do it, a job that nobody closes, and a minute.
+    /// there or may be used to do it, jobs that nobody closes, as many at once as there may be, and a minute.
     fn converge_within(&self) -> u64 {
         let settings = self.faults.settings();
         let waits: u64 = (1..=settings.max_attempts as u32)
@@ -60,6 +60,10 @@ impl World {
             .sum();
         let photos: u64 = self.clients.iter().map(|client| client.photos).sum();
         let slots = self.faults.load.agents * u64::from(self.faults.load.slots);
+        // What may be given may all be with one worker, which has so many photos a slot.
+        let credit = self.servers[0].config.policy.credit_per_slot;
+        let slots = slots.min(settings.given_max / u64::from(credit)).max(1);
+        let turns = self.clients.len() as u64 / settings.live_jobs_max + 1;
         // A bad photo may hang in each of its attempts; few do.
         let work = photos * WORK / slots;
         let abandoned = if settings.open_for <= MINUTE {
@@ -67,7 +71,7 @@ impl World {
         } else {
             0
         };
-        settings.lease + settings.grace + waits + work + abandoned + MINUTE
+        settings.lease + settings.grace + work + turns * (waits + abandoned + MINUTE)
     }
 
     fn converged(&self) -> bool {

@@ -70,7 +70,7 @@ impl World {
     ) -> bool {
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
-        let reachable = self.net.linked(CLIENTS, server) && self.server(server).paused_until <= self.now;
+        let reachable = self.net.linked(CLIENTS, server);
         if !reachable || self.net.ways().first.is_none() || self.server(server).replica.is_none() {
             return false;
         }
@@ -86,7 +86,24 @@ impl World {
             timeout,
             request,
         };
-        self.inputs(server, vec![Input::Client(Box::new(question))]);
+        let question = Box::new(question);
+        let (life, paused) = (
+            self.server(server).life,
+            self.server(server).paused_until > self.now,
+        );
+        if paused {
+            self.count("questions to a server that stands still");
+            self.at(
+                self.now,
+                Happening::Asked {
+                    server,
+                    life,
+                    question,
+                },
+            );
+        } else {
+            self.inputs(server, vec![Input::Client(question)]);
+        }
         true
     }
 
@@ -106,6 +123,12 @@ impl World {
                 one.ask = None;
                 one.server = leader.0;
                 self.client_goes_on(client, 10 * MILLISECOND);
+            }
+            // Its environment has as much as it may: nothing was done, and there will be room.
+            Err(Refused::Rejected(Rejected::Quota { .. })) => {
+                self.count("quotas met");
+                self.clients[client].ask = None;
+                self.client_goes_on(client, SECOND);
             }
             Err(Refused::Rejected(why)) => {
                 self.clients[client].ask = None;

@@ -15,6 +15,9 @@ use crate::disk::{Image, Place};
 use crate::faults::Kind;
 use crate::points::Point;
 
+/// A whole state takes so many times as long to be durable as a few entries.
+const INSTALL_SLOWER: u64 = 20;
+
 impl World {
     /// Writes an order. False when the server ended over it.
     pub(super) fn persist(&mut self, id: u64, life: u64, mut persist: Persist) -> bool {
@@ -45,7 +48,7 @@ impl World {
         if cuts && self.strikes(id, Point::CutUnsynced) || self.strikes(id, Point::BeforeSync) {
             return false;
         }
-        let done = self.disk_done(id, persist.sync);
+        let done = self.disk_done(id, persist.sync, installs);
         if persist.id != PersistId(0) {
             let sends = std::mem::take(&mut persist.sends_after);
             let happening = Happening::Synced {
@@ -78,11 +81,16 @@ impl World {
         !broken && !full
     }
 
-    fn disk_done(&mut self, id: u64, sync: bool) -> u64 {
+    fn disk_done(&mut self, id: u64, sync: bool, installs: bool) -> u64 {
         let sync_max = if self.calm {
             MILLISECOND
         } else {
             self.faults.load.sync_max
+        };
+        let sync_max = if installs {
+            INSTALL_SLOWER * sync_max
+        } else {
+            sync_max
         };
         let slow = self.server(id).slow_until > self.now;
         let took = match (sync, slow) {

@@ -199,6 +199,9 @@ impl World {
                 replica.state().check();
             }
         }
+        for (_, environment) in replica.state().environments.iter() {
+            self.checks.books(environment);
+        }
         self.check_quorum(id, status.committed);
         let digest = status.digest.0;
         self.mix(&[

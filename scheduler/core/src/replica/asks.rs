@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::io::*;
 use crate::limits::*;
 use crate::observe::could_run;
+use crate::plant::Plant;
 use crate::reply::{Refused, Rejected, Reply};
 use crate::types::*;
 use crate::validate;
@@ -129,7 +130,11 @@ impl Replica {
                     environment: by.environment,
                     read,
                     context: 0,
-                    at: None,
+                    at: self
+                        .config
+                        .plant
+                        .is(Plant::StaleRead)
+                        .then(|| self.state.applied()),
                 };
                 return self.asks.reads.push(reading);
             }
@@ -265,7 +270,9 @@ impl Replica {
         leader.plan_wanted = true;
         let (cluster, term) = (self.config.cluster.clone(), leader.term);
         let orphan_for = self.state.meta().settings.orphan_for();
-        self.asks.welcomed.insert(worker);
+        if !self.config.plant.is(Plant::WelcomeWithoutWork) {
+            self.asks.welcomed.insert(worker);
+        }
         self.answer(
             ask,
             Ok(Answer::Welcome {

@@ -10,6 +10,7 @@ use crate::io::{Output, WorkerReport};
 use crate::limits::*;
 use crate::observe::{Demand, Look, observe};
 use crate::plan::Plan;
+use crate::plant::Plant;
 use crate::reply::{Refused, Rejected};
 use crate::rows::{Row, Rows};
 use crate::state::workers::Standing;
@@ -50,7 +51,12 @@ impl Replica {
         leader.cursors.retain(|worker, _| live.live(*worker).is_some());
         leader.losing.retain(|worker| live.live(*worker).is_some());
         let now = leader.clock.stamp(self.now);
-        for job in self.state.jobs.to_close(now).take(CLOSE_AT_ONCE) {
+        let at_once = if self.config.plant.is(Plant::OpenNeverCloses) {
+            0
+        } else {
+            CLOSE_AT_ONCE
+        };
+        for job in self.state.jobs.to_close(now).take(at_once) {
             if leader.closing.insert(job) {
                 commands.push(Command::CloseExpired { job });
             }
@@ -67,7 +73,7 @@ impl Replica {
             leader.counting_late = true;
             commands.push(overdue);
         }
-        leader.plan_wanted |= self.state.mature(now);
+        leader.plan_wanted |= !self.config.plant.is(Plant::BackoffUnwatched) && self.state.mature(now);
         if !self.state.runs.is_empty() && elapsed.saturating_sub(leader.looked_back) >= REGIVE_EVERY {
             (leader.looked_back, leader.look_back, leader.plan_wanted) = (elapsed, true, true);
         }

@@ -7,11 +7,13 @@ use raft::{ReadState, StateRole, Storage as _};
 use super::members::{ConfStep, content};
 use super::{Origin, Replica, decode_entry, is_continuous};
 use crate::effects;
+use crate::event::Verdict;
 use crate::io::{Output, Persist};
 use crate::leader::Leader;
 use crate::limits::{HEARTBEAT_TICKS, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK};
+use crate::plant::Plant;
 use crate::reply::{Refused, Reply};
-use crate::state::Applied;
+use crate::state::{Applied, META_KEY};
 use crate::types::{Index, PersistId, ReplicaId, Term};
 
 /// Bytes of entries the log cache keeps at most, beyond what a snapshot under way needs.
@@ -50,6 +52,9 @@ impl Replica {
         }
         self.compact(&mut persist);
         persist.state.extend(self.state.settle());
+        if !persist.sync && self.config.plant.is(Plant::AppliedApart) {
+            persist.state.retain(|(key, _)| key[..] != META_KEY);
+        }
         self.give_order(persist, out);
         self.answer_reads(out);
         self.desire(out);
@@ -106,6 +111,8 @@ impl Replica {
         persist.entries = ready.entries().iter().map(bytes).collect();
         if let Some(hard) = ready.hs() {
             self.raft.mut_store().hard_state = hard.clone();
+        }
+        if let Some(hard) = ready.hs().filter(|_| !self.config.plant.is(Plant::VoteUnsaved)) {
             persist.hard_state = Some(write(hard));
         }
         persist.sync = ready.must_sync() || persist.install.is_some();
@@ -114,11 +121,14 @@ impl Replica {
         }
         let (snapshots, after) = ready.take_persisted_messages().into_iter().partition(is_snapshot);
         self.send_snapshots(snapshots, persist, out);
-        self.send(after, &mut persist.sends_after);
+        match self.config.plant.is(Plant::AckBeforeFsync) {
+            true => self.send(after, &mut out.send),
+            false => self.send(after, &mut persist.sends_after),
+        }
         let number = ready.number();
         self.raft.advance_append_async(ready);
         self.adopt(steps);
-        if persist.install.is_none() {
+        if persist.install.is_none() || self.config.plant.is(Plant::InstallUnawaited) {
             self.raft.advance_apply();
         }
         self.note_number(number, persist, out);
@@ -135,10 +145,14 @@ impl Replica {
                 installs: persist.install.is_some(),
                 sends: Vec::new(),
             });
+            if self.config.plant.is(Plant::OwnSyncSkipped) {
+                self.raft.on_persist_ready(number);
+            }
             return;
         }
         let sends = std::mem::take(&mut persist.sends_after);
         match self.in_flight.back_mut() {
+            Some(_) if self.config.plant.is(Plant::AckOvertakes) => out.send.extend(sends),
             Some(before) => {
                 before.number = number;
                 before.sends.extend(sends);
@@ -246,11 +260,14 @@ impl Replica {
     ) -> Vec<ConfStep> {
         let mut steps = Vec::new();
         for entry in entries {
-            let decoded = match decode_entry(content(entry)) {
+            let mut decoded = match decode_entry(content(entry)) {
                 Ok(decoded) => decoded,
                 // Skipping an entry would make this replica another state machine: it must stop.
                 Err(why) => panic!("log entry {} cannot be applied: {why}", entry.index),
             };
+            if self.config.plant.is(Plant::LocalClock) {
+                decoded.iter_mut().for_each(|entry| entry.at = self.now.wall);
+            }
             let applied = self.state.apply(entry.index, entry.term, decoded.as_ref());
             steps.extend(self.conf_step(entry));
             self.applied(entry.index, entry.term, applied, persist, out);
@@ -292,7 +309,11 @@ impl Replica {
         if let Ok(Reply::Ended { worker, verdicts }) = &reply
             && self.leader.is_some()
         {
-            out.verdicts.push((*worker, verdicts.clone()));
+            let mut verdicts = verdicts.clone();
+            if self.config.plant.is(Plant::StaleUnanswered) {
+                verdicts.retain(|judged| judged.verdict == Verdict::Recorded);
+            }
+            out.verdicts.push((*worker, verdicts));
         }
         self.watchers_of(&events, out);
         out.events.extend(events);
@@ -316,7 +337,11 @@ impl Replica {
             .filter(|leader| !leader.ready && leader.term == term)
         {
             leader.ready = true;
-            leader.ready_at = elapsed;
+            leader.ready_at = if self.config.plant.is(Plant::FailoverExpires) {
+                0
+            } else {
+                elapsed
+            };
             leader.clock = crate::leader::Clock::new(state_now, now);
         }
     }
@@ -347,7 +372,10 @@ impl Replica {
         }
         let kept_behind = if full { 0 } else { keep / 2 };
         let needed = self.log_needed_after();
-        let target = applied.saturating_sub(kept_behind).min(needed);
+        let target = match self.config.plant.is(Plant::LogCutUnapplied) {
+            true => log.last(),
+            false => applied.saturating_sub(kept_behind).min(needed),
+        };
         persist.compacted = self.raft.mut_store().compact(target);
     }
 

@@ -12,6 +12,7 @@ use super::Replica;
 use super::members::{conf_state, voters_of};
 use crate::command::Entry;
 use crate::io::{Persist, SnapshotOrder};
+use crate::plant::Plant;
 use crate::state::State;
 use crate::table::{Digest, decode, encode};
 use crate::types::*;
@@ -146,7 +147,10 @@ impl Replica {
         snapshot.data = encode(&About::of(&self.state)).into();
         let meta = snapshot.mut_metadata();
         meta.index = self.state.applied();
-        meta.term = self.state.meta().applied_term;
+        meta.term = match self.config.plant.is(Plant::SnapshotTerm) {
+            true => self.raft.raft.term,
+            false => self.state.meta().applied_term,
+        };
         *meta.mut_conf_state() = conf_state(&self.state.members.voters());
     }
 

@@ -5,7 +5,8 @@ use super::{Context, State};
 use crate::command::Command;
 use crate::event::Fact;
 use crate::key::kept_range;
-use crate::limits::{EXPIRE_JOBS_MAX, EXPIRE_KEYS_MAX, EXPIRE_ROWS_MAX};
+use crate::limits::{EXPIRE_JOBS_MAX, EXPIRE_KEYS_MAX};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::types::{EnvId, JobId, Time};
 
@@ -57,7 +58,7 @@ impl State {
         if forgotten > 0 {
             context.tell(EnvId::default(), None, Fact::KeysForgotten { count: forgotten });
         }
-        let mut rows = EXPIRE_ROWS_MAX;
+        let mut rows = self.meta().settings.expire_rows as usize;
         self.clear_remains(&mut rows);
         let mut deleted = Vec::new();
         for job in jobs.iter().take(EXPIRE_JOBS_MAX) {
@@ -87,13 +88,16 @@ impl State {
         self.keys.remove(env, id);
         let (job, pages) = self.jobs.remove(env, id);
         *rows = rows.saturating_sub(1 + pages);
-        self.specs.release(env, job.spec);
+        if !self.plant.is(Plant::SpecNeverReleased) {
+            self.specs.release(env, job.spec);
+        }
         let counts = self.environments.counts_mut(env);
         counts.succeeded -= job.succeeded;
         counts.failed -= job.failed;
         counts.cancelled -= job.cancelled();
         counts.deleted += job.tasks;
-        if !self.clear(env, id, rows) {
+        let forgets = self.plant.is(Plant::RemainsForgotten);
+        if !self.plant.is(Plant::RowsLeftBehind) && !self.clear(env, id, rows) && !forgets {
             self.remains.insert((env, id), ());
         }
         context.tell(env, Some(id), Fact::JobDeleted { tasks: job.tasks });
@@ -157,10 +161,9 @@ mod tests {
     use super::*;
     use crate::command::{Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
     use crate::event::Cause;
-    use crate::limits::{APPEND_PHOTOS_MAX, RETENTION};
+    use crate::limits::{APPEND_PHOTOS_MAX, EXPIRE_ROWS_MAX, RETENTION};
     use crate::plan::{Assign, Because, Plan};
     use crate::rows::{Packing, Row};
-    use crate::state::Plant;
     use crate::types::*;
 
     struct Log(State, Time);

@@ -5,6 +5,7 @@ use super::{Context, State};
 use crate::event::Fact;
 use crate::observe::has_recogniser;
 use crate::plan::{Assign, Plan};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::state::workers::Standing;
 use crate::types::{EnvId, Given, JobId};
@@ -63,7 +64,8 @@ impl State {
             return Err("no tasks");
         }
         let worker = self.workers.get(piece.worker).ok_or("no such worker")?;
-        if worker.standing != Standing::Active {
+        let drains = worker.standing == Standing::Draining && self.plant.is(Plant::DrainedGetsWork);
+        if worker.standing != Standing::Active && !drains {
             return Err("the worker takes no work");
         }
         let spec = self.specs.get(job.spec).ok_or("no such spec")?;
@@ -88,7 +90,12 @@ impl State {
     }
 
     fn give(&mut self, context: &mut Context, env: EnvId, piece: &Assign) {
-        let (id, given) = (piece.job, Given(context.index));
+        let id = piece.job;
+        let before = self
+            .retries
+            .get(env, id, piece.first)
+            .filter(|_| self.plant.is(Plant::FenceReused));
+        let given = before.map_or(Given(context.index), |retry| retry.given);
         let end = piece.first + piece.count;
         let job = self.jobs.get_mut(env, id).expect("it fits");
         let fresh_before = job.fresh;
@@ -102,7 +109,7 @@ impl State {
         for task in piece.first..end.min(fresh_before) {
             let job = self.jobs.get_mut(env, id).expect("it fits");
             if !job.take_behind(task) {
-                self.retries.give(env, id, task, given);
+                self.retried(env, id, task, given);
             }
         }
         let key = RunKey {
@@ -125,6 +132,19 @@ impl State {
         counts.given += piece.count;
         self.requeue(env, id);
         self.tell_given(context, env, id, piece, given);
+    }
+
+    /// Notes which attempt a task that waited again is now.
+    fn retried(&mut self, env: EnvId, id: JobId, task: u64, given: Given) {
+        let before = self
+            .retries
+            .get(env, id, task)
+            .filter(|_| self.plant.is(Plant::RetryKeepsFence));
+        self.retries
+            .give(env, id, task, before.map_or(given, |retry| retry.given));
+        if self.plant.is(Plant::RetryUnnoted) {
+            self.retries.table.forget_change(&(env, id, task));
+        }
     }
 
     fn tell_given(&self, context: &mut Context, env: EnvId, id: JobId, piece: &Assign, given: Given) {

@@ -8,6 +8,7 @@ use crate::event::Fact;
 use crate::kept::PhotoList;
 use crate::key::photos_key;
 use crate::limits::{APPENDS_PER_JOB_MAX, SPECS_MAX};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::encode;
 use crate::types::{EnvId, JobId, Time};
@@ -180,6 +181,11 @@ impl State {
         let env = self.own_job(context, id)?;
         let tasks_max = self.meta().settings.tasks_per_job_max;
         let job = self.jobs.get_in(env, id).expect("just found");
+        let offset = if self.plant.is(Plant::AppendTwice) {
+            job.tasks
+        } else {
+            offset
+        };
         if offset < job.tasks {
             return self.appended_before(env, id, offset, photos);
         }
@@ -316,7 +322,10 @@ impl State {
         let job = self.jobs.get_mut(env, id).expect("just found");
         if job.phase == Phase::Closed && job.succeeded + job.failed == job.tasks {
             job.phase = Phase::Done;
-            job.ended = Some(context.at);
+            job.ended = Some(match self.plant.is(Plant::EndedAtOpening) {
+                true => job.opened,
+                false => context.at,
+            });
             let (succeeded, failed) = (job.succeeded, job.failed);
             self.environments.count_job(env, false);
             context.tell(env, Some(id), Fact::JobDone { succeeded, failed });
@@ -329,7 +338,8 @@ impl State {
         if !job.phase.is_live() {
             return Ok(Reply::Job { job: id });
         }
-        for (key, _) in self.runs.of_job(env, id) {
+        let leaves = self.plant.is(Plant::CancelLeavesRuns);
+        for (key, _) in self.runs.of_job(env, id).into_iter().filter(|_| !leaves) {
             self.runs.remove(key);
         }
         self.retries.cancel(env, id);
@@ -343,7 +353,12 @@ impl State {
         let counts = self.environments.counts_mut(env);
         counts.waiting -= waiting;
         counts.given -= given;
-        counts.cancelled += waiting + given;
+        counts.cancelled += waiting
+            + if self.plant.is(Plant::CancelMiscounts) {
+                0
+            } else {
+                given
+            };
         self.requeue(env, id);
         context.tell(
             env,

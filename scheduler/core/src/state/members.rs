@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, State};
 use crate::event::Fact;
 use crate::limits::MEMBERS_MAX;
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::Table;
 use crate::types::{EnvId, ReplicaId};
@@ -244,6 +245,9 @@ impl State {
                 replaces: None,
             };
             self.members.table.insert(founder.id, member);
+            if self.plant.is(Plant::MembersUnnoted) {
+                self.members.table.forget_change(&founder.id);
+            }
         }
         let last = founders
             .iter()

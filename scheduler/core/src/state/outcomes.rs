@@ -10,6 +10,7 @@ use crate::command::Report;
 use crate::event::{Cause, Fact, Verdict};
 use crate::kept::{AttemptRecord, ResultsRecord};
 use crate::key::{attempt_key, result_key};
+use crate::plant::Plant;
 use crate::reply::{Judged, Rejected, Reply};
 use crate::rows::{Row, Rows};
 use crate::table::encode;
@@ -65,14 +66,16 @@ impl State {
         let env = self.jobs.get(job).map(|(env, _)| env);
         let held = env.and_then(|env| self.runs.of_task(env, job, at).map(|(key, run)| (env, key, run)));
         if let Some((env, key, run)) = held
-            && (run.given == given && run.worker == worker || self.plant.no_fence_check())
+            && (run.given == given && run.worker == worker
+                || self.plant.is(Plant::NoFenceCheck)
+                || run.worker == worker && self.plant.is(Plant::FenceByWorker))
         {
             let count = report.end().min(key.last + 1) - at;
             let ended = ended_of(report, env, run.worker, at, count);
             self.take(context, key, &ended);
             return (count, Verdict::Recorded);
         }
-        if self.plant.no_fence_check()
+        if self.plant.is(Plant::NoFenceCheck)
             && let Some(env) = env
         {
             self.take_again(context, &ended_of(report, env, worker, at, 1));
@@ -150,10 +153,12 @@ impl State {
         };
         let over = match cause.is_loss() {
             true => u64::from(tried.losses) + 1 > self.meta().settings.max_losses,
+            false if self.plant.is(Plant::AttemptsUnbounded) => false,
             false => cause.is_final() || u64::from(tried.attempts) + 1 >= allowed,
         };
         let deaths = u64::from(tried.deaths) + u64::from(cause.is_death());
-        let quarantined = cause.is_death() && deaths >= self.meta().settings.max_deaths;
+        let counted = !self.plant.is(Plant::DeathsUncounted);
+        let quarantined = counted && cause.is_death() && deaths >= self.meta().settings.max_deaths;
         let last_words;
         let (cause, row) = match quarantined {
             true => {
@@ -211,7 +216,9 @@ impl State {
         } else {
             TaskEnd::Failed
         };
-        self.jobs.set_ends(env, id, ended.first, count, end);
+        if end == TaskEnd::Succeeded || !self.plant.is(Plant::EndUnmarked) {
+            self.jobs.set_ends(env, id, ended.first, count, end);
+        }
         self.keep_results(context, ended);
         let late = self.late_now(env, id, ended.first, count, context.at);
         let job = self.jobs.get_mut(env, id).expect("a run's job");
@@ -223,6 +230,7 @@ impl State {
         let counts = self.environments.counts_mut(env);
         counts.given -= count;
         match end {
+            _ if self.plant.is(Plant::EndUncounted) => ((), counts.succeeded += count),
             TaskEnd::Succeeded => (job.succeeded += count, counts.succeeded += count),
             _ => (job.failed += count, counts.failed += count),
         };
@@ -263,7 +271,7 @@ impl State {
             cause if cause.is_loss() => 0,
             _ => settings.backoff(retry.attempts + 1),
         };
-        match lost.cause.is_loss() {
+        match lost.cause.is_loss() && !self.plant.is(Plant::LossesAsAttempts) {
             true => retry.losses += 1,
             false => retry.attempts += 1,
         }

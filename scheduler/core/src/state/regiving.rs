@@ -10,6 +10,7 @@ use crate::key::attempt_key;
 use crate::limits::REGIVES_MAX;
 use crate::observe::has_recogniser;
 use crate::plan::Regive;
+use crate::plant::Plant;
 use crate::state::workers::Standing;
 use crate::table::encode;
 use crate::types::{EnvId, Given};
@@ -67,7 +68,8 @@ impl State {
     }
 
     fn take_back(&mut self, context: &mut Context, piece: &Regive, key: RunKey, run: Run) {
-        let given = Given(context.index);
+        let keeps = self.plant.is(Plant::RegiveKeepsFence);
+        let given = if keeps { run.given } else { Given(context.index) };
         self.runs.release(key, piece.first, piece.count);
         let last = piece.first + piece.count - 1;
         let moved = Run {

@@ -130,6 +130,8 @@ settings! {
     max_deaths MaxDeaths: Count, 3, 1, limits::ATTEMPTS_MAX as u64;
     /// wait of a suspect photo whose worker was lost, until that worker can no longer be at it
     suspect_wait SuspectWait: Duration, limits::SUSPECT_WAIT, limits::SUSPECT_WAIT, 1800 * SECOND;
+    /// most records of deleted jobs that go with one entry; the rest goes with the next ones
+    expire_rows ExpireRows: Count, limits::EXPIRE_ROWS_MAX as u64, 1, limits::EXPIRE_ROWS_MAX as u64;
 }
 
 impl Setting {

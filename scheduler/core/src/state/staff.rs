@@ -5,6 +5,7 @@ use super::{Context, State};
 use crate::command::Join;
 use crate::event::Fact;
 use crate::limits::WORKERS_MAX;
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::types::{EnvId, WorkerId};
 
@@ -49,7 +50,10 @@ impl State {
     }
 
     fn lose(&mut self, context: &mut Context, worker: WorkerId, why: &str) {
-        let tasks = self.free_worker(context, worker);
+        let tasks = match self.plant.is(Plant::LostKeepsRuns) {
+            true => 0,
+            false => self.free_worker(context, worker),
+        };
         self.workers.end(worker, Standing::Lost, why, context.at);
         context.tell(
             EnvId::default(),

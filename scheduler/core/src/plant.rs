@@ -1,0 +1,162 @@
+//! Planted bugs: mistakes of the kind that are made, each at its real place, so that the checks can be checked. Only
+//! builds with the feature `planted` have them; one is selected by name. Elsewhere [`Plant::is`] is a constant
+//! `false`, and nothing of it is left in the program.
+
+macro_rules! plants {
+    ($($(#[doc = $what:literal])+ $variant:ident $name:literal,)*) => {
+        /// Which bug is planted, if any. Always none in a build without the feature.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum Plant {
+            /// None.
+            #[default]
+            None,
+            $($(#[doc = $what])+ $variant,)*
+        }
+
+        impl Plant {
+            /// Each bug with its name and what the mistake is. None in a build without the feature.
+            pub const ALL: &'static [(Plant, &'static str, &'static str)] = &[
+                $(#[cfg(feature = "planted")] (Plant::$variant, $name, concat!($($what,)+)),)*
+            ];
+        }
+    };
+}
+
+plants! {
+    // The raft driver and the order of writes.
+
+    /// Acknowledgements and votes leave before what they rest on is synced: a crash takes back what was promised.
+    AckBeforeFsync "ack-before-fsync",
+    /// A vote is not written before it is sent: after a crash its server votes again in the same term.
+    VoteUnsaved "vote-unsaved",
+    /// A leader counts its own entries as written when it proposes them: what is committed is on no majority of disks.
+    OwnSyncSkipped "own-sync-skipped",
+    /// An acknowledgement with nothing of its own to write overtakes the order before it, which is not durable yet.
+    AckOvertakes "ack-overtakes",
+    /// The applied index is written with synced batches only, apart from the state: after a crash entries are applied twice.
+    AppliedApart "applied-apart",
+    /// The log is cut up to the last entry, not to the applied one: what is to be applied is gone.
+    LogCutUnapplied "log-cut-unapplied",
+    /// A snapshot is described with the leader's term in place of its last entry's: what follows never fits.
+    SnapshotTerm "snapshot-term",
+    /// raft is told that a snapshot is applied before it is durable: a crash loses what was counted.
+    InstallUnawaited "install-unawaited",
+    /// A server that installs a snapshot campaigns: it looks for entries that the snapshot replaced.
+    InstallingCampaigns "installing-campaigns",
+    /// Entries are applied at the replica's own clock in place of their stamp: replicas drift apart.
+    LocalClock "local-clock",
+    /// A leader answers reads without asking a majority: one that has a successor answers from the past.
+    StaleRead "stale-read",
+
+    // A leader's duties.
+
+    /// A new leader counts silence from when it began to run, not from its barrier: it ends all leases at once.
+    FailoverExpires "failover-expires",
+    /// Time in which the leader did not run counts as the workers' silence.
+    PauseIsSilence "pause-is-silence",
+    /// Jobs that are open for too long are not closed.
+    OpenNeverCloses "open-never-closes",
+    /// Nobody watches for the end of a wait between attempts: with nothing else to do the photo waits for ever.
+    BackoffUnwatched "backoff-unwatched",
+    /// Only results that counted are answered: the others stay in their agent's spool.
+    StaleUnanswered "stale-unanswered",
+    /// A worker that is back on a new stream is not told what it shall do: what was lost with the old one stays lost.
+    WelcomeWithoutWork "welcome-without-work",
+
+    // The state machine: who holds what.
+
+    /// Results count whatever their fence says: a late one is recorded over the newer one.
+    NoFenceCheck "no-fence-check",
+    /// A result counts when its worker holds the task, whichever attempt it is of.
+    FenceByWorker "fence-by-worker",
+    /// A task that is given again has the fence of the attempt before: late results pass for new ones.
+    FenceReused "fence-reused",
+    /// Tasks that are taken back keep their fence on the other worker: the first one's results still count.
+    RegiveKeepsFence "regive-keeps-fence",
+    /// The record of retries keeps the fence of the attempt before: repeated results of the last are called stale.
+    RetryKeepsFence "retry-keeps-fence",
+    /// Attempts have no limit: a photo that cannot be done is tried for ever.
+    AttemptsUnbounded "attempts-unbounded",
+    /// A lost machine counts as a failure of the photo: spot interruptions eat its attempts.
+    LossesAsAttempts "losses-as-attempts",
+    /// Dead recognisers are not counted: a photo that kills them is never quarantined.
+    DeathsUncounted "deaths-uncounted",
+    /// A task whose wait is over is not put into the queue.
+    QueueForgotten "queue-forgotten",
+    /// A worker that drains still gets work.
+    DrainedGetsWork "drained-gets-work",
+    /// What a lost worker holds is not freed.
+    LostKeepsRuns "lost-keeps-runs",
+    /// What workers hold of a cancelled job is not taken from them.
+    CancelLeavesRuns "cancel-leaves-runs",
+
+    // The state machine: books and records.
+
+    /// How many jobs an environment may have is not checked when an entry is applied.
+    QuotaUnchecked "quota-unchecked",
+    /// A cancelled job's photos that were with workers are in no count of its environment.
+    CancelMiscounts "cancel-miscounts",
+    /// A result is recorded without being counted in its job.
+    EndUncounted "end-uncounted",
+    /// That a task has failed for good is not marked in its page: it looks unended.
+    EndUnmarked "end-unmarked",
+    /// A repeated append adds its photos again.
+    AppendTwice "append-twice",
+    /// A job's end is noted as its opening: it is deleted before its time.
+    EndedAtOpening "ended-at-opening",
+    /// A deleted job still counts for its spec, which is never forgotten.
+    SpecNeverReleased "spec-never-released",
+    /// A deleted job leaves its append notes and retries behind.
+    RowsLeftBehind "rows-left-behind",
+    /// What is left of a deleted job when an entry has deleted as much as it may is not noted: it stays for ever.
+    RemainsForgotten "remains-forgotten",
+    /// Idempotency keys are not found after a restart or a snapshot: a repeated submit makes a second job.
+    KeysUnindexed "keys-unindexed",
+    /// raft's own entries move the applied index without noting it for the disk.
+    MetaUnnoted "meta-unnoted",
+    /// The first members are not noted for the disk: after a restart the cluster has none.
+    MembersUnnoted "members-unnoted",
+    /// That a task was given again is not noted for the disk: after a restart it waits.
+    RetryUnnoted "retry-unnoted",
+}
+
+impl Plant {
+    /// The plant of a name; `None` when this build has none of that name.
+    pub fn named(name: &str) -> Option<Plant> {
+        let found = || Plant::ALL.iter().find(|(_, of, _)| *of == name);
+        match name {
+            "" => Some(Plant::None),
+            _ => found().map(|(plant, ..)| *plant),
+        }
+    }
+
+    /// True when `bug` is the one that is planted.
+    pub(crate) const fn is(self, bug: Plant) -> bool {
+        cfg!(feature = "planted") && self as u8 == bug as u8
+    }
+}
+
+#[cfg(all(test, feature = "planted"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bug_has_a_name_of_its_own() {
+        for (plant, name, what) in Plant::ALL {
+            assert_eq!(Plant::named(name), Some(*plant));
+            assert!(plant.is(*plant) && !Plant::None.is(*plant) && what.ends_with('.'));
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "planted")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_build_knows_no_bug() {
+        assert!(Plant::ALL.is_empty());
+        assert_eq!(Plant::named("no-fence-check"), None);
+        assert!(!Plant::NoFenceCheck.is(Plant::NoFenceCheck));
+    }
+}

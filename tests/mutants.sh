@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Changes rebound-core a little, one change at a time, and looks whether its tests or the simulator's notice. What
+# survives is told: each is either a missing test or a change that makes no difference.
+#
+#   SAMPLE=300   at least so many changes, spread over the whole core; SEED=1 says which
+#   DIFF=main    instead: all changes to lines that differ from this revision
+#   OUT=DIR      where the report goes; target/mutants by default
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+sample="${SAMPLE:-300}" seed="${SEED:-1}"
+target="${CARGO_TARGET_DIR:-target}"
+out="${OUT:-$target/mutants}"
+mkdir -p "$out"
+cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked --target-dir "$target/mutants-install"
+
+# A copy of the tree with a target directory of its own: the good binaries stay as they are.
+CARGO_TARGET_DIR="$(realpath "$out")/target"
+# Nobody debugs a mutant, and compiling is most of the time.
+export CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_DEBUG=false
+which=(--package rebound-core)
+if [ -n "${DIFF:-}" ]; then
+  git diff "$DIFF" -- scheduler/core/src >"$out/changes.diff"
+  which+=(--in-diff "$out/changes.diff")
+else
+  all="$(cargo mutants --list "${which[@]}" | wc -l)"
+  parts=$((all / sample > 0 ? all / sample : 1))
+  which+=(--shard "$((seed % parts))/$parts" --sharding round-robin)
+fi
+
+report() {
+  python3 tests/support/mutants.py "$out/mutants.out" | tee "$out/report.txt"
+}
+trap report EXIT
+nice -n 19 cargo mutants "${which[@]}" --test-package rebound-core --test-package rebound-sim --jobs 1 \
+  --cargo-arg=--release --cargo-arg=--locked --timeout 600 --output "$out" --colors never || [ $? -le 3 ]
