@@ -154,8 +154,7 @@ async fn cuts(mut stage: Stage<'_, '_, Cut, Disks>, args: &PowerArgs) -> Result<
             true => vec![stage.rng.within(0, SERVERS - 1) as usize],
             false => (0..SERVERS as usize).collect(),
         };
-        let cut = cut(&mut stage, &victims).await?;
-        judge(stage.record, number, &cut);
+        let cut = cut(&mut stage, number, &victims).await?;
         let (who, copies, back) = (&cut.servers, cut.copies, cut.back_ms / 1e3);
         stage.ctx.out.note(&format!(
             "loss of power {number} of {}: servers {who:?}, {copies} copies; all have caught up after {back:.2} s",
@@ -167,7 +166,7 @@ async fn cuts(mut stage: Stage<'_, '_, Cut, Disks>, args: &PowerArgs) -> Result<
     Ok(())
 }
 
-async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, victims: &[usize]) -> Result<Cut, Failure> {
+async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, number: u64, victims: &[usize]) -> Result<Cut, Failure> {
     let (leader, _) = stage.drill.house.leader(WITHIN).await?;
     let members = stage
         .drill
@@ -196,6 +195,8 @@ async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, victims: &[usize]) -> Result
         let dir = house.data_dirs()[*at].clone();
         images.push(joined(tokio::task::spawn_blocking(move || look(&dir, server, promised))).await??);
     }
+    // Before they start: a server that misses what it had promised ends at once, and says less well why.
+    judge(stage.record, number, &images, acknowledged);
     for at in victims {
         house.start_server(*at, false)?;
     }
@@ -230,8 +231,8 @@ fn look(dir: &Path, server: u64, promised: u64) -> Result<ImageSeen, Failure> {
 }
 
 /// Each disk holds what its server had promised; of all disks together, a majority holds what was acknowledged.
-fn judge(record: &mut Record<Cut>, number: u64, cut: &Cut) {
-    for image in &cut.images {
+fn judge(record: &mut Record<Cut>, number: u64, images: &[ImageSeen], acknowledged: u64) {
+    for image in images {
         let ImageSeen {
             server,
             promised,
@@ -245,14 +246,11 @@ fn judge(record: &mut Record<Cut>, number: u64, cut: &Cut) {
             format!("loss {number}: server {server}'s state is of entry {applied}, its log ends at {last}")
         });
     }
-    let holders = cut
-        .images
-        .iter()
-        .filter(|image| image.last >= cut.acknowledged)
-        .count();
+    let holders = images.iter().filter(|image| image.last >= acknowledged).count();
     let majority = SERVERS as usize / 2 + 1;
-    record.must(cut.images.len() < SERVERS as usize || holders >= majority, || {
-        let job = cut.acknowledged;
-        format!("loss {number}: job {job} was acknowledged, and the logs of {holders} disks reach it")
+    record.must(images.len() < SERVERS as usize || holders >= majority, || {
+        format!(
+            "loss {number}: job {acknowledged} was acknowledged, and the logs of {holders} disks reach it"
+        )
     });
 }
