@@ -197,6 +197,9 @@ async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, number: u64, victims: &[usiz
     }
     // Before they start: a server that misses what it had promised ends at once, and says less well why.
     judge(stage.record, number, &images, acknowledged);
+    if let Some(what) = stage.record.broken.first() {
+        return Err(Failure::failed(what.clone()));
+    }
     for at in victims {
         house.start_server(*at, false)?;
     }
