@@ -12,6 +12,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SEEDS ?= 100
 SAMPLE ?= 300
 DIFF ?=
+# Sizes of campaigns; CAMPAIGN_FLAGS is for more of their options, as `-o json` or `--data-dir DIR`.
+SEED ?= 1
+KILLS ?= 100
+IMAGES ?= 200
+IMAGES_ALL ?= 50
+SECONDS_EACH ?= 300
+MINUTES ?= 120
+CAMPAIGN_FLAGS ?=
 DEMO_FLAGS ?= --recogniser shelf-text --burst 168 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
 PHOTOS ?= ../shared/data/photos/grocery-store
 
@@ -103,6 +111,53 @@ mutants: rust ## SAMPLE=300 small changes of the core, or those of DIFF=main: do
 	@echo "mutants: changes rebound-core a little, one change at a time, and runs its tests and the simulator's on each."
 	@echo "         A minute or two for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
 	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) bash tests/mutants.sh
+
+CAMPAIGNS := kill-leader kill-any power-cut partitions pauses disk-full clock soak
+
+.PHONY: campaigns
+campaigns: ## Every campaign of faults in full size, one after another, see docs/CAMPAIGNS.md; about 3 hours
+	@echo "campaigns: $(CAMPAIGNS). About 3 hours; make test has each in short form."
+	@for campaign in $(CAMPAIGNS); do $(MAKE) $$campaign || exit 1; done
+
+.PHONY: kill-leader
+kill-leader: build ## kill -9 of the leader under load, KILLS=100 times; about 5 minutes
+	@echo "kill-leader: the leader is killed $(KILLS) times under 200 jobs a second. About 3 seconds a kill."
+	@$(ENV) $(REBOUND) bench failover --kills $(KILLS) --judge-gaps $(CAMPAIGN_FLAGS)
+
+.PHONY: kill-any
+kill-any: build ## kill -9 of any server, drawn by SEED=1, KILLS=100 times; about 5 minutes
+	@echo "kill-any: any server is killed, $(KILLS) times under 200 jobs a second. About 3 seconds a kill."
+	@$(ENV) $(REBOUND) bench failover --kills $(KILLS) --victim any --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: power-cut
+power-cut: build ## Servers go on from disks without their last writes: IMAGES=200 of one, IMAGES_ALL=50 of all; as root
+	@echo "power-cut: $(IMAGES) losses of power of one server, $(IMAGES_ALL) of all three. A second or two each. Needs root."
+	@$(ENV) $(REBOUND) campaign power-cut --images $(IMAGES) --all $(IMAGES_ALL) --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: partitions
+partitions: build ## The network breaks in 7 ways, SECONDS_EACH=300 each; as root, with iptables
+	@echo "partitions: 7 breaks of the network of $(SECONDS_EACH) seconds each. Needs root and iptables."
+	@$(ENV) $(REBOUND) campaign network --seconds $(SECONDS_EACH) --rate 20 --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: pauses
+pauses: build ## Servers stand still (SIGSTOP) 40 times for 0.1 to 30 s; about 6 minutes
+	@echo "pauses: servers stand still 40 times for 0.1 to 30 seconds. About 6 minutes."
+	@$(ENV) $(REBOUND) campaign pause --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: disk-full
+disk-full: build ## A server's disk fills up 10 times; as root; about 4 minutes
+	@echo "disk-full: a server's disk fills up 10 times. About 4 minutes. Needs root."
+	@$(ENV) $(REBOUND) campaign disk-full --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: clock
+clock: build ## A server's clock jumps by an hour, both ways, leading and following; with faketime; about 5 minutes
+	@echo "clock: one server's clock jumps four times, a minute each. About 5 minutes. Needs libfaketime."
+	@$(ENV) $(REBOUND) campaign clock --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: soak
+soak: build ## MINUTES=120 of steady load: memory, open files, disks, digests
+	@echo "soak: $(MINUTES) minutes of steady load, a look each minute."
+	@$(ENV) $(REBOUND) campaign soak --rounds $(MINUTES) --round 55 --seed $(SEED) $(CAMPAIGN_FLAGS)
 
 .PHONY: bench
 bench: build ## Throughput, latency, a long queue and failover of real processes, see docs/BENCHMARKS.md; about 5 minutes

@@ -69,6 +69,10 @@ pub enum Command {
     /// failover
     #[command(subcommand)]
     Bench(cmd::bench::BenchCommand),
+    /// Faults against a cluster of real processes on this machine: power-cut, network, pause,
+    /// disk-full, clock, soak
+    #[command(subcommand)]
+    Campaign(cmd::campaign::CampaignCommand),
     /// The cluster in a simulated world
     #[command(subcommand)]
     Sim(cmd::sim::SimCommand),

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod campaign;
 mod client;
 mod cmd;
 mod dev;
@@ -56,6 +57,7 @@ fn run(ctx: &mut Context, command: Command) -> Result<Exit, Failure> {
         Command::Sim(command) => cmd::sim::run(ctx, &command),
         Command::Dev(args) => ctx.block_on(dev::run, args),
         Command::Bench(command) => ctx.block_on(cmd::bench::run, command),
+        Command::Campaign(command) => ctx.block_on(cmd::campaign::run, command),
         Command::Agent(args) => cmd::agent::run(&args),
         Command::Photos(command) => cmd::photos::run(ctx, &command),
         Command::Config(command) => cmd::config::run(ctx, &command),

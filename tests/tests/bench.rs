@@ -16,6 +16,9 @@ fn bench(args: &[&str]) -> Value {
     serde_json::from_str(&done.stdout).expect("JSON was asked for")
 }
 
+/// A small cluster for kills.
+const FAILOVER: [&str; 7] = ["failover", "--rate", "20", "--workers", "2", "--slots", "8"];
+
 fn number(figures: &Value, pointer: &str) -> f64 {
     let found = figures.pointer(pointer).and_then(Value::as_f64);
     found.unwrap_or_else(|| panic!("no number at {pointer}: {figures}"))
@@ -130,32 +133,37 @@ fn queue_measures_rates_memory_and_restarts() {
 }
 
 #[test]
-fn failover_loses_nothing() {
-    let figures = bench(&[
-        "failover",
-        "--kills",
-        "2",
-        "--rate",
-        "20",
-        "--workers",
-        "2",
-        "--slots",
-        "8",
-    ]);
-    assert_eq!(figures["kills"], 2);
+fn killed_leaders_lose_nothing() {
+    let figures = failover(&["--kills", "3"]);
+    assert_eq!((&figures["kills"], &figures["leaders"]), (&3.into(), &3.into()));
+    assert!(number(&figures, "/audit/leader_changes") >= 3.0, "{figures}");
+}
+
+#[test]
+fn servers_killed_by_lot_lose_nothing() {
+    let figures = failover(&["--kills", "3", "--victim", "any", "--seed", "2"]);
+    assert_eq!(figures["kills"], 3);
+    assert!(
+        number(&figures, "/leaders") < 3.0,
+        "a follower was among them: {figures}"
+    );
+}
+
+fn failover(args: &[&str]) -> Value {
+    let figures = bench(&[&FAILOVER[..], args].concat());
     assert!(number(&figures, "/gap_ms/p50") > 0.0 && number(&figures, "/jobs_acknowledged") > 0.0);
     let audit = &figures["audit"];
     assert_eq!(
         (&audit["acknowledged_lost"], &audit["recorded_twice"]),
         (&0.into(), &0.into())
     );
-    assert!(number(audit, "/leader_changes") >= 2.0, "{audit}");
     let compared = number(audit, "/acknowledged_compared");
     assert_eq!(
         compared,
         number(&figures, "/results_compared") * 3.0,
         "on each of three disks"
     );
+    figures
 }
 
 #[test]

@@ -4,16 +4,17 @@
 
 mod collect;
 mod command;
+pub mod drill;
 pub mod failover;
-mod figures;
-mod fill;
+pub mod figures;
+pub mod fill;
 pub mod latency;
-mod load;
+pub mod load;
 pub mod queue;
 mod scrape;
 pub mod throughput;
 mod trace;
-mod usage;
+pub mod usage;
 mod yardstick;
 
 use std::time::Duration;
@@ -23,10 +24,10 @@ use crate::exit::Failure;
 use crate::local::DataDir;
 
 /// How long the cluster may take to have a leader, or to be as quiet as it should be.
-const QUIET_WITHIN: Duration = Duration::from_secs(120);
+pub const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
 /// Whether there can be such a cluster.
-fn check_cluster(servers: u64, workers: u64, slots: u32) -> Result<(), Failure> {
+pub fn check_cluster(servers: u64, workers: u64, slots: u32) -> Result<(), Failure> {
     if !matches!(servers, 1 | 3 | 5) {
         return Err(Failure::usage("must be 1, 3 or 5").at("--servers"));
     }

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod campaign;
 pub mod completion;
 pub mod config;
 #[cfg(feature = "planted")]

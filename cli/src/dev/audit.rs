@@ -52,6 +52,14 @@ pub struct Audit {
 const FINDINGS_MAX: usize = 20;
 
 impl Audit {
+    /// True when nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.acknowledged_lost == 0
+            && self.recorded_twice == 0
+            && self.digests_equal
+            && self.findings.is_empty()
+    }
+
     fn find(&mut self, what: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(what);

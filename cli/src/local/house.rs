@@ -1,6 +1,8 @@
 //! The processes of a cluster on this machine: servers and agents on loopback, started, killed and started again.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rebound_proto::v1::StatusReply;
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Layout;
 use super::gate::Gates;
-use super::process::Process;
+use super::process::{Place, Process};
 use crate::client::{Client, ClientError};
 use crate::exit::Failure;
 
@@ -18,21 +20,28 @@ use crate::exit::Failure;
 const LOOK: Duration = Duration::from_millis(2);
 /// Longest time of a call of the client: a failover fits many times.
 const CALL: Duration = Duration::from_secs(60);
+/// How long a server may take to stand still.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How long agents may take until all have joined.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 
 struct Server {
     config: PathBuf,
     data: PathBuf,
+    log: PathBuf,
+    place: Place,
     address: String,
     http: String,
     process: Option<Process>,
+    /// It stands still: nobody waits for its word.
+    paused: bool,
 }
 
 struct Agent {
     name: String,
     args: Vec<String>,
     data: PathBuf,
+    place: Place,
     process: Option<Process>,
 }
 
@@ -50,11 +59,13 @@ impl House {
         let gates = Gates::new();
         let mut members = Vec::new();
         let mut ports = Vec::new();
+        let place = |id: u64| layout.places.get(id as usize - 1).cloned().unwrap_or_default();
         for id in 1..=layout.servers {
+            let address = place(id).address.unwrap_or(Ipv4Addr::LOCALHOST);
             // Held until all are chosen, so that none is chosen twice.
             let mut own = Vec::new();
             for _ in 0..3 {
-                own.push(TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?);
+                own.push(TcpListener::bind((address, 0)).await.map_err(no_port)?);
             }
             let gate = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
             let at = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).map_err(no_port);
@@ -72,7 +83,10 @@ impl House {
             if layout.gates {
                 gates.open(gate, client.clone());
             }
-            let data = dir.join(format!("server-{id}"));
+            let place = place(id);
+            let beside = dir.join(format!("server-{id}"));
+            let log = beside.with_extension("log");
+            let data = place.data.clone().unwrap_or(beside);
             let listen = ListenConfig {
                 client: client.clone(),
                 peer,
@@ -84,9 +98,12 @@ impl House {
             servers.push(Server {
                 config: path,
                 data,
+                log,
+                place,
                 address: client,
                 http,
                 process: None,
+                paused: false,
             });
         }
         let agents = agents(layout, dir, &members);
@@ -132,9 +149,9 @@ impl House {
         if init {
             args.push("--init".to_owned());
         }
-        let log = server.data.with_extension("log");
-        server.process =
-            Some(Process::start(&program, &args, &log).map_err(|error| no_file(&program, &error))?);
+        let process = Process::start(&program, &args, &server.log, &server.place);
+        server.process = Some(process.map_err(|error| no_file(&program, &error))?);
+        server.paused = false;
         Ok(())
     }
 
@@ -144,8 +161,8 @@ impl House {
         let program = own.with_file_name("rebound-agent");
         let agent = &mut self.agents[at];
         let log = agent.data.with_extension("log");
-        agent.process =
-            Some(Process::start(&program, &agent.args, &log).map_err(|error| no_file(&program, &error))?);
+        let process = Process::start(&program, &agent.args, &log, &agent.place);
+        agent.process = Some(process.map_err(|error| no_file(&program, &error))?);
         Ok(())
     }
 
@@ -153,6 +170,55 @@ impl House {
     pub fn kill_server(&mut self, at: usize) {
         if let Some(process) = self.servers[at].process.take() {
             process.kill();
+        }
+    }
+
+    /// SIGSTOP for a server: nothing of it runs until [`House::go_on`].
+    pub async fn pause(&mut self, at: usize) -> Result<(), Failure> {
+        let server = &mut self.servers[at];
+        server.paused = true;
+        let Some(process) = &server.process else {
+            return Ok(());
+        };
+        process.signal(libc::SIGSTOP);
+        let until = Instant::now() + STOP_WITHIN;
+        // A thread that is in a call to the kernel, as a sync, stops when it comes back.
+        while !process.is_stopped() {
+            if Instant::now() > until {
+                return Err(Failure::timeout(format!(
+                    "server {} does not stand still",
+                    at + 1
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// SIGCONT for a server.
+    pub fn go_on(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        server.paused = false;
+        if let Some(process) = &server.process {
+            process.signal(libc::SIGCONT);
+        }
+    }
+
+    /// Waits until a server has ended by itself: how, and its last words; none when it still runs.
+    pub async fn ends(&mut self, at: usize, within: Duration) -> Option<(ExitStatus, String)> {
+        let until = Instant::now() + within;
+        loop {
+            let server = &mut self.servers[at];
+            let process = server.process.as_mut()?;
+            if let Some(status) = process.status() {
+                let words = process.last_words();
+                server.process = None;
+                return Some((status, words));
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            tokio::time::sleep(LOOK * 5).await;
         }
     }
 
@@ -186,7 +252,7 @@ impl House {
 
     /// Where a server's log lines go.
     pub fn log(&self, at: usize) -> PathBuf {
-        self.servers[at].data.with_extension("log")
+        self.servers[at].log.clone()
     }
 
     /// Names and ids of all processes.
@@ -221,7 +287,7 @@ impl House {
             .servers
             .iter()
             .enumerate()
-            .filter(|(_, server)| server.process.is_some())
+            .filter(|(_, server)| server.process.is_some() && !server.paused)
         {
             if let Ok(status) = client.status_of(&server.address).await {
                 found.push((at, status));
@@ -347,6 +413,7 @@ impl House {
 
     /// Ends all processes, agents first.
     pub async fn stop(&mut self) {
+        (0..self.servers.len()).for_each(|at| self.go_on(at));
         self.stop_agents().await;
         end(self
             .servers
@@ -382,7 +449,7 @@ fn config(
         plant: layout.plant.clone(),
         listen,
         log: layout.log.clone(),
-        store: Default::default(),
+        store: layout.store.clone(),
         limits: layout.limits.clone(),
         logging: layout.logging.clone(),
         members,
@@ -411,6 +478,7 @@ fn agents(layout: &Layout, dir: &Path, members: &[MemberConfig]) -> Vec<Agent> {
             name,
             args: flags,
             data,
+            place: layout.agents_at.clone(),
             process: None,
         }
     };

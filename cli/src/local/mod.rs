@@ -6,11 +6,12 @@ mod process;
 mod quantiles;
 
 pub use house::{House, asked};
+pub use process::Place;
 pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;
 
-use rebound_scheduler::config::{LimitsConfig, LogConfig, LoggingConfig};
+use rebound_scheduler::config::{LimitsConfig, LogConfig, LoggingConfig, StoreConfig};
 
 use crate::exit::Failure;
 
@@ -31,6 +32,8 @@ pub struct Layout {
     pub agent_flags: Vec<String>,
     /// The servers' log.
     pub log: LogConfig,
+    /// The servers' RocksDB.
+    pub store: StoreConfig,
     /// The servers' bounds.
     pub limits: LimitsConfig,
     /// The servers' log lines.
@@ -39,6 +42,10 @@ pub struct Layout {
     pub plant: String,
     /// Agents reach servers through gates of this process, which can hold what they say.
     pub gates: bool,
+    /// Where servers run, in their order; those not named run here.
+    pub places: Vec<Place>,
+    /// Where agents run.
+    pub agents_at: Place,
 }
 
 /// The folder for all data; a temporary one goes with it.

@@ -1,14 +1,29 @@
 //! Child processes that end with this one, are killed by id, and whose output goes to a file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a process may take to end after SIGTERM.
 const END_WITHIN: Duration = Duration::from_secs(40);
+
+/// Where a process runs, beyond this machine's own surroundings.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The loopback address it listens on; `127.0.0.1` if none is named.
+    pub address: Option<Ipv4Addr>,
+    /// Its network namespace, as a file.
+    pub network: Option<PathBuf>,
+    /// Its data directory, where that is not beside the others'.
+    pub data: Option<PathBuf>,
+    /// Variables added to its environment.
+    pub env: Vec<(String, String)>,
+}
 
 /// A running child.
 pub struct Process {
@@ -18,17 +33,24 @@ pub struct Process {
 
 impl Process {
     /// Starts a program; its output is added to `log`.
-    pub fn start(program: &Path, args: &[String], log: &Path) -> io::Result<Process> {
+    pub fn start(program: &Path, args: &[String], log: &Path, place: &Place) -> io::Result<Process> {
+        let network = place.network.as_ref().map(File::open).transpose()?;
         let out = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = Command::new(program);
         command
             .args(args)
+            .envs(place.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out);
-        // SAFETY: prctl is async-signal-safe and touches nothing of ours.
+        // SAFETY: these calls are async-signal-safe and touch nothing of ours.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
+                if let Some(network) = &network
+                    && libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) != 0
+                {
+                    return Err(io::Error::last_os_error());
+                }
                 // A group of its own: an interrupt from the terminal is for us alone, who then end it in order.
                 libc::setpgid(0, 0);
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -66,8 +88,29 @@ impl Process {
 
     /// SIGTERM.
     pub fn ask_to_end(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
         // SAFETY: the child has not been waited for, so the id is still its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+    }
+
+    /// True when all its threads were stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut tasks = tasks.into_iter().flatten().flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Waits until it has ended, and kills it when that takes too long. True when it ended well by itself.

@@ -1,0 +1,176 @@
+//! `rebound campaign network`: the network between servers and agents breaks in many ways, one after another. The
+//! client reaches all servers throughout. Within ten seconds of healing a job submitted then must be done.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::network::{AGENTS, Network, TOOLS};
+use super::{Common, REST, SERVERS, Stage, WITHIN, campaign, in_ms, normal, root, skipped};
+use crate::cmd::Context;
+use crate::exit::{Exit, Failure};
+use crate::local::Layout;
+
+/// How soon after healing all must be normal.
+const NORMAL_WITHIN: Duration = Duration::from_secs(10);
+/// Half of a flap's period.
+const FLAP: Duration = Duration::from_millis(500);
+/// Packets lost, of a hundred.
+const LOSS_PERCENT: u8 = 30;
+
+/// How the network breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Break {
+    /// The leader and the other servers hear nothing of each other
+    Isolated,
+    /// The leader hears nothing of the other servers
+    Deaf,
+    /// The other servers hear nothing of the leader
+    Mute,
+    /// The leader and one other server hear nothing of each other: each still sees a majority
+    Ring,
+    /// The leader is isolated and back, every second
+    Flap,
+    /// 30 of a hundred packets between servers and agents are lost
+    Loss,
+    /// The agents and the leader hear nothing of each other
+    Agents,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Args)]
+pub struct NetworkArgs {
+    /// How long each break lasts
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub seconds: u64,
+    /// Only these, separated by commas; all if none is named
+    #[arg(long, value_name = "BREAKS", value_delimiter = ',')]
+    pub breaks: Vec<Break>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// One break.
+#[derive(Debug, Serialize)]
+struct Broken {
+    kind: Break,
+    /// The leader when it began.
+    leader: u64,
+    /// Somebody else led at its end.
+    lead_lost: bool,
+    /// Jobs acknowledged while it lasted.
+    acknowledged: u64,
+    /// From healing until a job submitted then was done and all servers had caught up.
+    back_ms: f64,
+}
+
+/// Runs it.
+pub async fn run(ctx: &mut Context, args: NetworkArgs) -> Result<Exit, Failure> {
+    const NAME: &str = "network";
+    args.common.check()?;
+    if args.seconds == 0 || args.seconds > 86_400 {
+        return Err(Failure::usage("must be 1 to 86400").at("--seconds"));
+    }
+    if let Err(why) = root::enter(&["--net"], &TOOLS) {
+        return skipped(ctx, NAME, &why);
+    }
+    let place = |_: &Path, layout: &mut Layout| {
+        let network = Network::make(SERVERS as u8)?;
+        layout.places = network.servers_at();
+        layout.agents_at = network.agents_at();
+        Ok(network)
+    };
+    let breaks = match args.breaks.is_empty() {
+        true => Break::value_variants().to_vec(),
+        false => args.breaks,
+    };
+    let lasts = Duration::from_secs(args.seconds);
+    let work = async |stage: Stage<'_, '_, Broken, Network>| all(stage, &breaks, lasts).await;
+    campaign(ctx, NAME, &args.common, place, work).await
+}
+
+async fn all(
+    mut stage: Stage<'_, '_, Broken, Network>,
+    breaks: &[Break],
+    lasts: Duration,
+) -> Result<(), Failure> {
+    for kind in breaks {
+        tokio::time::sleep(REST).await;
+        let broken = one(&mut stage, *kind, lasts).await?;
+        stage.record.must(broken.back_ms <= in_ms(NORMAL_WITHIN), || {
+            format!(
+                "{kind:?}: normal only {:.1} s after healing",
+                broken.back_ms / 1e3
+            )
+        });
+        stage.ctx.out.note(&format!(
+            "{kind:?} for {} s: {} jobs acknowledged meanwhile; normal {:.2} s after healing",
+            lasts.as_secs(),
+            broken.acknowledged,
+            broken.back_ms / 1e3
+        ));
+        stage.record.cases.push(broken);
+    }
+    tokio::time::sleep(REST).await;
+    Ok(())
+}
+
+async fn one(
+    stage: &mut Stage<'_, '_, Broken, Network>,
+    kind: Break,
+    lasts: Duration,
+) -> Result<Broken, Failure> {
+    let (leader, _) = stage.drill.house.leader(WITHIN).await?;
+    let (before, _) = stage.drill.acknowledged();
+    let begun = Instant::now();
+    let network = &*stage.with;
+    let number = leader as u8 + 1;
+    match kind {
+        Break::Flap => {
+            while begun.elapsed() < lasts {
+                begin(network, Break::Isolated, number)?;
+                tokio::time::sleep(FLAP).await;
+                network.heal()?;
+                tokio::time::sleep(FLAP).await;
+            }
+        }
+        _ => {
+            begin(network, kind, number)?;
+            tokio::time::sleep(lasts).await;
+        }
+    }
+    let (after, _) = stage.drill.acknowledged();
+    let now = stage.drill.house.leader(WITHIN).await.map(|(now, _)| now);
+    network.heal()?;
+    let back = normal(stage.drill.house).await?;
+    Ok(Broken {
+        kind,
+        leader: leader as u64 + 1,
+        lead_lost: now? != leader,
+        acknowledged: after - before,
+        back_ms: in_ms(back),
+    })
+}
+
+fn begin(network: &Network, kind: Break, leader: u8) -> Result<(), Failure> {
+    let others: Vec<u8> = (1..=SERVERS as u8).filter(|other| *other != leader).collect();
+    let hears_nothing = || others.iter().try_for_each(|other| network.cut(*other, leader));
+    let is_not_heard = || others.iter().try_for_each(|other| network.cut(leader, *other));
+    let apart = |other: u8| {
+        network
+            .cut(leader, other)
+            .and_then(|()| network.cut(other, leader))
+    };
+    match kind {
+        Break::Deaf => hears_nothing(),
+        Break::Mute => is_not_heard(),
+        Break::Isolated | Break::Flap => hears_nothing().and_then(|()| is_not_heard()),
+        Break::Ring => apart(others[0]),
+        Break::Loss => network.lose(LOSS_PERCENT),
+        Break::Agents => apart(AGENTS),
+    }
+}

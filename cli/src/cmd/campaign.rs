@@ -1,0 +1,42 @@
+//! `rebound campaign`: faults against a cluster of real processes on this machine.
+
+use clap::Subcommand;
+
+use super::Context;
+use crate::campaign::clock::{self, ClockArgs};
+use crate::campaign::disk_full::{self, DiskFullArgs};
+use crate::campaign::partition::{self, NetworkArgs};
+use crate::campaign::pause::{self, PauseArgs};
+use crate::campaign::power::{self, PowerArgs};
+use crate::campaign::soak::{self, SoakArgs};
+use crate::exit::{Exit, Failure};
+
+/// Faults against a cluster of real processes on this machine, and an audit of what they left.
+#[derive(Debug, Subcommand)]
+pub enum CampaignCommand {
+    /// Servers lose power, one at a time and all at once: each goes on from a copy of its disk without the last writes
+    /// (needs root)
+    PowerCut(PowerArgs),
+    /// The network between servers and agents breaks in many ways (needs root and iptables)
+    Network(NetworkArgs),
+    /// Servers stand still for a while
+    Pause(PauseArgs),
+    /// A server's disk fills up (needs root)
+    DiskFull(DiskFullArgs),
+    /// A server's wall clock jumps by an hour (needs libfaketime)
+    Clock(ClockArgs),
+    /// A steady load for a long time: memory, open files, disks, digests
+    Soak(SoakArgs),
+}
+
+/// Runs one of them.
+pub async fn run(ctx: &mut Context, command: CampaignCommand) -> Result<Exit, Failure> {
+    match command {
+        CampaignCommand::PowerCut(args) => power::run(ctx, args).await,
+        CampaignCommand::Network(args) => partition::run(ctx, args).await,
+        CampaignCommand::Pause(args) => pause::run(ctx, args).await,
+        CampaignCommand::DiskFull(args) => disk_full::run(ctx, args).await,
+        CampaignCommand::Clock(args) => clock::run(ctx, args).await,
+        CampaignCommand::Soak(args) => soak::run(ctx, args).await,
+    }
+}
