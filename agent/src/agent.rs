@@ -3,7 +3,6 @@
 mod start;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,13 +14,13 @@ use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::fetch::{self, fetch};
+use crate::fetch::{Fetcher, Photo};
 use crate::link::{Event, Link};
 use crate::machine::{self, Action, Counts, Failure, Input, Machine, NOOP, Now, TaskKey, Uri};
 use crate::runner::{self, Execution, Runner};
 use crate::spool::{Spool, SpoolError};
 pub use start::{LOCK_FILE, StartError};
-use start::{lock, start_recognisers};
+use start::{lock, open_fetcher, start_recognisers};
 
 /// How long the last words may take to reach the server.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -37,6 +36,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let begun = Instant::now();
     let _lock = lock(&config.data_dir)?;
     let (spool, spooled) = Spool::open(&config.data_dir)?;
+    let fetcher = open_fetcher(&config)?;
     let runner = start_recognisers(&config).await?;
     let recognisers = runner.recognisers();
     let names: Vec<&str> = recognisers.iter().map(|one| one.name.as_str()).collect();
@@ -82,7 +82,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         stops: BTreeMap::new(),
         fetches: BTreeMap::new(),
         photos: BTreeMap::new(),
-        max_photo_bytes: config.max_photo_bytes,
+        fetcher,
         noop_bytes: config.noop_bytes,
         begun,
         noted: Noted::default(),
@@ -93,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 
 /// A fetch or an execution that ended.
 enum Done {
-    Fetched(TaskKey, Result<PathBuf, Failure>),
+    Fetched(TaskKey, Result<Photo, Failure>),
     Finished(TaskKey, Result<Bytes, Failure>),
 }
 
@@ -121,8 +121,8 @@ struct Agent {
     stops: BTreeMap<TaskKey, oneshot::Sender<()>>,
     fetches: BTreeMap<TaskKey, AbortHandle>,
     /// Fetched, not yet started.
-    photos: BTreeMap<TaskKey, PathBuf>,
-    max_photo_bytes: u64,
+    photos: BTreeMap<TaskKey, Photo>,
+    fetcher: Fetcher,
     noop_bytes: usize,
     begun: Instant,
     noted: Noted,
@@ -298,9 +298,9 @@ impl Agent {
 
     fn fetch(&mut self, task: TaskKey, uri: &Uri) {
         let done = self.done.clone();
-        let (limit, uri) = (self.max_photo_bytes, uri.to_string());
+        let (fetcher, uri) = (self.fetcher.clone(), uri.to_string());
         let fetching = tokio::spawn(async move {
-            let outcome = fetch(uri, limit).await;
+            let outcome = fetcher.fetch(&uri).await;
             // The loop outlives its tasks; if not, nobody asks.
             let _ = done.send(Done::Fetched(task, outcome)).await;
         });
@@ -313,7 +313,11 @@ impl Agent {
             self.inputs.push_back(Input::Finished { task, outcome });
             return;
         }
-        let photo = match self.photos.remove(&task).map_or_else(|| fetch::path_of(uri), Ok) {
+        let photo = match self
+            .photos
+            .remove(&task)
+            .map_or_else(|| Photo::unfetched(uri), Ok)
+        {
             Ok(photo) => photo,
             Err(failure) => {
                 self.inputs.push_back(Input::Finished {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rebound_proto::v1;
+use reqwest::Url;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::fetch::web::{MAX_ALLOWED, parse_allowed};
 use crate::link::{AddressError, MAX_SERVERS, parse_address};
 use crate::machine::limits::{MAX_RESULT_BYTES, MAX_SLOTS};
 use crate::recognise::child::MAX_THREADS;
@@ -24,6 +26,9 @@ pub const DEFAULT_SPOOL_MIB: usize = 64;
 
 /// Largest photo fetched, in MiB, unless told otherwise. Each recogniser has its own limit as well.
 pub const DEFAULT_PHOTO_MIB: u64 = 64;
+
+/// Photos of http(s) on the disk at a time, in MiB, unless told otherwise.
+pub const DEFAULT_LOADED_MIB: u64 = 1024;
 
 /// Largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: u64 = 256 * 1024;
@@ -141,6 +146,15 @@ pub struct Options {
     #[arg(long, value_name = "MIB")]
     pub max_photo_mib: Option<u64>,
 
+    /// Load photos of http(s) from below this URL, which ends with /; repeatable; none are loaded if not given
+    #[arg(long, env = "REBOUND_ALLOW_URL", value_delimiter = ',', value_name = "URL,…")]
+    #[serde(default)]
+    pub allow_url: Vec<String>,
+
+    /// Most MiB of photos of http(s) on the disk at a time
+    #[arg(long, value_name = "MIB")]
+    pub max_loaded_mib: Option<u64>,
+
     /// Most results kept until they are answered
     #[arg(long, value_name = "N")]
     pub spool_max_results: Option<usize>,
@@ -187,6 +201,10 @@ pub struct Config {
     pub pool: Option<v1::Pool>,
     /// In bytes.
     pub max_photo_bytes: u64,
+    /// Photos of http(s) are loaded from below these only, at most [`MAX_ALLOWED`].
+    pub allow_url: Vec<Url>,
+    /// Most bytes of photos of http(s) on the disk at a time.
+    pub max_loaded_bytes: u64,
     /// At least 1.
     pub spool_max_results: usize,
     /// In bytes.
@@ -221,7 +239,11 @@ impl Options {
         if self.recogniser.is_empty() {
             self.recogniser = file.recogniser;
         }
+        if self.allow_url.is_empty() {
+            self.allow_url = file.allow_url;
+        }
         Ok(Options {
+            allow_url: self.allow_url,
             server: self.server,
             recogniser: self.recogniser,
             name: self.name.or(file.name),
@@ -235,6 +257,7 @@ impl Options {
             gpus: self.gpus.or(file.gpus),
             pool: self.pool.or(file.pool),
             max_photo_mib: self.max_photo_mib.or(file.max_photo_mib),
+            max_loaded_mib: self.max_loaded_mib.or(file.max_loaded_mib),
             spool_max_results: self.spool_max_results.or(file.spool_max_results),
             spool_max_mib: self.spool_max_mib.or(file.spool_max_mib),
             noop_bytes: self.noop_bytes.or(file.noop_bytes),
@@ -303,6 +326,13 @@ impl Options {
                 1,
                 1 << 20,
             )? << 20,
+            allow_url: parse_allow_url(&self.allow_url)?,
+            max_loaded_bytes: in_range(
+                "max-loaded-mib",
+                self.max_loaded_mib.unwrap_or(DEFAULT_LOADED_MIB),
+                1,
+                1 << 20,
+            )? << 20,
             spool_max_results: in_range(
                 "spool-max-results",
                 self.spool_max_results.unwrap_or(DEFAULT_SPOOL_RESULTS),
@@ -349,6 +379,17 @@ fn checked_name(name: Option<String>) -> Result<String, ConfigError> {
         return Err(wrong("name", problem));
     }
     Ok(name)
+}
+
+fn parse_allow_url(texts: &[String]) -> Result<Vec<Url>, ConfigError> {
+    if texts.len() > MAX_ALLOWED {
+        let problem = format!("{} URLs; at most {MAX_ALLOWED} are taken", texts.len());
+        return Err(wrong("allow-url", problem));
+    }
+    let parsed = texts.iter().map(|text| parse_allowed(text));
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|problem| wrong("allow-url", problem))
 }
 
 fn parse_pool(text: &str) -> Result<v1::Pool, ConfigError> {

@@ -36,6 +36,12 @@ fn each_wrong_value_names_its_flag_and_the_fix() {
     assert!(refused(|o| o.data_dir = None).starts_with("--data-dir:"));
     assert!(refused(|o| o.recogniser = vec!["shelf".to_string()]).starts_with("--recognisers:"));
     assert!(refused(|o| o.pool = Some("eu/az".to_string())).starts_with("--pool:"));
+    assert!(
+        refused(|o| o.allow_url = vec!["https://a".into(), "ftp://b/".into()])
+            .starts_with("--allow-url: \"ftp://b/\"")
+    );
+    assert!(refused(|o| o.allow_url = vec!["http://a/".into(); MAX_ALLOWED + 1]).contains("at most 64"));
+    assert!(refused(|o| o.max_loaded_mib = Some(0)).starts_with("--max-loaded-mib:"));
 }
 
 #[test]

@@ -1,170 +1,90 @@
-//! Brings photos to this machine. For now from `file://` only: the photo is looked at and read ahead, not copied.
+//! Brings photos to this machine: [`file`] looks at them where they are, [`web`] loads them to a folder of the agent's.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+pub mod file;
+pub mod web;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rebound_proto::v1::Cause;
+use reqwest::Url;
 
 use crate::machine::Failure;
+use web::{Loaded, Web, WebError};
 
-/// Longest path taken, in bytes: Linux's own limit.
-pub const MAX_PATH_BYTES: usize = 4096;
-
-/// A fetch that takes longer (a disk or network file system that hangs) is given up.
+/// A fetch that takes longer (a disk, a network or a server that hangs) is given up.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The path a `file://` URI names. What is wrong with the URI is the photo's fault ([`Cause::Input`]).
-pub fn path_of(uri: &str) -> Result<PathBuf, Failure> {
-    let wrong = |why: &str| {
-        Failure::new(
-            Cause::Input,
-            format!("{uri:?} {why}; give file:///path/of/the/photo"),
-        )
-    };
-    let rest = uri
-        .strip_prefix("file://")
-        .ok_or_else(|| wrong("is not a file:// URI"))?;
-    let path = rest
-        .strip_prefix("localhost")
-        .filter(|path| path.starts_with('/'))
-        .unwrap_or(rest);
-    if !path.starts_with('/') {
-        return Err(wrong("names another host or a relative path"));
-    }
-    let bytes = percent_decoded(path).ok_or_else(|| wrong("has a % without two hex digits behind it"))?;
-    if bytes.contains(&0) {
-        return Err(wrong("has a zero byte in its path"));
-    }
-    if bytes.len() > MAX_PATH_BYTES {
-        return Err(wrong("has a path longer than 4096 bytes"));
-    }
-    let path = String::from_utf8(bytes).map_err(|_| wrong("has a path that is not UTF-8"))?;
-    Ok(PathBuf::from(path))
+/// A photo that can be opened. What was loaded for it is removed from the disk when this is dropped.
+#[derive(Debug)]
+pub enum Photo {
+    /// It lies where it always did.
+    Here(PathBuf),
+    /// It was loaded.
+    Loaded(Loaded),
 }
 
-fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
+impl Photo {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Photo::Here(path) => path,
+            Photo::Loaded(loaded) => loaded.path(),
         }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        decoded.push((high * 16 + low) as u8);
-    }
-    Some(decoded)
-}
-
-/// Makes the photo of a URI ready to be opened, and says where it is.
-pub async fn fetch(uri: String, max_photo_bytes: u64) -> Result<PathBuf, Failure> {
-    let path = path_of(&uri)?;
-    let looked = tokio::task::spawn_blocking(move || look_at(&path, max_photo_bytes).map(|()| path));
-    match tokio::time::timeout(FETCH_TIMEOUT, looked).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Err(Failure::new(
-            Cause::Fetch,
-            format!("the fetch was cut off: {error}"),
-        )),
-        Err(_) => Err(Failure::new(
-            Cause::Fetch,
-            format!("{uri} did not open within {FETCH_TIMEOUT:?}"),
-        )),
-    }
-}
-
-fn look_at(path: &Path, max_photo_bytes: u64) -> Result<(), Failure> {
-    let name = path.display();
-    let gone = |error: io::Error| Failure::new(Cause::Fetch, format!("{name} cannot be read: {error}"));
-    let input = |message: String| Err(Failure::new(Cause::Input, message));
-    // Not to wait for a writer, should it be a pipe.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(gone)?;
-    let meta = file.metadata().map_err(gone)?;
-    if !meta.is_file() {
-        return input(format!("{name} is not a regular file"));
-    }
-    if meta.len() == 0 {
-        return input(format!("{name} is empty"));
-    }
-    if meta.len() > max_photo_bytes {
-        return input(format!(
-            "{name} has {} bytes; at most {max_photo_bytes} are taken",
-            meta.len()
-        ));
-    }
-    // SAFETY: advice on an open descriptor; no memory of ours is touched.
-    unsafe {
-        libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_WILLNEED);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cause(uri: &str) -> Cause {
-        path_of(uri).unwrap_err().cause
     }
 
-    #[test]
-    fn file_uris_name_paths() {
-        let path = |uri: &str| path_of(uri).unwrap().display().to_string();
-        assert_eq!(path("file:///photos/a.jpg"), "/photos/a.jpg");
-        assert_eq!(path("file://localhost/photos/a.jpg"), "/photos/a.jpg");
-        assert_eq!(path("file:///shelf%201/caf%C3%A9+%25.jpg"), "/shelf 1/café+%.jpg");
-    }
-
-    #[test]
-    fn other_uris_are_the_photos_fault() {
-        let bad = [
-            "",
-            "/a.jpg",
-            "s3://bucket/a.jpg",
-            "file://",
-            "file://a.jpg",
-            "file://elsewhere/a.jpg",
-            "file://localhost",
-        ];
-        let worse = [
-            "file:///a%",
-            "file:///a%2",
-            "file:///a%zz",
-            "file:///a%00b",
-            "file:///%ff.jpg",
-            "file:///a%+1",
-        ];
-        for uri in bad.into_iter().chain(worse) {
-            assert_eq!(cause(uri), Cause::Input, "{uri}");
+    /// A photo that was not fetched, if it can be opened all the same.
+    pub fn unfetched(uri: &str) -> Result<Photo, Failure> {
+        match web::is_web(uri) {
+            true => Err(Failure::new(Cause::Fetch, "it was not fetched before its start")),
+            false => file::path_of(uri).map(Photo::Here),
         }
-        assert_eq!(
-            cause(&format!("file:///{}", "x".repeat(MAX_PATH_BYTES))),
-            Cause::Input
-        );
+    }
+}
+
+/// Fetches photos, each in a task of its own. A clone is the same one.
+#[derive(Clone)]
+pub struct Fetcher {
+    max_photo_bytes: u64,
+    web: Option<Arc<Web>>,
+}
+
+impl Fetcher {
+    /// One that keeps what it loads in `folder`, which is emptied, and loads from `allowed` places only.
+    pub fn open(
+        folder: PathBuf,
+        allowed: Vec<Url>,
+        max_photo_bytes: u64,
+        max_loaded_bytes: u64,
+    ) -> Result<Fetcher, WebError> {
+        let web = match allowed.is_empty() {
+            true => None,
+            false => Some(Arc::new(Web::open(
+                folder,
+                allowed,
+                max_photo_bytes,
+                max_loaded_bytes,
+            )?)),
+        };
+        Ok(Fetcher { max_photo_bytes, web })
     }
 
-    #[test]
-    fn a_photo_is_a_regular_file_within_the_limit() {
-        let dir = tempfile::tempdir().unwrap();
-        let photo = dir.path().join("a.jpg");
-        std::fs::write(&photo, [7; 100]).unwrap();
-        assert!(look_at(&photo, 100).is_ok());
-        let cause = |path: &Path, most| look_at(path, most).unwrap_err().cause;
-        assert_eq!(cause(&photo, 99), Cause::Input);
-        assert_eq!(cause(dir.path(), 100), Cause::Input);
-        assert_eq!(cause(&dir.path().join("gone.jpg"), 100), Cause::Fetch);
-        let empty = dir.path().join("empty.jpg");
-        std::fs::write(&empty, []).unwrap();
-        assert_eq!(cause(&empty, 100), Cause::Input);
-        assert_eq!(cause(Path::new("/dev/null"), 100), Cause::Input);
+    /// Makes the photo of a URI ready to be opened. A larger one than is taken is the photo's fault ([`Cause::Input`]).
+    pub async fn fetch(&self, uri: &str) -> Result<Photo, Failure> {
+        if !web::is_web(uri) {
+            return file::look(uri, self.max_photo_bytes).await.map(Photo::Here);
+        }
+        let Some(web) = &self.web else {
+            let why = "this worker loads no photos from http(s); start it with --allow-url";
+            return Err(Failure::new(Cause::Fetch, why));
+        };
+        match tokio::time::timeout(FETCH_TIMEOUT, web.load(uri)).await {
+            Ok(loaded) => loaded.map(Photo::Loaded),
+            Err(_) => Err(Failure::new(
+                Cause::Fetch,
+                format!("{} was not loaded within {FETCH_TIMEOUT:?}", web::shown(uri)),
+            )),
+        }
     }
 }

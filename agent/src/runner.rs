@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::fetch::Photo;
 use crate::machine::Failure;
 use crate::recognise::frame::{Outcome, Request};
 use crate::recognise::manifest::{Kind, Manifest};
@@ -69,14 +70,14 @@ pub struct Runner {
 }
 
 /// What a slot is to do.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Execution {
     /// Which recogniser, and how long it may take.
     pub spec: Arc<v1::Spec>,
     /// In a new child that does nothing else.
     pub alone: bool,
-    /// The photo.
-    pub photo: PathBuf,
+    /// The photo, kept until the recogniser has answered.
+    pub photo: Photo,
     /// For the log.
     pub label: String,
 }
@@ -289,7 +290,7 @@ fn photo_timeout(spec: &v1::Spec, manifest: &Manifest) -> Duration {
 fn request(execution: &Execution, manifest: &Manifest, limit: Duration) -> Request {
     Request {
         id: 0,
-        path: execution.photo.clone(),
+        path: execution.photo.path().to_owned(),
         max_photo_bytes: manifest.limits.max_photo_bytes,
         max_pixels: manifest.limits.max_pixels,
         timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1),

@@ -288,6 +288,12 @@ impl Cluster {
     pub fn start_agent(&mut self, name: &str, slots: u32, recognisers: Option<&Path>, more: &[&str]) {
         let mut command = self.agent_command(name, slots, recognisers);
         command.args(more);
+        self.start_agent_by(name, command);
+    }
+
+    /// Starts an agent with a command made from [`agent_command`](Cluster::agent_command), and waits as above.
+    #[track_caller]
+    pub fn start_agent_by(&mut self, name: &str, mut command: Command) {
         let log = self.dir().join(format!("agent-{name}.log"));
         let process = Some(spawn_logged(&format!("agent {name}"), &mut command, &log));
         self.agents.retain(|agent| agent.name != name);

@@ -73,6 +73,8 @@ fn bad_specifications_are_refused_with_place_and_field() {
         2,
         "photos: 100001 photos; a job has at most 100000",
     );
+    let huge = [SPEC.as_bytes(), &vec![b'#'; 50 << 20]].concat();
+    refused(&submit(&huge), 2, "is longer than");
     let json = cluster.dir().join("visit.json");
     fs::write(&json, "{\"version\": 1,\n \"colour\": 3}").expect("a file can be written");
     refused(

@@ -119,7 +119,7 @@ fn write(cases: &[Case], dir: &Path) -> PathBuf {
             "large.jpg" => {
                 let file = fs::File::create(&path).expect("a file can be made");
                 // A hole: it takes no disk.
-                file.set_len(100 << 20).expect("a file can have a hole");
+                file.set_len(1 << 30).expect("a file can have a hole");
             }
             _ => {
                 if let Some(bytes) = &case.bytes {

@@ -9,6 +9,8 @@ use thiserror::Error;
 use tracing::error;
 
 use crate::config::Config;
+use crate::fetch::Fetcher;
+use crate::fetch::web::WebError;
 use crate::machine::NOOP;
 use crate::recognise::manifest::{self, Kind, Manifest};
 use crate::runner::{Runner, RunnerConfig};
@@ -16,6 +18,9 @@ use crate::spool::SpoolError;
 
 /// Name of the lock in the data directory.
 pub const LOCK_FILE: &str = "lock";
+
+/// Folder of photos loaded from http(s), in the data directory.
+pub const PHOTO_FOLDER: &str = "photos";
 
 /// Why the agent does not start.
 #[derive(Debug, Error)]
@@ -42,6 +47,9 @@ pub enum StartError {
         /// Why.
         why: String,
     },
+    /// Photos cannot be loaded.
+    #[error(transparent)]
+    Web(#[from] WebError),
     /// Something else of the system.
     #[error("{what}: {error}")]
     System {
@@ -74,6 +82,16 @@ pub(super) fn lock(dir: &Path) -> Result<File, StartError> {
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.into())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// What is loaded lies in the data directory.
+pub(super) fn open_fetcher(config: &Config) -> Result<Fetcher, StartError> {
+    Ok(Fetcher::open(
+        config.data_dir.join(PHOTO_FOLDER),
+        config.allow_url.clone(),
+        config.max_photo_bytes,
+        config.max_loaded_bytes,
+    )?)
 }
 
 /// Loads the recognisers that are offered; those named on the command line must load.

@@ -1,4 +1,4 @@
-//! The photos of a job: gathered from paths, URIs, directories, globs and lists, as absolute `file://` URIs.
+//! The photos of a job: gathered from paths, URIs, directories, globs and lists, as URIs.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +24,7 @@ const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// One source of photos.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Photos {
-    /// One photo: a path or a `file://` URI.
+    /// One photo: a path, a `file://` URI or an `http(s)://` URL.
     One(String),
     /// All photos in a directory and below it.
     Dir(PathBuf),
@@ -192,7 +192,7 @@ fn walk(dir: &Path, deep: usize, found: &mut Vec<PathBuf>) -> Result<(), Mistake
 /// The URI of a photo named by a path or a URI.
 fn uri(base: &Path, text: &str) -> Result<String, Mistake> {
     if text.is_empty() {
-        return Err("is empty; write a path or a file:// URI".into());
+        return Err("is empty; write a path, a file:// URI or a URL".into());
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Ok(file_uri(&base.join(text)));
@@ -204,10 +204,14 @@ fn uri(base: &Path, text: &str) -> Result<String, Mistake> {
     if !is_scheme {
         return Ok(file_uri(&base.join(text)));
     }
-    if scheme != "file" {
-        return Err(format!("{scheme}:// is not supported; only file:// is, for now").into());
+    let web = matches!(scheme, "http" | "https");
+    if scheme != "file" && !web {
+        return Err(format!("{scheme}:// is not supported; file://, http:// and https:// are").into());
     }
-    if !rest.starts_with('/') {
+    if web && rest.split(['/', '?', '#']).next().is_none_or(str::is_empty) {
+        return Err(format!("{scheme}:// needs a host: {scheme}://photos.example/1.jpg").into());
+    }
+    if !web && !rest.starts_with('/') {
         return Err("a file:// URI needs an absolute path: file:///folder/photo.jpg".into());
     }
     if text.chars().any(|c| c.is_control() || c == ' ') {
@@ -240,6 +244,7 @@ mod tests {
             ("é.jpg", "file:///base/%C3%A9.jpg"),
             ("file:///a/b%20c.jpg", "file:///a/b%20c.jpg"),
             ("a b://c", "file:///base/a%20b%3A/c"),
+            ("https://h/a.jpg?sign=x", "https://h/a.jpg?sign=x"),
         ];
         for (text, wanted) in table {
             assert_eq!(one(text).as_deref(), Ok(wanted), "{text}");
@@ -251,7 +256,11 @@ mod tests {
         let table = [
             (
                 "s3://bucket/key",
-                "s3:// is not supported; only file:// is, for now",
+                "s3:// is not supported; file://, http:// and https:// are",
+            ),
+            (
+                "https:///a.jpg",
+                "https:// needs a host: https://photos.example/1.jpg",
             ),
             (
                 "file://host/a.jpg",
@@ -261,7 +270,7 @@ mod tests {
                 "file:///a b.jpg",
                 "a URI with a space or control character; write %20, or give the plain path",
             ),
-            ("", "is empty; write a path or a file:// URI"),
+            ("", "is empty; write a path, a file:// URI or a URL"),
         ];
         for (text, message) in table {
             assert_eq!(one(text), Err(Mistake(message.into())), "{text}");

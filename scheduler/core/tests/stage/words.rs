@@ -16,6 +16,7 @@ pub fn event(names: &Names, event: &Event) -> String {
     let job = event.job.map(|job| names.job(job)).unwrap_or_default();
     match &event.fact {
         Fact::Began { .. } => "the cluster began".into(),
+        Fact::Restored { .. } => "the cluster began from a backup".into(),
         Fact::JobOpened { .. } => format!("{job} opened"),
         Fact::TasksQueued { first, count } => format!("{} queued", tasks(&job, *first, *count)),
         Fact::TasksLate { first, count, late } => {
@@ -130,18 +131,25 @@ pub fn event(names: &Names, event: &Event) -> String {
             let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
             format!("voters are {}", voters.join(" "))
         }
-        Fact::Restored { cluster, before } => format!("cluster {} was {} before", cluster.0, before.0),
     }
 }
 
 /// An answer.
 pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
     match answer {
-        Ok(Answer::Applied {
+        Ok(answer) => answered(names, answer),
+        Err(refused) => refusal(names, refused),
+    }
+}
+
+fn answered(names: &Names, answer: &Answer) -> String {
+    match answer {
+        Answer::Stale { answer, index, .. } => format!("as of entry {index}: {}", answered(names, answer)),
+        Answer::Applied {
             reply,
             placeable,
             outlook,
-        }) => {
+        } => {
             let here = if *placeable {
                 ""
             } else {
@@ -149,15 +157,15 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             };
             format!("{}{here}{}", applied(names, reply), outlook_of(outlook))
         }
-        Ok(Answer::Job(view)) => job(view),
-        Ok(Answer::Jobs { jobs, next }) => {
+        Answer::Job(view) => job(view),
+        Answer::Jobs { jobs, next } => {
             let list: Vec<String> = jobs.iter().map(|view| names.job(view.id)).collect();
             let more = next.map_or(String::new(), |next| {
                 format!(", older ones before {}", names.job(next))
             });
             format!("[{}]{more}", list.join(" "))
         }
-        Ok(Answer::Fetch(Fetch::Task(task))) => {
+        Answer::Fetch(Fetch::Task(task)) => {
             let held = task.held.map_or(String::new(), |(given, worker)| {
                 format!(" to {} as {}", names.worker(worker), names.fence(given))
             });
@@ -170,12 +178,12 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
                 task.state, task.attempts, task.losses
             )
         }
-        Ok(Answer::Fetch(Fetch::Results {
+        Answer::Fetch(Fetch::Results {
             first, limit, tasks, ..
-        })) => {
+        }) => {
             format!("from {first}, at most {limit} of {tasks}")
         }
-        Ok(Answer::Workers(list)) => {
+        Answer::Workers(list) => {
             let one = |(id, worker, heard): &(_, rebound_core::state::workers::Worker, Option<_>)| {
                 let heard = if heard.is_some() { "" } else { ", not yet heard" };
                 format!(
@@ -189,7 +197,7 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             let list: Vec<String> = list.iter().map(one).collect();
             list.join("; ")
         }
-        Ok(Answer::Environments(all)) => {
+        Answer::Environments(all) => {
             let one = |(one, may, keys): &(Environment, Allotment, u64)| {
                 let counts = one.counts;
                 format!(
@@ -206,7 +214,7 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             };
             all.iter().map(one).collect::<Vec<_>>().join("; ")
         }
-        Ok(Answer::Settings(settings)) => {
+        Answer::Settings(settings) => {
             let changed = Setting::ALL
                 .iter()
                 .filter(|one| settings.get(**one) != one.about().default);
@@ -221,16 +229,16 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
                 .collect();
             format!("[{}]", changed.join(" "))
         }
-        Ok(Answer::Welcome {
+        Answer::Welcome {
             worker, orphan_for, ..
-        }) if *orphan_for != Settings::default().orphan_for() => {
+        } if *orphan_for != Settings::default().orphan_for() => {
             format!(
                 "welcome, {}, orphan after {}",
                 names.worker(*worker),
                 span(*orphan_for)
             )
         }
-        Ok(Answer::Members { members, .. }) => {
+        Answer::Members { members, .. } => {
             let one = |of: &MemberView| {
                 let alive = if of.alive { "" } else { ", silent" };
                 let lost = if of.stranger.is_some() {
@@ -242,10 +250,8 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
             };
             members.iter().map(one).collect::<Vec<_>>().join("; ")
         }
-        Ok(Answer::Leads(id)) => format!("server {id} leads"),
-        Ok(Answer::Stale { index, age, .. }) => format!("as of entry {index}, {age:?} µs old"),
-        Ok(Answer::Welcome { worker, .. }) => format!("welcome, {}", names.worker(*worker)),
-        Err(refused) => refusal(names, refused),
+        Answer::Leads(id) => format!("server {id} leads"),
+        Answer::Welcome { worker, .. } => format!("welcome, {}", names.worker(*worker)),
     }
 }
 
