@@ -232,7 +232,7 @@ impl Node {
                     waiter,
                     since,
                 } = *ask;
-                telemetry::waited("asks", since.elapsed());
+                telemetry::ask_waited(since.elapsed());
                 self.next_ask += 1;
                 let ask = AskId(self.next_ask);
                 self.waiters.insert(ask, waiter);

@@ -1,7 +1,7 @@
 //! Figures for `/metrics` and log lines. The only module that names the crate `metrics`.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -16,6 +16,14 @@ use crate::node::Standing;
 const SECONDS: [f64; 12] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
+
+/// A figure that is looked up once, not each time: for what happens thousands of times a second.
+macro_rules! kept {
+    ($kind:ident, $made:expr) => {{
+        static KEPT: LazyLock<metrics::$kind> = LazyLock::new(|| $made);
+        &*KEPT
+    }};
+}
 
 static PROMETHEUS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -98,14 +106,36 @@ fn describe() {
 
 /// One order was written.
 pub(crate) fn store_wrote(time: Duration, synced: bool, entries: usize) {
-    let synced = if synced { "true" } else { "false" };
-    histogram!("rebound_store_write_seconds", "synced" => synced).record(time.as_secs_f64());
-    counter!("rebound_entries_written_total").increment(entries as u64);
+    let histogram = match synced {
+        true => kept!(
+            Histogram,
+            histogram!("rebound_store_write_seconds", "synced" => "true")
+        ),
+        false => kept!(
+            Histogram,
+            histogram!("rebound_store_write_seconds", "synced" => "false")
+        ),
+    };
+    histogram.record(time.as_secs_f64());
+    kept!(Counter, counter!("rebound_entries_written_total")).increment(entries as u64);
 }
 
-/// Something waited so long in a queue.
-pub(crate) fn waited(queue: &'static str, time: Duration) {
-    histogram!("rebound_queue_wait_seconds", "queue" => queue).record(time.as_secs_f64());
+/// A question waited so long for the replica.
+pub(crate) fn ask_waited(time: Duration) {
+    kept!(
+        Histogram,
+        histogram!("rebound_queue_wait_seconds", "queue" => "asks")
+    )
+    .record(time.as_secs_f64());
+}
+
+/// An order waited so long for the store.
+pub(crate) fn order_waited(time: Duration) {
+    kept!(
+        Histogram,
+        histogram!("rebound_queue_wait_seconds", "queue" => "store")
+    )
+    .record(time.as_secs_f64());
 }
 
 /// Memory of the store, by use.
@@ -117,23 +147,23 @@ pub(crate) fn store_memory(uses: &[(&'static str, u64)]) {
 
 /// Jobs that wait for the store.
 pub(crate) fn store_queue(depth: usize) {
-    gauge!("rebound_queue_depth", "queue" => "store").set(depth as f64);
+    kept!(Gauge, gauge!("rebound_queue_depth", "queue" => "store")).set(depth as f64);
 }
 
 /// The replica was called with so many inputs.
 pub(crate) fn handled(time: Duration, inputs: usize) {
     static LONGEST_US: AtomicU64 = AtomicU64::new(0);
-    histogram!("rebound_handle_seconds").record(time.as_secs_f64());
+    kept!(Histogram, histogram!("rebound_handle_seconds")).record(time.as_secs_f64());
     let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     if LONGEST_US.fetch_max(us, Ordering::Relaxed) < us {
         gauge!("rebound_handle_seconds_max").set(time.as_secs_f64());
     }
-    counter!("rebound_inputs_total").increment(inputs as u64);
+    kept!(Counter, counter!("rebound_inputs_total")).increment(inputs as u64);
 }
 
 /// A question was answered.
 pub(crate) fn answered(time: Duration) {
-    histogram!("rebound_ask_seconds").record(time.as_secs_f64());
+    kept!(Histogram, histogram!("rebound_ask_seconds")).record(time.as_secs_f64());
 }
 
 /// A call was refused.
@@ -196,19 +226,33 @@ pub(crate) fn events(events: &[Event], leads: bool) {
 
 fn count(fact: &Fact) {
     match fact {
-        Fact::JobOpened { .. } => counter!("rebound_jobs_opened_total").increment(1),
-        Fact::TasksQueued { count, .. } => counter!("rebound_tasks_queued_total").increment(*count),
-        Fact::JobDone { .. } => counter!("rebound_jobs_ended_total", "how" => "done").increment(1),
+        Fact::JobOpened { .. } => kept!(Counter, counter!("rebound_jobs_opened_total")).increment(1),
+        Fact::TasksQueued { count, .. } => {
+            kept!(Counter, counter!("rebound_tasks_queued_total")).increment(*count)
+        }
+        Fact::JobDone { .. } => {
+            kept!(Counter, counter!("rebound_jobs_ended_total", "how" => "done")).increment(1)
+        }
         Fact::JobCancelled { .. } => counter!("rebound_jobs_ended_total", "how" => "cancelled").increment(1),
-        Fact::RunGiven { count, .. } => counter!("rebound_tasks_given_total").increment(*count),
+        Fact::RunGiven { count, .. } => {
+            kept!(Counter, counter!("rebound_tasks_given_total")).increment(*count)
+        }
         Fact::TasksLate { late, .. } => counter!("rebound_tasks_late_total").increment(*late),
         Fact::Dropped { count, .. } => counter!("rebound_tasks_dropped_total").increment(*count),
         Fact::RunRegiven { count, .. } => counter!("rebound_tasks_regiven_total").increment(*count),
-        Fact::PieceDropped { .. } => counter!("rebound_pieces_dropped_total").increment(1),
-        Fact::Recorded { cause, count, .. } => {
-            let outcome = if cause.is_none() { "succeeded" } else { "failed" };
-            counter!("rebound_results_recorded_total", "outcome" => outcome).increment(*count);
-        }
+        Fact::PieceDropped { .. } => kept!(Counter, counter!("rebound_pieces_dropped_total")).increment(1),
+        Fact::Recorded {
+            cause: None, count, ..
+        } => kept!(
+            Counter,
+            counter!("rebound_results_recorded_total", "outcome" => "succeeded")
+        )
+        .increment(*count),
+        Fact::Recorded {
+            cause: Some(_),
+            count,
+            ..
+        } => counter!("rebound_results_recorded_total", "outcome" => "failed").increment(*count),
         Fact::Refused { verdict, count, .. } => {
             counter!("rebound_results_refused_total", "verdict" => verdict_name(*verdict)).increment(*count);
         }

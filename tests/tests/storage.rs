@@ -8,6 +8,7 @@
 //! `REBOUND_STORAGE_CASES` is how many seeds are run, `REBOUND_STORAGE_SEED` the first of them.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -19,8 +20,9 @@ use rebound_core::state::members::Founder;
 use rebound_core::types::{ClusterId, Now, ReplicaId};
 use rebound_scheduler::config::StoreConfig;
 use rebound_scheduler::store::Store;
+use rebound_scheduler::store::aside::Aside;
 use rebound_scheduler::store::identity::Identity;
-use rebound_scheduler::store::pairs::{Pairs, chunks};
+use rebound_scheduler::store::pairs::{KEPT_FAMILY, chunks};
 use rebound_sim::disk::Loss;
 use rebound_sim::rng::Rng;
 use tempfile::TempDir;
@@ -150,7 +152,7 @@ impl Pair<'_> {
     }
 
     /// One batch into both.
-    fn write(&mut self, piece: Piece, received: Option<&Pairs>) {
+    fn write(&mut self, piece: Piece, received: Option<Aside>) {
         if piece.is_empty() {
             return;
         }
@@ -211,14 +213,10 @@ impl Pair<'_> {
         make(&dir.path().join("data"));
         let mut other = open(&dir.path().join("data"), false);
         other.write(&whole.persist(), None);
-        let mut pairs = Pairs::default();
-        let sent = chunks(
-            &other.disk().db,
-            || {},
-            |chunk| pairs.take(chunk, 1 << 30).is_ok(),
-        );
-        assert!(sent.expect("readable") && pairs.is_whole());
-        self.write(piece, Some(&pairs));
+        let mut aside = Aside::begin(self.store().disk()).expect("no other is there");
+        let sent = chunks(other.disk(), || {}, |chunk| aside.take(&chunk, 1 << 30).is_ok());
+        assert!(sent.expect("readable") && aside.is_whole());
+        self.write(piece, Some(aside));
         count(&self.tally.snapshots, true);
         self.model.installed();
     }
@@ -227,18 +225,18 @@ impl Pair<'_> {
     fn found(&mut self) -> Found {
         let store = self.store();
         let disk = store.recover(Plant::None).expect("it can be gone on from");
-        let mut pairs = Pairs::default();
+        let mut kept = BTreeMap::new();
         let sent = chunks(
-            &store.disk().db,
+            store.disk(),
             || {},
-            |chunk| pairs.take(chunk, 1 << 30).is_ok(),
+            |chunk| {
+                let pairs = chunk.pairs.into_iter().filter(|pair| pair.family == KEPT_FAMILY);
+                kept.extend(pairs.map(|pair| (pair.key.to_vec(), pair.value.to_vec())));
+                true
+            },
         );
         assert!(sent.expect("readable"));
-        let kept = pairs
-            .kept
-            .iter()
-            .map(|(key, value)| (key.to_vec(), value.to_vec()));
-        Found::new(&disk, kept.collect())
+        Found::new(&disk, kept)
     }
 
     /// What every start goes through: the replica begins, and reads answer as the simulated disk does.

@@ -139,13 +139,17 @@ struct Report {
     failed: Vec<Violation>,
 }
 
-/// Runs the seeds.
+/// Runs what was asked for.
 pub fn run(ctx: &mut Context, command: &SimCommand) -> Result<Exit, Failure> {
-    let args = match command {
-        SimCommand::Fuzz(args) => args,
+    match command {
+        SimCommand::Fuzz(args) => run_seeds(ctx, args),
         #[cfg(feature = "planted")]
-        SimCommand::Hunt(args) => return super::hunt::run(ctx, args),
-    };
+        SimCommand::Hunt(args) => super::hunt::run(ctx, args),
+    }
+}
+
+/// Runs the seeds.
+fn run_seeds(ctx: &mut Context, args: &FuzzArgs) -> Result<Exit, Failure> {
     let plant = Plant::named(&args.plant).ok_or_else(|| {
         let why = format!(
             "this build has no planted bug named {:?}; build with --features planted",

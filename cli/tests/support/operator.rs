@@ -41,6 +41,13 @@ impl World {
 
 #[tonic::async_trait]
 impl Operator for Service {
+    type BackupStream = tokio_stream::Empty<Result<SnapshotFrame, tonic::Status>>;
+
+    /// Backups are of real servers: tests of those are elsewhere.
+    async fn backup(&self, _: Request<BackupRequest>) -> Answer<Self::BackupStream> {
+        Ok(tonic::Response::new(tokio_stream::empty()))
+    }
+
     async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusReply> {
         self.serve("status", request, |world, _| Ok(world.status.clone()))
             .await

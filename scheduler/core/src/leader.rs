@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
-use crate::observe::{Demand, Known};
 use crate::observe::tails::Cursors;
+use crate::observe::{Demand, Known};
 use crate::pace::Pace;
 use crate::state::State;
 use crate::types::{JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};

@@ -14,6 +14,9 @@ use crate::store::photos::Fetched;
 /// Chunks of a snapshot read ahead of what the follower takes.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Demand times workers up to which a plan is made where the replica runs: some tens of microseconds.
+const PLAN_AT_ONCE: usize = 256;
+
 /// The snapshot just shown to the replica, and who waits to know what became of it.
 pub(super) type Shown = (Aside, oneshot::Sender<bool>);
 
@@ -185,12 +188,18 @@ impl Node {
         self.store(Job::Read(Lane::Desired, read)).await;
     }
 
-    /// Beside the replica: it may take a while.
+    /// At once when there is little to look at, which costs less than to wake another thread; else beside the replica,
+    /// since it may take a while.
     fn plan(&self, seen: Observation) {
         let (policy, control) = (self.policy, self.control.clone());
-        tokio::task::spawn_blocking(move || {
+        let small = seen.demand.len().saturating_mul(seen.workers.len()) <= PLAN_AT_ONCE;
+        let answer = move || {
             let _ = control.send(Control::Planned(plan(&policy, &seen)));
-        });
+        };
+        match small {
+            true => answer(),
+            false => drop(tokio::task::spawn_blocking(answer)),
+        }
     }
 
     /// What is on disk after all that was ordered is the state as it is now.

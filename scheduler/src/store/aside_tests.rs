@@ -59,6 +59,7 @@ fn with_jobs(dir: &Path, jobs: u64) -> (Store, About) {
                 resources: Resources::default(),
                 photo_timeout: 0,
                 max_attempts: 0,
+                drop_late: false,
             },
             photos: (0..PHOTOS).map(photo).collect(),
             close: true,

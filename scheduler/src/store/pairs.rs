@@ -19,7 +19,7 @@ const READ_AHEAD_BYTES: usize = 2 * CHUNK_BYTES;
 /// Live records.
 pub(super) const STATE_FAMILY: u32 = 0;
 /// Records that only the disk has.
-pub(crate) const KEPT_FAMILY: u32 = 1;
+pub const KEPT_FAMILY: u32 = 1;
 
 /// Checks chunks as they come: format, order, checksum, families.
 #[derive(Clone, Copy, Debug, Default)]

@@ -97,7 +97,7 @@ struct Writer {
 impl Writer {
     fn run(mut self, mut jobs: mpsc::Receiver<Queued>) {
         while let Some((since, job)) = jobs.blocking_recv() {
-            telemetry::waited("store", since.elapsed());
+            telemetry::order_waited(since.elapsed());
             telemetry::store_queue(jobs.len());
             match job {
                 Job::Persist(order, received) => self.persist(*order, received),

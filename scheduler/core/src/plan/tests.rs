@@ -166,7 +166,14 @@ impl Log {
             let (pace, cursors) = (Some(&paces[n]), Some(&cursors[n]));
             world.machines[n].listens.then_some(Known { pace, cursors })
         };
-        observe(&self.state, self.state.now(), &policy(world), Look::Back, &[], known)
+        observe(
+            &self.state,
+            self.state.now(),
+            &policy(world),
+            Look::Back,
+            &[],
+            known,
+        )
     }
 
     /// Of each run that it holds a machine has started some.
