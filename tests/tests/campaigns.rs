@@ -74,7 +74,7 @@ fn servers_that_stand_still_lose_nothing() {
 
 #[test]
 fn a_full_disk_ends_its_server_alone() {
-    let args = ["disk-full", "--times", "2", "--mib", "128", "--rate", "20"];
+    let args = ["disk-full", "--times", "2", "--mib", "128", "--rate", "100"];
     let Some(report) = campaign(&args) else { return };
     is_audited(&report, 2);
 }

@@ -195,7 +195,7 @@ fn complaints_about_photos() {
         ),
         (
             "photos: ['s3://b/k']",
-            "2:10: photos[0]: s3:// is not supported; only file:// is, for now",
+            "2:10: photos[0]: s3:// is not supported; file://, http:// and https:// are",
         ),
         (
             "photos: [{dir: a, glob: b}]",

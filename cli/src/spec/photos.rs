@@ -317,7 +317,7 @@ mod tests {
         assert!(message(&Photos::Dir("sub/.hidden/none".into())).contains("cannot be read: No such file"));
         fs::write(at("list"), "a.jpg\ns3://b/c\n").expect("a list");
         let file = at("list").display().to_string();
-        let wanted = format!("{file}:2:1: s3:// is not supported; only file:// is, for now");
+        let wanted = format!("{file}:2:1: s3:// is not supported; file://, http:// and https:// are");
         assert_eq!(message(&Photos::List("list".into())), wanted);
     }
 

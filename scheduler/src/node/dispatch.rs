@@ -202,12 +202,13 @@ impl Node {
         }
     }
 
-    /// What is on disk after all that was ordered is the state as it is now.
+    /// What is on disk after all that was ordered is the state as it is now. A server that is so new that it has nothing
+    /// yet lets those who ask wait.
     pub(super) async fn back_up(&mut self) {
+        if self.replica.state().members.is_empty() {
+            return self.backups.retain(|answering| !answering.is_closed());
+        }
         for answering in std::mem::take(&mut self.backups) {
-            if self.replica.state().members.is_empty() {
-                continue;
-            }
             let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
             self.store(Job::Snapshot(chunks)).await;
             let _ = answering.send((self.replica.backup_head(), waiting));

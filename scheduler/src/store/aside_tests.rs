@@ -1,5 +1,7 @@
 //! A snapshot comes in, and the process ends at each step of it: what is found is all old or all new.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -117,16 +119,26 @@ fn install(about: &About) -> Persist {
     }
 }
 
-/// What the disk holds now, as a process that ends here leaves it.
+/// What the disk holds now, as a process that ends here leaves it. RocksDB removes files in the background: a copy that
+/// met that is no moment's, and is made anew.
 fn image(of: &Path, to: PathBuf) -> PathBuf {
-    fs::create_dir(&to).unwrap();
-    for entry in fs::read_dir(of).unwrap() {
-        let name = entry.unwrap().file_name();
-        if name != "LOCK" {
-            fs::copy(of.join(&name), to.join(&name)).unwrap();
+    for _ in 0..100 {
+        let before = names(of);
+        fs::create_dir(&to).unwrap();
+        let copied = before
+            .iter()
+            .all(|name| fs::copy(of.join(name), to.join(name)).is_ok());
+        if copied && names(of) == before {
+            return to;
         }
+        fs::remove_dir_all(&to).unwrap();
     }
-    to
+    panic!("{} never stood still", of.display());
+}
+
+fn names(of: &Path) -> BTreeSet<OsString> {
+    let names = fs::read_dir(of).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name != "LOCK").collect()
 }
 
 /// Which of these a directory holds, whole: state, kept records and where the log begins. Nothing is left beside it.
