@@ -82,8 +82,8 @@ fn photos_come_from_the_places_the_agent_was_told_of() {
     let job = cluster.submit(0, &[file, "--recogniser", "reads", "--wait"]);
     for (at, result) in cluster.results(job).iter().enumerate() {
         assert_eq!(
-            result["result"],
-            format!("shelf {}?sign=secret", at + 1),
+            result["output"],
+            format!("\"shelf {}?sign=secret\"", at + 1),
             "{result}"
         );
     }
