@@ -81,6 +81,12 @@ impl Disk {
         handles(&self.db, self.live())[1]
     }
 
+    /// True once a flush or a compaction has failed.
+    pub fn failed_in_background(&self) -> bool {
+        let errors = self.db.property_int_value("rocksdb.background-errors");
+        errors.ok().flatten().unwrap_or(0) > 0
+    }
+
     /// RocksDB's memory in bytes, by use. Blocks read are in one cache that all families share.
     pub fn memory(&self) -> [(&'static str, u64); 3] {
         let of = |name: &str, property: &str| {

@@ -114,7 +114,8 @@ fn photos_come_from_the_places_the_agent_was_told_of() {
     assert!(!log.contains("secret"), "{log}");
 
     // One that does not know the certificate loads nothing.
-    cluster.agent("a").kill();
+    cluster.agent("a").signal(libc::SIGTERM);
+    assert_eq!(cluster.agent_ended("a"), Some(0));
     let mut command = cluster.agent_command("b", 1, Some(&folder));
     command.args(["--allow-url", &place]);
     cluster.start_agent_by("b", command);

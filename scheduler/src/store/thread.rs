@@ -1,9 +1,10 @@
-//! The store's own threads: one writes, in the order it is told; two read what was written before.
+//! The store's own threads: one writes, in the order it is told; two read what was written before; one looks after what
+//! RocksDB writes by itself.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rebound_core::io::Persist;
@@ -21,6 +22,9 @@ use crate::telemetry;
 pub const JOBS_MAX: usize = 1_024;
 /// Reads that may wait in one lane.
 const READS_MAX: usize = 4_096;
+
+/// How often RocksDB is asked whether a write of its own failed.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// A read, run when all that was written before it can be seen.
 pub type Read = Box<dyn FnOnce(&Reader) + Send>;
@@ -67,8 +71,14 @@ pub fn start(
             .spawn(move || read_all(&reader, &waiting))?;
         std::io::Result::Ok((reads, thread))
     };
+    let (ends, ended) = sync_channel(0);
+    let disk = store.disk().clone();
+    Builder::new()
+        .name("store-watch".to_owned())
+        .spawn(move || watch(&disk, &ended))?;
     let writer = Writer {
         store,
+        _ends: ends,
         desired: lane("store-desired")?,
         answers: lane("store-answers")?,
         durable,
@@ -77,6 +87,19 @@ pub fn start(
         .name("store-write".to_owned())
         .spawn(move || writer.run(inbox))?;
     Ok((jobs, thread))
+}
+
+/// A flush or compaction that fails, on a full disk say, is told to nobody: RocksDB tries it again, while what it cannot
+/// flush gathers, until writes stand still. A failed write ends the process, whoever made it.
+fn watch(disk: &Disk, ended: &Receiver<()>) {
+    while ended.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
+        if disk.failed_in_background() {
+            panic!(
+                "data_dir {}: RocksDB could not write its files, so this server stops; see LOG there, and whether the disk is full",
+                disk.dir.display()
+            );
+        }
+    }
 }
 
 fn read_all(reader: &Reader, waiting: &Receiver<Read>) {
@@ -89,6 +112,8 @@ type ReadThread = (SyncSender<Read>, JoinHandle<()>);
 
 struct Writer {
     store: Store,
+    /// Dropped at the end.
+    _ends: SyncSender<()>,
     desired: ReadThread,
     answers: ReadThread,
     durable: Durable,
