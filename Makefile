@@ -76,8 +76,8 @@ demo: build ## Photos through three servers and their workers, the leader killed
 	@$(ENV) $(REBOUND) dev $(DEMO_FLAGS)
 
 .PHONY: test
-test: build ## All tests, documentation's examples too; about 5 minutes after the first build
-	@echo "test: unit, script, simulation and process tests. About 5 minutes after the first build."
+test: build ## All tests, documentation's examples too; about 8 minutes after the first build
+	@echo "test: unit, script, simulation and process tests. About 8 minutes after the first build."
 	@bash deploy/setup.sh python
 	@$(ENV) if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run $(CARGO_FLAGS) && cargo test $(CARGO_FLAGS) --doc; \
