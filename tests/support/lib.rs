@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod gate;
+pub mod load;
 pub mod photo;
 pub mod port;
 pub mod process;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use rebound_tests::cluster::{PATIENCE_S, SERVERS, command};
-use rebound_tests::{Cluster, Deadline, Finished, recogniser, run};
+use rebound_tests::cluster::SERVERS;
+use rebound_tests::load::{StopOnDrop, submit_all};
+use rebound_tests::{Cluster, Finished, recogniser};
 use serde_json::Value;
 
 /// Photos of each job that is submitted while the backup is saved.
@@ -17,29 +18,6 @@ const PHOTOS: usize = 20;
 const SLOW_PHOTOS: usize = 40;
 /// Jobs acknowledged before the backup.
 const JOBS_BEFORE: usize = 5;
-
-/// Submits job after job until told to stop, or until the cluster is gone. The ids of those that were acknowledged.
-fn submit_all(dir: &Path, addresses: &str, stop: &AtomicBool, acknowledged: &Mutex<Vec<u64>>) {
-    while !stop.load(Ordering::Relaxed) {
-        let mut submit = command("rebound", dir);
-        submit.env("REBOUND_SERVERS", addresses);
-        submit.args(["submit", "--recogniser", "noop", "-o", "json", "--timeout", "20s"]);
-        submit.args((0..PHOTOS).map(|photo| format!("file:///visit/{photo}.jpg")));
-        let done = run(&mut submit, Deadline::seconds(2 * PATIENCE_S));
-        assert_eq!(done.code, Some(0), "a job was not acknowledged: {done:?}");
-        let answer: Value = serde_json::from_str(&done.stdout).expect("JSON was asked for");
-        let job = answer[0]["job"].as_u64().expect("a job has an id");
-        acknowledged.lock().expect("nobody panics with it").push(job);
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 fn restore(cluster: &Cluster, at: usize, file: &str, token: Option<&str>) -> Value {
     let config = cluster.config(at).display().to_string();
@@ -70,7 +48,7 @@ fn a_cluster_that_is_lost_is_restored_with_all_that_was_acknowledged() {
     let (dir, addresses) = (cluster.dir().to_owned(), cluster.addresses());
     let file = cluster.dir().join("backup").display().to_string();
     let (saved, known, slow_job) = std::thread::scope(|scope| {
-        let submitter = scope.spawn(|| submit_all(&dir, &addresses, &stop, &acknowledged));
+        let submitter = scope.spawn(|| submit_all(&dir, &addresses, &stop, &acknowledged, PHOTOS, "20s"));
         let _stops = StopOnDrop(&stop);
         let count = || acknowledged.lock().expect("nobody panics with it").len();
         cluster.wait_until(|| count() >= JOBS_BEFORE || submitter.is_finished(), "jobs");

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use rebound_tests::cluster::{PATIENCE_S, command};
-use rebound_tests::{Cluster, Deadline, run, wait_until};
+use rebound_tests::cluster::PATIENCE_S;
+use rebound_tests::load::{StopOnDrop, submit_all};
+use rebound_tests::{Cluster, Deadline, wait_until};
 use serde_json::Value;
 
 /// Jobs acknowledged before, during and after a change.
@@ -36,29 +37,6 @@ fn ids(cluster: &Cluster) -> Vec<u64> {
         .collect()
 }
 
-/// Submits job after job until told to stop; each must be acknowledged. Their ids.
-fn submit_all(dir: &std::path::Path, addresses: &str, stop: &AtomicBool, acknowledged: &Mutex<Vec<u64>>) {
-    while !stop.load(Ordering::Relaxed) {
-        let mut submit = command("rebound", dir);
-        submit.env("REBOUND_SERVERS", addresses);
-        submit.args(["submit", "--recogniser", "noop", "-o", "json", "--timeout", "60s"]);
-        submit.args((0..PHOTOS).map(|photo| format!("file:///visit/{photo}.jpg")));
-        let done = run(&mut submit, Deadline::seconds(2 * PATIENCE_S));
-        assert_eq!(done.code, Some(0), "a job was not acknowledged: {done:?}");
-        let answer: Value = serde_json::from_str(&done.stdout).expect("JSON was asked for");
-        let job = answer[0]["job"].as_u64().expect("a job has an id");
-        acknowledged.lock().expect("nobody panics with it").push(job);
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_server_lost_for_good_is_replaced_under_load() {
     let mut cluster = Cluster::start();
@@ -67,7 +45,7 @@ fn a_server_lost_for_good_is_replaced_under_load() {
     let (stop, acknowledged) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let (dir, addresses) = (cluster.dir().to_owned(), cluster.addresses());
     let lost = std::thread::scope(|scope| {
-        let submitter = scope.spawn(|| submit_all(&dir, &addresses, &stop, &acknowledged));
+        let submitter = scope.spawn(|| submit_all(&dir, &addresses, &stop, &acknowledged, PHOTOS, "60s"));
         // Whatever goes wrong, the other thread must end.
         let _stops = StopOnDrop(&stop);
         let more = || {
