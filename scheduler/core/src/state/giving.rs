@@ -91,11 +91,7 @@ impl State {
 
     fn give(&mut self, context: &mut Context, env: EnvId, piece: &Assign) {
         let id = piece.job;
-        let before = self
-            .retries
-            .get(env, id, piece.first)
-            .filter(|_| self.plant.is(Plant::FenceReused));
-        let given = before.map_or(Given(context.index), |retry| retry.given);
+        let given = self.fence(Plant::FenceReused, env, id, piece.first, Given(context.index));
         let end = piece.first + piece.count;
         let job = self.jobs.get_mut(env, id).expect("it fits");
         let fresh_before = job.fresh;
@@ -134,14 +130,18 @@ impl State {
         self.tell_given(context, env, id, piece, given);
     }
 
+    /// The attempt's own fence; with this bug that of the attempt before.
+    fn fence(&self, bug: Plant, env: EnvId, id: JobId, task: u64, own: Given) -> Given {
+        match self.plant.is(bug) {
+            true => self.retries.get(env, id, task).map_or(own, |retry| retry.given),
+            false => own,
+        }
+    }
+
     /// Notes which attempt a task that waited again is now.
     fn retried(&mut self, env: EnvId, id: JobId, task: u64, given: Given) {
-        let before = self
-            .retries
-            .get(env, id, task)
-            .filter(|_| self.plant.is(Plant::RetryKeepsFence));
-        self.retries
-            .give(env, id, task, before.map_or(given, |retry| retry.given));
+        let given = self.fence(Plant::RetryKeepsFence, env, id, task, given);
+        self.retries.give(env, id, task, given);
         if self.plant.is(Plant::RetryUnnoted) {
             self.retries.table.forget_change(&(env, id, task));
         }
