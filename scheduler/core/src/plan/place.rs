@@ -146,6 +146,10 @@ pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
             return;
         }
     }
+    // What a worker now holds beyond its slots may push something it held before behind them, and that may be for a
+    // slot that is still free.
+    let ahead = |a: &Assign| matches!(a.because, Because::Ahead { .. });
+    plan.more |= plan.assign.iter().any(ahead) && rooms.iter().any(Room::has_free_slot);
 }
 
 /// One pass over all that want something.

@@ -497,7 +497,7 @@ fn check_regives(state: &State, seen: &Observation, plan: &Plan) -> Result<(), T
 }
 
 /// Worlds or histories drawn for each property.
-const CASES: u32 = 2_000;
+const CASES: u32 = 10_000;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
