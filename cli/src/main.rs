@@ -27,6 +27,10 @@ use cmd::Context;
 use exit::{Exit, Failure};
 use output::Format;
 
+/// RocksDB's memory comes from it, too. What it brought stands in docs/BENCHMARKS.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     if let Some(result) = cmd::agent::run_at_once(std::env::args_os()) {
         return end(result, Format::Table);

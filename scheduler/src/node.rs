@@ -27,10 +27,12 @@ pub mod doors;
 pub mod link;
 
 mod dispatch;
+mod slow;
 
 pub use doors::{Answered, Control, Doors, Handle, Inbox, Seen, Standing, doors};
 use doors::{Answering, Ask, Waiter};
 use link::Link;
+use slow::{Call, Slow};
 
 /// Most inputs of one call, so that none takes long.
 pub const INPUTS_MAX: usize = 1_024;
@@ -86,6 +88,7 @@ pub struct Node {
     standing: watch::Sender<Standing>,
     standing_at: Instant,
     figures_at: Instant,
+    slow: Slow,
     next_ask: u64,
     waiters: BTreeMap<AskId, Waiter>,
     links: BTreeMap<WorkerId, Arc<Link>>,
@@ -126,6 +129,7 @@ impl Node {
             standing,
             standing_at: Instant::now(),
             figures_at: Instant::now(),
+            slow: Slow::default(),
             next_ask: 0,
             waiters: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -262,9 +266,9 @@ impl Node {
             inputs.push(Input::SnapshotReceived { message, state });
             received = Some((aside, installed));
         }
-        let (begun, count) = (Instant::now(), inputs.len());
+        let call = Call::begin(&inputs);
         let out = self.replica.handle(self.clock.now(), &mut inputs.into_iter());
-        telemetry::handled(begun.elapsed(), count);
+        self.slow.end(call, &out);
         self.dispatch(out, received).await;
     }
 

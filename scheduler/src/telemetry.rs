@@ -100,6 +100,10 @@ fn describe() {
         "rebound_handle_seconds_max",
         "Longest call of the replica since the server began"
     );
+    describe_gauge!(
+        "rebound_handle_cpu_seconds_max",
+        "Most processor time of one call of the replica since the server began"
+    );
     describe_gauge!("rebound_store_memory_bytes", "RocksDB's memory, by use");
     describe_histogram!("rebound_ask_seconds", "Time from a question to its answer");
 }
@@ -150,13 +154,20 @@ pub(crate) fn store_queue(depth: usize) {
     kept!(Gauge, gauge!("rebound_queue_depth", "queue" => "store")).set(depth as f64);
 }
 
-/// The replica was called with so many inputs.
-pub(crate) fn handled(time: Duration, inputs: usize) {
+/// The replica was called with so many inputs, took so long, and so much of its processor.
+pub(crate) fn handled(time: Duration, cpu: Duration, inputs: usize) {
     static LONGEST_US: AtomicU64 = AtomicU64::new(0);
+    static MOST_US: AtomicU64 = AtomicU64::new(0);
     kept!(Histogram, histogram!("rebound_handle_seconds")).record(time.as_secs_f64());
-    let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    if LONGEST_US.fetch_max(us, Ordering::Relaxed) < us {
+    let grew = |most: &AtomicU64, time: Duration| {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        most.fetch_max(us, Ordering::Relaxed) < us
+    };
+    if grew(&LONGEST_US, time) {
         gauge!("rebound_handle_seconds_max").set(time.as_secs_f64());
+    }
+    if grew(&MOST_US, cpu) {
+        gauge!("rebound_handle_cpu_seconds_max").set(cpu.as_secs_f64());
     }
     kept!(Counter, counter!("rebound_inputs_total")).increment(inputs as u64);
 }

@@ -121,6 +121,8 @@ struct Level {
     per_s: Rates,
     /// The leader's longest call of its replica since it started.
     longest_handle_ms: f64,
+    /// The one that took most of its processor, without what others took from it.
+    longest_handle_cpu_ms: f64,
 }
 
 /// The leader's memory.
@@ -251,7 +253,7 @@ async fn level(house: &mut House, clients: &[Client], tasks: u64) -> Result<Leve
     let given_tasks = given(house, GIVEN.min(tasks / 4)).await?;
     let (leader, _) = house.leader(QUIET_WITHIN).await?;
     let scrape = Scrape::of(house.http(leader)).await?;
-    let longest = scrape.value("rebound_handle_seconds_max").unwrap_or(0.0);
+    let longest = |name: &str| round(scrape.value(name).unwrap_or(0.0) * 1e3, 2);
     Ok(Level {
         queued,
         per_s: Rates {
@@ -259,7 +261,8 @@ async fn level(house: &mut House, clients: &[Client], tasks: u64) -> Result<Leve
             listed_pages: round(listed_pages, 0),
             given_tasks: round(given_tasks, 0),
         },
-        longest_handle_ms: round(longest * 1e3, 2),
+        longest_handle_ms: longest("rebound_handle_seconds_max"),
+        longest_handle_cpu_ms: longest("rebound_handle_cpu_seconds_max"),
     })
 }
 
@@ -443,6 +446,11 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
         row(
             "longest handle so far, ms",
             [short.longest_handle_ms, long.longest_handle_ms],
+            None,
+        );
+        row(
+            "of one, processor time, ms",
+            [short.longest_handle_cpu_ms, long.longest_handle_cpu_ms],
             None,
         );
         out.table(&mut table)?;

@@ -37,7 +37,7 @@ plants! {
     AppliedApart "applied-apart",
     /// The log is cut up to the last entry, not to the applied one: what is to be applied is gone.
     LogCutUnapplied "log-cut-unapplied",
-    /// A snapshot is described with the leader's term in place of its last entry's: what follows never fits.
+    /// The log begins after an installed snapshot with the leader's term, not its last entry's: what follows never fits.
     SnapshotTerm "snapshot-term",
     /// raft is told that a snapshot is applied before it is durable: a crash loses what was counted.
     InstallUnawaited "install-unawaited",

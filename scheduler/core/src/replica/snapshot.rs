@@ -147,10 +147,7 @@ impl Replica {
         snapshot.data = encode(&About::of(&self.state)).into();
         let meta = snapshot.mut_metadata();
         meta.index = self.state.applied();
-        meta.term = match self.config.plant.is(Plant::SnapshotTerm) {
-            true => self.raft.raft.term,
-            false => self.state.meta().applied_term,
-        };
+        meta.term = self.state.meta().applied_term;
         *meta.mut_conf_state() = conf_state(&self.state.members.voters());
     }
 
@@ -205,7 +202,11 @@ impl Replica {
         assert_eq!(state.applied(), meta.index);
         assert!(meta.index > self.state.applied(), "a snapshot never goes back");
         self.state = *state;
-        self.raft.mut_store().reset(meta.index, meta.term);
+        let term = match self.config.plant.is(Plant::SnapshotTerm) {
+            true => self.raft.raft.term,
+            false => meta.term,
+        };
+        self.raft.mut_store().reset(meta.index, term);
         self.raft.mut_store().conf_state = conf_state(&self.state.members.voters());
         persist.install = Some((meta.index, meta.term));
         self.pending.clear();
