@@ -1,6 +1,11 @@
-"""What a run of cargo-mutants came to, also one that was stopped: killed, survived, and the survivors by name."""
+"""What cargo-mutants came to, also when it was stopped: killed, survived, and the survivors by name.
+
+The first folder is of the core's own tests, the second of the simulator's on what those had missed. With --missed FOLDER
+instead: a pattern for what survived there.
+"""
 
 import pathlib
+import re
 import sys
 
 
@@ -10,15 +15,27 @@ def lines(folder: pathlib.Path, name: str) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def killed(folder: pathlib.Path) -> tuple[int, int]:
+    """How many were noticed, and how many of them because the tests took too long."""
+    by_time = len(lines(folder, "timeout"))
+    return len(lines(folder, "caught")) + by_time, by_time
+
+
 def main() -> None:
-    folder = pathlib.Path(sys.argv[1])
-    caught, timed_out = lines(folder, "caught"), lines(folder, "timeout")
-    missed, unviable = lines(folder, "missed"), lines(folder, "unviable")
-    killed = len(caught) + len(timed_out)
-    tried = killed + len(missed)
-    share = f"{100 * killed / tried:.1f} %" if tried else "none tried"
-    print(f"mutants: {killed} of {tried} killed ({share}), {len(timed_out)} of them by time; {len(unviable)} do not compile")
-    for one in missed:
+    if sys.argv[1] == "--missed":
+        names = lines(pathlib.Path(sys.argv[2]), "missed")
+        print(f"^({'|'.join(re.escape(name) for name in names)})$" if names else "")
+        return
+    core, sim = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    by_core, slow_core = killed(core)
+    by_sim, slow_sim = killed(sim)
+    judged = by_sim + len(lines(sim, "missed")) + len(lines(sim, "unviable"))
+    unjudged = len(lines(core, "missed")) - judged
+    tried = by_core + by_sim + len(lines(sim, "missed"))
+    share = f"{100 * (by_core + by_sim) / tried:.1f} %" if tried else "none tried"
+    print(f"mutants: {by_core + by_sim} of {tried} killed ({share}): {by_core} by the core's tests, {by_sim} by the simulator")
+    print(f"  {slow_core + slow_sim} of them by time; {len(lines(core, 'unviable'))} do not compile; {unjudged} not shown to the simulator")
+    for one in lines(sim, "missed"):
         print(f"  survived: {one}")
 
 

@@ -176,6 +176,8 @@ pub struct Output {
     pub snapshots: Vec<SnapshotOrder>,
     /// What became true.
     pub events: Vec<Event>,
+    /// The state that a snapshot took the place of. To free it takes long where the queue is long: not here.
+    pub retired: Option<Box<State>>,
 }
 
 /// An order to the store: one synced batch of entries and hard state, then one unsynced batch of the rest.

@@ -165,7 +165,7 @@ pub const RAFT_INFLIGHT_MESSAGES: usize = 64;
 /// raft: bytes proposed and not yet committed; beyond, proposals are refused.
 pub const RAFT_UNCOMMITTED_BYTES: u64 = 64 * 1024 * 1024;
 /// raft: bytes of committed entries handed over at once.
-pub const RAFT_COMMITTED_BYTES_PER_READY: u64 = 4 * 1024 * 1024;
+pub const RAFT_COMMITTED_BYTES_PER_READY: u64 = 1024 * 1024;
 /// Orders to the store under way at once, so that inputs gather while it syncs.
 pub const PERSISTS_IN_FLIGHT: usize = 2;
 /// Orders under way at once while the store stands still: one more with each raft heartbeat.

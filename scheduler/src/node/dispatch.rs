@@ -33,7 +33,11 @@ impl Node {
             plan,
             snapshots,
             events,
+            retired,
         } = out;
+        if retired.is_some() {
+            drop(tokio::task::spawn_blocking(move || drop(retired)));
+        }
         self.peers.send(send);
         self.persist(persist, shown).await;
         let leads = self.standing.borrow().status.role == "leader";

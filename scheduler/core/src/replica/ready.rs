@@ -98,7 +98,7 @@ impl Replica {
         }
         let messages = ready.take_messages();
         if !ready.snapshot().is_empty() {
-            self.install(ready.snapshot(), persist);
+            self.install(ready.snapshot(), persist, out);
         }
         let committed = ready.take_committed_entries();
         let steps = self.apply_entries(&committed, persist, out);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Replica;
 use super::members::{conf_state, voters_of};
 use crate::command::Entry;
-use crate::io::{Persist, SnapshotOrder};
+use crate::io::{Output, Persist, SnapshotOrder};
 use crate::plant::Plant;
 use crate::state::State;
 use crate::table::{Digest, decode, encode};
@@ -196,12 +196,12 @@ impl Replica {
         }
     }
 
-    pub(super) fn install(&mut self, snapshot: &Snapshot, persist: &mut Persist) {
+    pub(super) fn install(&mut self, snapshot: &Snapshot, persist: &mut Persist, out: &mut Output) {
         let meta = snapshot.get_metadata();
         let state = self.incoming.take().expect("the state came with the message");
         assert_eq!(state.applied(), meta.index);
         assert!(meta.index > self.state.applied(), "a snapshot never goes back");
-        self.state = *state;
+        out.retired = Some(Box::new(std::mem::replace(&mut self.state, *state)));
         let term = match self.config.plant.is(Plant::SnapshotTerm) {
             true => self.raft.raft.term,
             false => meta.term,
