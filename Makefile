@@ -53,6 +53,10 @@ setup: rust ## System packages, ONNX Runtime and models; 1 to 2 minutes once, th
 	@bash deploy/setup.sh runtime
 	@bash deploy/setup.sh models
 
+.PHONY: tools
+tools: ## What the campaigns need that break networks, disks and clocks, if root asks; half a minute once
+	@bash deploy/setup.sh campaigns
+
 .PHONY: runtime
 runtime: ## ONNX Runtime's library alone; under a minute once
 	@echo "runtime: fetches ONNX Runtime's library. Under a minute the first time."
@@ -130,12 +134,12 @@ kill-any: build ## kill -9 of any server, drawn by SEED=1, KILLS=100 times; abou
 	@$(ENV) $(REBOUND) bench failover --kills $(KILLS) --victim any --seed $(SEED) $(CAMPAIGN_FLAGS)
 
 .PHONY: power-cut
-power-cut: build ## Servers go on from disks without their last writes: IMAGES=200 of one, IMAGES_ALL=50 of all; as root
+power-cut: build tools ## Servers go on from disks without their last writes: IMAGES=200 of one, IMAGES_ALL=50 of all; as root
 	@echo "power-cut: $(IMAGES) losses of power of one server, $(IMAGES_ALL) of all three. A second or two each. Needs root."
 	@$(ENV) $(REBOUND) campaign power-cut --images $(IMAGES) --all $(IMAGES_ALL) --seed $(SEED) $(CAMPAIGN_FLAGS)
 
 .PHONY: partitions
-partitions: build ## The network breaks in 7 ways, SECONDS_EACH=300 each; as root, with iptables
+partitions: build tools ## The network breaks in 7 ways, SECONDS_EACH=300 each; as root, with iptables
 	@echo "partitions: 7 breaks of the network of $(SECONDS_EACH) seconds each. Needs root and iptables."
 	@$(ENV) $(REBOUND) campaign network --seconds $(SECONDS_EACH) --rate 20 --seed $(SEED) $(CAMPAIGN_FLAGS)
 
@@ -145,12 +149,12 @@ pauses: build ## Servers stand still (SIGSTOP) 40 times for 0.1 to 30 s; about 6
 	@$(ENV) $(REBOUND) campaign pause --seed $(SEED) $(CAMPAIGN_FLAGS)
 
 .PHONY: disk-full
-disk-full: build ## A server's disk fills up 10 times; as root; about 4 minutes
+disk-full: build tools ## A server's disk fills up 10 times; as root; about 4 minutes
 	@echo "disk-full: a server's disk fills up 10 times. About 4 minutes. Needs root."
 	@$(ENV) $(REBOUND) campaign disk-full --seed $(SEED) $(CAMPAIGN_FLAGS)
 
 .PHONY: clock
-clock: build ## A server's clock jumps by an hour, both ways, leading and following; with faketime; about 5 minutes
+clock: build tools ## A server's clock jumps by an hour, both ways, leading and following; with faketime; about 5 minutes
 	@echo "clock: one server's clock jumps four times, a minute each. About 5 minutes. Needs libfaketime."
 	@$(ENV) $(REBOUND) campaign clock --seed $(SEED) $(CAMPAIGN_FLAGS)
 

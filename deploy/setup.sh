@@ -2,12 +2,13 @@
 # Brings what the project needs onto a Debian or Ubuntu machine. Every part may be run again: what is there stays.
 #
 #   deploy/setup.sh system           packages to build and run (as root installs them, else prints the command)
+#   deploy/setup.sh campaigns        tools of the campaigns that break networks, disks and clocks; as root only
 #   deploy/setup.sh runtime          ONNX Runtime's shared library, for the agent's recognisers
 #   deploy/setup.sh models           the models of the recogniser shelf-text
 #   deploy/setup.sh python [--ocr]   Python with ONNX Runtime for the reference scripts; prints its path last
 #   deploy/setup.sh all              system, runtime and models
 #
-# All but `system` write only to ${XDG_CACHE_HOME:-~/.cache}/rebound and to agent/recognisers/shelf-text.
+# All but `system` and `campaigns` write only to ${XDG_CACHE_HOME:-~/.cache}/rebound and to agent/recognisers/shelf-text.
 set -euo pipefail
 
 readonly RUNTIME_VERSION=1.31.1
@@ -46,20 +47,41 @@ missing_packages() {
   have_python || { echo python3; echo python3-venv; }
 }
 
+# Installs the packages named, or says how.
+install_packages() {
+  [ $# -gt 0 ] || return 0
+  command -v apt-get >/dev/null ||
+    fail "needed and not here: $*. This machine has no apt-get: install them with its own package tool"
+  local install="apt-get install -y --no-install-recommends $*"
+  if [ "$(id -u)" != 0 ]; then
+    fail "needed and not here: $*. Run:  sudo apt-get update && sudo $install"
+  fi
+  say "installing $* (one to two minutes)"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
+}
+
+missing_tools() {
+  command -v ip >/dev/null || echo iproute2
+  command -v iptables >/dev/null || echo iptables
+  command -v sysctl >/dev/null || echo procps
+  command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+  command -v losetup >/dev/null || echo mount
+  command -v faketime >/dev/null || echo faketime
+}
+
+# Whoever is not root is told by the campaign itself what it skips.
+setup_campaigns() {
+  [ "$(id -u)" = 0 ] || return 0
+  local missing
+  mapfile -t missing < <(missing_tools)
+  install_packages "${missing[@]}"
+}
+
 setup_system() {
   local missing
   mapfile -t missing < <(missing_packages)
-  if [ "${#missing[@]}" -gt 0 ]; then
-    command -v apt-get >/dev/null ||
-      fail "needed and not here: ${missing[*]}. This machine has no apt-get: install them with its own package tool"
-    local install="apt-get install -y --no-install-recommends ${missing[*]}"
-    if [ "$(id -u)" != 0 ]; then
-      fail "needed and not here: ${missing[*]}. Run:  sudo apt-get update && sudo $install"
-    fi
-    say "installing ${missing[*]} (one to two minutes)"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
-  fi
+  install_packages "${missing[@]}"
   if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
     fail "cargo is not here: install Rust 1.95 or newer (rustup), then run this again"
   fi
@@ -152,6 +174,7 @@ setup_models() {
 
 case "${1:-}" in
   system) setup_system ;;
+  campaigns) setup_campaigns ;;
   runtime) setup_runtime ;;
   models) setup_models ;;
   python) setup_python "${2:-}" ;;

@@ -62,6 +62,14 @@ impl Cause {
         )
     }
 
+    /// True when a worker may say so: the others are the leader's to find.
+    pub fn is_workers(self) -> bool {
+        !matches!(
+            self,
+            Cause::WorkerLost | Cause::Quarantined | Cause::TakenBack | Cause::Dropped
+        )
+    }
+
     /// True when the recogniser's process ended with the photo: by itself, or because it hung.
     pub fn is_death(self) -> bool {
         matches!(self, Cause::Crashed | Cause::Timeout)

@@ -151,6 +151,10 @@ fn check_columns(run: &v1::ResultRun) -> Result<(), Rejected> {
     if columns != [count; 3] || !(run.causes.is_empty() || run.causes.len() == count) {
         return Err(invalid("has columns of different length"));
     }
+    let mut causes = run.causes.iter().filter_map(|cause| cause_in(*cause));
+    if let Some(cause) = causes.find(|cause| !cause.is_workers()) {
+        return Err(invalid(&format!("says {cause:?}, which is for the leader to say")));
+    }
     if run.first.checked_add(u64::from(run.count)).is_none() {
         return Err(invalid("goes past the last number"));
     }
@@ -356,6 +360,10 @@ mod tests {
             change(|run| run.output_bytes = vec![1, 1]),
             change(|run| run.output_bytes = vec![1, u32::MAX]),
             change(|run| run.causes = vec![0]),
+            change(|run| run.causes[0] = v1::Cause::WorkerLost.into()),
+            change(|run| run.causes[1] = v1::Cause::Quarantined.into()),
+            change(|run| run.causes[1] = v1::Cause::TakenBack.into()),
+            change(|run| run.causes[1] = v1::Cause::Dropped.into()),
             change(|run| run.first = u64::MAX),
             change(|run| run.count = u32::MAX),
         ] {
