@@ -100,6 +100,12 @@ lint: setup ## Format, clippy (warnings are errors), shell syntax; about 3 minut
 	@cargo fmt --all --check
 	@$(ENV) cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
+.PHONY: deny
+deny: rust ## Dependencies: licences, sources, doubles, each exception with its reason; 10 minutes once for cargo-deny, then seconds
+	@echo "deny: cargo deny check bans licenses sources. Compiles cargo-deny once, about 10 minutes; then seconds."
+	@cargo deny --version >/dev/null 2>&1 || { $(ENV) cargo install cargo-deny --locked --target-dir "$${CARGO_TARGET_DIR:-target}/deny"; }
+	@cargo deny --locked check bans licenses sources
+
 .PHONY: fuzz
 fuzz: build ## The whole system in simulation, SEEDS=100 seeds of faults; half a second a seed
 	@echo "fuzz: $(SEEDS) seeds of the simulated cluster. About half a second each."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds with the planted bugs and shows that they are found: each of them by the simulator, one of them by the auditor
-# of a real cluster too. Cargo puts planted and good binaries in one place, so the planted ones are copied aside and the
+# of a real cluster too, one by a loss of power. Cargo puts planted and good binaries in one place, so the planted ones are copied aside and the
 # good ones put back, also when this is interrupted.
 #
 # SEEDS=200 bounds the seeds for each bug.
@@ -30,4 +30,20 @@ if figures.get("recorded_twice", 0) < 1:
     sys.exit(f"  NOT FOUND: {figures}")
 print(f"  found: recorded_twice {figures['recorded_twice']}; {figures['audit']['findings'][0]}")
 P
+
+echo
+echo "loss of power: servers that acknowledge before they sync (bug ack-before-fsync)"
+power() {
+  "$planted/rebound" campaign power-cut --plant ack-before-fsync --images 10 --all 3 \
+    -o json >/dev/null 2>"$planted/power.log"
+}
+if [ "$(id -u)" != 0 ]; then
+  echo "  skipped: needs root, to take disks away"
+elif power; then
+  echo "  NOT FOUND: nothing was lost"
+  failed=1
+else
+  sed -n 's/^broken: /  found: /p' "$planted/power.log" | head -1 | grep . ||
+    { echo "  NOT FOUND: the campaign failed, but not over what was lost"; tail -3 "$planted/power.log"; failed=1; }
+fi
 exit "$failed"

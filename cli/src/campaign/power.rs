@@ -143,7 +143,7 @@ pub async fn run(ctx: &mut Context, args: PowerArgs) -> Result<Exit, Failure> {
 }
 
 async fn cuts(mut stage: Stage<'_, '_, Cut, Disks>, args: &PowerArgs) -> Result<(), Failure> {
-    if args.preload.is_some() {
+    if args.preload.is_some() || !args.common.plant.is_empty() {
         // Where syncs do nothing, the directories themselves would be missing and nothing be learned of their logs.
         root::run(&["sync"])?;
     }

@@ -25,7 +25,8 @@ macro_rules! plants {
 plants! {
     // The raft driver and the order of writes.
 
-    /// Acknowledgements and votes leave before what they rest on is synced: a crash takes back what was promised.
+    /// Acknowledgements and votes leave before what they rest on is synced, whenever that comes: a crash takes back what was
+    /// promised.
     AckBeforeFsync "ack-before-fsync",
     /// A vote is not written before it is sent: after a crash its server votes again in the same term.
     VoteUnsaved "vote-unsaved",

@@ -115,13 +115,14 @@ impl Replica {
         if let Some(hard) = ready.hs().filter(|_| !self.config.plant.is(Plant::VoteUnsaved)) {
             persist.hard_state = Some(write(hard));
         }
-        persist.sync = ready.must_sync() || persist.install.is_some();
+        let hurries = self.config.plant.is(Plant::AckBeforeFsync);
+        persist.sync = ready.must_sync() && !hurries || persist.install.is_some();
         for read in ready.take_read_states() {
             self.read_confirmed(&read);
         }
         let (snapshots, after) = ready.take_persisted_messages().into_iter().partition(is_snapshot);
         self.send_snapshots(snapshots, persist, out);
-        match self.config.plant.is(Plant::AckBeforeFsync) {
+        match hurries {
             true => self.send(after, &mut out.send),
             false => self.send(after, &mut persist.sends_after),
         }
