@@ -161,8 +161,9 @@ impl Peers {
 
     /// The roster has changed: lines to those that are new, none to those that have gone.
     pub fn follow(&self) {
-        let wanted = self.roster.others();
+        // In this order: two that follow at once both end with the newest.
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.roster.others();
         peers.retain(|id, _| wanted.contains(id));
         for id in wanted {
             peers.entry(id).or_insert_with(|| self.dial(id));
@@ -320,7 +321,9 @@ pub(crate) async fn client(address: &str) -> Result<PeersClient<Channel>, String
         let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         format!("{address}: {reason}")
     })?;
-    Ok(PeersClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX))
+    // A relay's answers are what the leader says to an agent: as large as that may be.
+    let client = PeersClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
+    Ok(client.max_encoding_message_size(FRAME_BYTES_MAX))
 }
 
 fn connect(

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::brake::Brakes;
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
 use crate::observe::tails::Cursors;
@@ -80,6 +81,8 @@ pub struct Leader {
     pub paces: BTreeMap<WorkerId, Pace>,
     /// How far they are in their runs, by their own words on their present streams.
     pub cursors: BTreeMap<WorkerId, Cursors>,
+    /// Where photos fail that others do.
+    pub brakes: Brakes,
     /// Running time of the last look for what might be taken back.
     pub looked_back: u64,
     /// The next plan is one that may take back.
@@ -119,6 +122,7 @@ impl Leader {
             heard: BTreeMap::new(),
             paces: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            brakes: Brakes::default(),
             looked_back: 0,
             look_back: false,
             losing: BTreeSet::new(),
@@ -155,7 +159,13 @@ impl Leader {
     /// What the policy may know of a worker, if that may get work.
     pub fn known(&self, worker: WorkerId, elapsed: u64) -> Option<Known<'_>> {
         let (pace, cursors) = (self.paces.get(&worker), self.cursors.get(&worker));
-        self.may_take(worker, elapsed).then_some(Known { pace, cursors })
+        let trouble = self.brakes.of(worker);
+        self.may_take(worker, elapsed).then_some(Known {
+            pace,
+            cursors,
+            trouble,
+            elapsed,
+        })
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

@@ -1,6 +1,7 @@
 //! The pure heart of Rebound: replicated state, the log's commands, the policy, and the replica that ties them to
 //! raft. No clock, no randomness, no I/O, no floating point in state; it cannot fail on input.
 
+pub mod brake;
 pub mod codec;
 pub mod command;
 pub mod effects;

@@ -110,6 +110,12 @@ pub const STARTED_MAX: usize = 8_192;
 pub const PACE_US_MAX: u64 = PHOTO_TIMEOUT_MAX;
 /// Most specs whose times a worker says in one heartbeat; what it says of more is left out.
 pub const PACES_MAX: usize = 64;
+/// Photos of one spec that fail at a worker in a row, while others do such photos, until it gets none for a while.
+pub const BRAKE_AFTER: u32 = 2;
+/// The first such while, in µs of running time; each further one is twice as long.
+pub const BRAKE_MIN: u64 = SECOND;
+/// The longest.
+pub const BRAKE_MAX: u64 = 30 * SECOND;
 /// Most slots of a worker.
 pub const SLOTS_MAX: u32 = 1_024;
 /// Most recognisers a worker may name.

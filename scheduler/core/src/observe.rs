@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::brake::Trouble;
 use crate::command::Spec;
 use crate::limits::DEMAND_MAX;
 use crate::pace::{Pace, credit};
@@ -32,6 +33,8 @@ pub struct Observation {
     pub workers: Vec<WorkerView>,
     /// There is more demand than shown.
     pub more: bool,
+    /// Some of that might fit where nothing of what is shown does.
+    pub hides_some: bool,
     /// What might be taken back from one worker for another.
     pub tails: Vec<Tail>,
     /// There are more tails than shown.
@@ -77,6 +80,8 @@ pub struct WorkerView {
     pub held: u32,
     /// What those tasks need together.
     pub in_use: Resources,
+    /// Photos fail there: others come first.
+    pub failing: bool,
     /// Index of the last entry that gave it work.
     pub last_given: Index,
     /// Specs it can run, and how many photos it may hold of each.
@@ -96,6 +101,18 @@ pub struct Known<'a> {
     pub pace: Option<&'a Pace>,
     /// How far it is, if it said so on its present stream.
     pub cursors: Option<&'a Cursors>,
+    /// What fails there, if anything does.
+    pub trouble: Option<&'a Trouble>,
+    /// The leader's running time.
+    pub elapsed: u64,
+}
+
+impl Known<'_> {
+    /// True while it gets no photos of a spec, since they fail there and not elsewhere.
+    fn is_braked(&self, spec: SpecId) -> bool {
+        self.trouble
+            .is_some_and(|trouble| trouble.is_braked(spec, self.elapsed))
+    }
 }
 
 /// True when a spec's recogniser is among a worker's.
@@ -230,7 +247,7 @@ fn view(
     let can: BTreeMap<SpecId, u32> = specs
         .iter()
         .copied()
-        .filter(runs)
+        .filter(|spec| runs(spec) && !known.is_braked(*spec))
         .map(|spec| (spec, credit(spec)))
         .collect();
     let service = |spec: &SpecId| Some((*spec, known.pace?.at_least(*spec)?));
@@ -240,6 +257,7 @@ fn view(
         resources: worker.join.resources,
         held: u32::try_from(state.runs.held_by(id)).unwrap_or(u32::MAX),
         in_use: in_use(state, id),
+        failing: known.trouble.is_some(),
         last_given: worker.last_given,
         most: state.runs.specs_of(id).map(credit).min().unwrap_or(u32::MAX),
         turn: known.pace.map_or(0, Pace::turn),
@@ -278,6 +296,7 @@ fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
             if left == 0 || found.len() >= end {
                 seen.more = true;
                 if left > 0 {
+                    seen.hides_some = true;
                     // What of this environment comes after what was cut off waits for it.
                     let cut = cuts.entry(env).or_insert(key);
                     *cut = key.min(*cut);

@@ -356,6 +356,7 @@ impl Replica {
         let known = self.raft.raft.prs().get(from.0).is_some();
         if let Some(leader) = self.leader.as_mut().filter(|_| known) {
             leader.peers.insert(from, self.elapsed);
+            self.hear_voice(from);
         }
         use MessageType::*;
         // Proposals are never forwarded: a follower answers where the leader is. Snapshots come another way.
@@ -366,9 +367,9 @@ impl Replica {
         let campaigns = message.get_msg_type() == MsgTimeoutNow;
         if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
-            let (kind, from, term, commit) = stale::commit_of(&message);
+            let said = stale::Said::of(&message);
             let _ = self.raft.step(message);
-            self.hear_commit(kind, from, term, commit);
+            self.hear_commit(&said);
         }
     }
 

@@ -5,8 +5,8 @@ use crate::limits::*;
 use crate::reply::Rejected;
 use crate::types::{Caller, Time};
 
-/// Checks a whole open request at the leader's clock.
-pub fn open(open: &Open, now: Time) -> Result<(), Rejected> {
+/// Checks a whole open request at the leader's clock. The deadline of one that is repeated may have passed meanwhile.
+pub fn open(open: &Open, now: Time, repeated: bool) -> Result<(), Rejected> {
     name("spec.name", &open.name, true)?;
     name("spec.recogniser", &open.spec.recogniser, false)?;
     if open.key.len() > KEY_BYTES_MAX {
@@ -28,7 +28,7 @@ pub fn open(open: &Open, now: Time) -> Result<(), Rejected> {
     if open.spec.max_attempts > ATTEMPTS_MAX {
         return Err(too_many("spec.max_attempts", ATTEMPTS_MAX as usize, "attempts"));
     }
-    deadline(open.deadline, now)?;
+    deadline(open.deadline, now, repeated)?;
     if open.spec.drop_late && open.deadline == Deadline::None {
         return Err(invalid(
             "spec.drop_late",
@@ -39,10 +39,11 @@ pub fn open(open: &Open, now: Time) -> Result<(), Rejected> {
     photos(&open.photos)
 }
 
-fn deadline(deadline: Deadline, now: Time) -> Result<(), Rejected> {
+fn deadline(deadline: Deadline, now: Time, may_have_passed: bool) -> Result<(), Rejected> {
     let ahead = match deadline {
         Deadline::None => return Ok(()),
         Deadline::In(us) => us,
+        Deadline::At(at) if at <= now && may_have_passed => return Ok(()),
         Deadline::At(at) if at <= now => {
             return Err(invalid(
                 "spec.deadline",

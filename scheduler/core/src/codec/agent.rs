@@ -153,7 +153,9 @@ fn check_columns(run: &v1::ResultRun) -> Result<(), Rejected> {
     }
     let mut causes = run.causes.iter().filter_map(|cause| cause_in(*cause));
     if let Some(cause) = causes.find(|cause| !cause.is_workers()) {
-        return Err(invalid(&format!("says {cause:?}, which is for the leader to say")));
+        return Err(invalid(&format!(
+            "says {cause:?}, which is for the leader to say"
+        )));
     }
     if run.first.checked_add(u64::from(run.count)).is_none() {
         return Err(invalid("goes past the last number"));

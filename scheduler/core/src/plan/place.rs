@@ -31,9 +31,9 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// The most recently busy first, so that the others fall idle.
-    pub fn order(&self) -> (Reverse<Index>, WorkerId) {
-        (Reverse(self.view.last_given), self.view.id)
+    /// The most recently busy first, so that the others fall idle; last those where photos fail.
+    pub fn order(&self) -> (bool, Reverse<Index>, WorkerId) {
+        (self.view.failing, Reverse(self.view.last_given), self.view.id)
     }
 
     pub fn has_free_slot(&self) -> bool {
@@ -147,9 +147,9 @@ pub fn place(policy: &Policy, seen: &Observation, plan: &mut Plan) {
         }
     }
     // What a worker now holds beyond its slots may push something it held before behind them, and that may be for a
-    // slot that is still free.
+    // free slot of a worker that is not seen here, since it can run nothing of what waits.
     let ahead = |a: &Assign| matches!(a.because, Because::Ahead { .. });
-    plan.more |= plan.assign.iter().any(ahead) && rooms.iter().any(Room::has_free_slot);
+    plan.more |= plan.assign.iter().any(ahead);
 }
 
 /// One pass over all that want something.

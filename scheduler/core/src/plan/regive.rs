@@ -48,7 +48,7 @@ pub fn regive(seen: &Observation, plan: &mut Plan) {
     if seen.tails.is_empty() {
         return;
     }
-    if !plan.assign.is_empty() || plan.more {
+    if !plan.assign.is_empty() || seen.hides_some {
         plan.more = true;
         return;
     }

@@ -164,7 +164,11 @@ impl Log {
         let known = |id| {
             let n = number(id);
             let (pace, cursors) = (Some(&paces[n]), Some(&cursors[n]));
-            world.machines[n].listens.then_some(Known { pace, cursors })
+            world.machines[n].listens.then_some(Known {
+                pace,
+                cursors,
+                ..Known::default()
+            })
         };
         observe(
             &self.state,

@@ -186,12 +186,8 @@ impl Replica {
         let env = self.state.environments.find(&by.environment);
         let known =
             !open.key.is_empty() && env.is_some_and(|env| self.state.keys.get(env, &open.key).is_some());
-        // Whatever it says now, apply compares it with what the key stands for.
-        if known {
-            Ok(())
-        } else {
-            validate::open(open, self.state.now())
-        }
+        // All else is looked at all the same: a key whose time is over opens a job like any other.
+        validate::open(open, self.state.now(), known)
     }
 
     fn drain_target(&self, worker: WorkerId, name: &str) -> Result<WorkerId, Rejected> {

@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::plant::Plant;
 use crate::reply::{Refused, Rejected};
 use crate::rows::{Row, Rows};
+use crate::state::jobs::Phase;
 use crate::state::workers::Standing;
 use crate::types::*;
 use crate::validate;
@@ -50,6 +51,19 @@ impl Replica {
         leader.paces.retain(|worker, _| live.live(*worker).is_some());
         leader.cursors.retain(|worker, _| live.live(*worker).is_some());
         leader.losing.retain(|worker| live.live(*worker).is_some());
+        let specs = &self.state.specs;
+        leader.brakes.retain(
+            |worker| live.live(worker).is_some(),
+            |spec| specs.get(spec).is_some(),
+        );
+        // Ticks come at about this distance: one pause may be seen to end twice, and none is missed.
+        leader.plan_wanted |= leader
+            .brakes
+            .any_ended(self.elapsed.saturating_sub(2 * TICK), self.elapsed);
+        let jobs = &self.state.jobs;
+        leader
+            .closing
+            .retain(|job| jobs.get(*job).is_some_and(|(_, job)| job.phase == Phase::Open));
         let now = leader.clock.stamp(self.now);
         let at_once = if self.config.plant.is(Plant::OpenNeverCloses) {
             0

@@ -229,6 +229,10 @@ impl Replica {
             }
             match message.get_msg_type() {
                 MessageType::MsgAppend => split(message, to),
+                MessageType::MsgHeartbeat => {
+                    self.say_commit(&mut message);
+                    to.push((ReplicaId(message.to), write(&message)));
+                }
                 _ => to.push((ReplicaId(message.to), write(&message))),
             }
         }
@@ -302,6 +306,10 @@ impl Replica {
         persist.kept_gone.extend(kept_gone);
         self.barrier(term);
         if let Some(leader) = &mut self.leader {
+            let spec_of = |job| self.state.jobs.get(job).map(|(_, job)| job.spec);
+            for event in &events {
+                leader.brakes.note(event, self.elapsed, spec_of);
+            }
             leader.plan_wanted |= matured || !events.is_empty();
             leader.clock.follow(self.state.now());
             leader.expiring &= !matches!(reply, Ok(Reply::Expired { .. }));

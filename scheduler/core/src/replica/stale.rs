@@ -1,12 +1,14 @@
 //! Reads that any server answers from what it has applied, with how old that may be.
 
+use std::collections::BTreeMap;
+
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Replica;
 use crate::io::{Answer, Output, Read};
 use crate::reply::{Refused, Rejected};
-use crate::types::{AskId, Caller, Index, Mono};
+use crate::types::{AskId, Caller, Index, Mono, ReplicaId};
 
 /// When a replica last had all that a leader said was committed.
 #[derive(Default)]
@@ -15,6 +17,8 @@ pub(super) struct Freshness {
     heard: Option<(Index, Mono)>,
     /// When a leader said what was applied here since.
     at: Option<Mono>,
+    /// When each of the others last spoke to this server, while it led.
+    voices: BTreeMap<ReplicaId, Mono>,
 }
 
 impl Freshness {
@@ -31,13 +35,44 @@ impl Freshness {
 }
 
 impl Replica {
-    /// A message was taken by raft: its leader may have said what is committed.
-    pub(super) fn hear_commit(&mut self, kind: MessageType, from: u64, term: u64, commit: Index) {
+    /// raft's heartbeat says no more of what is committed than its receiver is known to have, so that one which has just
+    /// come back would take itself for fresh. What is committed really goes in a field that raft leaves empty there.
+    pub(super) fn say_commit(&self, heartbeat: &mut Message) {
+        heartbeat.reject_hint = self.raft.raft.raft_log.committed;
+    }
+
+    /// A message was taken by raft. Heartbeats alone count: what they say is of the moment, since they wait for nothing.
+    pub(super) fn hear_commit(&mut self, said: &Said) {
         let raft = &self.raft.raft;
-        let of_leader = raft.state == StateRole::Follower && raft.leader_id == from && raft.term == term;
-        if of_leader && matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
-            self.freshness.hear(commit, self.now.mono);
+        let of_leader =
+            raft.state == StateRole::Follower && raft.leader_id == said.from && raft.term == said.term;
+        if of_leader && said.kind == MessageType::MsgHeartbeat {
+            self.freshness.hear(said.commit, self.now.mono);
             self.freshness.applied(self.state.applied());
+        }
+    }
+
+    /// Another server speaks to this one, which leads.
+    pub(super) fn hear_voice(&mut self, from: ReplicaId) {
+        self.freshness.voices.insert(from, self.now.mono);
+    }
+
+    /// When a majority had last spoken to this server: until then nobody else led.
+    fn heard_majority(&self) -> Option<Mono> {
+        let voters = self.state.members.voters();
+        let of = |voters: &[ReplicaId]| {
+            let voice = |id: &ReplicaId| match *id == self.config.id {
+                true => Some(self.now.mono),
+                false => self.freshness.voices.get(id).copied(),
+            };
+            let mut heard: Vec<Mono> = voters.iter().filter_map(voice).collect();
+            heard.sort_unstable();
+            heard.iter().rev().nth(voters.len() / 2).copied()
+        };
+        let incoming = of(&voters.incoming)?;
+        match voters.outgoing.is_empty() {
+            true => Some(incoming),
+            false => Some(incoming.min(of(&voters.outgoing)?)),
         }
     }
 
@@ -46,13 +81,13 @@ impl Replica {
         self.freshness.applied(self.state.applied());
     }
 
-    /// µs since this replica had all that a leader said is committed; 0 on a leader that takes calls; none when it never
-    /// heard one since it started.
+    /// µs since this replica had all that a leader said is committed, by the time of hearing it; on a leader that takes
+    /// calls, since a majority had last spoken to it. None when it never heard one since it started.
     pub fn age(&self) -> Option<u64> {
-        if self.is_ready() {
-            return Some(0);
-        }
-        let at = self.freshness.at?;
+        let at = match self.is_ready() {
+            true => self.heard_majority()?,
+            false => self.freshness.at?,
+        };
         Some(self.now.mono.0.saturating_sub(at.0))
     }
 
@@ -77,6 +112,20 @@ impl Replica {
 }
 
 /// What [`Replica::hear_commit`] needs of a message that raft is about to consume.
-pub(super) fn commit_of(message: &Message) -> (MessageType, u64, u64, Index) {
-    (message.get_msg_type(), message.from, message.term, message.commit)
+pub(super) struct Said {
+    kind: MessageType,
+    from: u64,
+    term: u64,
+    commit: Index,
+}
+
+impl Said {
+    pub fn of(message: &Message) -> Said {
+        Said {
+            kind: message.get_msg_type(),
+            from: message.from,
+            term: message.term,
+            commit: message.reject_hint,
+        }
+    }
 }

@@ -18,7 +18,8 @@ impl State {
         let env = self.environment(context)?;
         let digest = open_digest(open);
         if let Some((job, asked)) = self.known_key(context, env, open) {
-            return self.opened_before(env, job, asked == Hash::from(digest));
+            let same = asked == Hash::from(digest) && self.began_with(env, job, open);
+            return self.opened_before(env, job, same);
         }
         let settings = &self.meta().settings;
         let (open_for, jobs_max) = (settings.open_for, settings.jobs_max);
@@ -150,6 +151,15 @@ impl State {
                 retry_after: until.0.saturating_sub(context.at.0),
             }),
         }
+    }
+
+    /// True when an open job began with these photos: its digest leaves them out, since it may bring them one by one.
+    fn began_with(&self, env: EnvId, job: JobId, open: &Open) -> bool {
+        let note = self.jobs.appends.get(&(env, job, 0));
+        let same = |note: &AppendNote| {
+            note.count == open.photos.len() as u64 && note.digest == photos_digest(&open.photos)
+        };
+        open.close || open.photos.is_empty() || note.is_none_or(same)
     }
 
     fn opened_before(&self, env: EnvId, job: JobId, same: bool) -> Result<Reply, Rejected> {

@@ -207,6 +207,25 @@ impl State {
         self.retries.get(env, job, task).unwrap_or_default()
     }
 
+    /// A held task of a job that wants no late ones ends without a result.
+    pub(super) fn drop_held(&mut self, context: &mut Context, key: RunKey, task: u64, lost: &Lost) {
+        let row = Row {
+            started: Time(0),
+            ended: Time(0),
+            output: lost.message,
+        };
+        let ended = Ended {
+            env: key.env,
+            job: key.job,
+            first: task,
+            given: lost.given,
+            worker: lost.worker,
+            cause: Some(Cause::Dropped),
+            rows: Rows::one(row),
+        };
+        self.end_tasks(context, key, &ended);
+    }
+
     /// Tasks of one run have their one outcome.
     fn end_tasks(&mut self, context: &mut Context, key: RunKey, ended: &Ended) {
         let (env, id, count) = (ended.env, ended.job, ended.rows.len());

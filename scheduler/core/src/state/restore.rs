@@ -54,8 +54,13 @@ impl State {
                     cause: Cause::WorkerLost,
                     message: WHY.as_bytes(),
                 };
-                self.put_back(context, key.env, now_key, task, &lost);
                 tasks += 1;
+                let job = self.jobs.get_in(key.env, key.job).expect("a run's job");
+                // An append that was counted late already drops nothing more by itself.
+                match self.is_dropped(job, task) {
+                    true => self.drop_held(context, now_key, task, &lost),
+                    false => self.put_back(context, key.env, now_key, task, &lost),
+                }
             }
         }
         tasks
