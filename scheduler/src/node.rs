@@ -16,6 +16,7 @@ use rebound_core::reply::Refused;
 use rebound_core::types::*;
 use rebound_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use crate::peers::Peers;
 use crate::peers::service::Received;
@@ -95,6 +96,8 @@ pub struct Node {
     persists_in_flight: usize,
     /// A received snapshot that the replica has not yet been shown.
     staged: Option<Received>,
+    /// Snapshots on their way to followers.
+    sending: Vec<AbortHandle>,
     /// Who wants a backup.
     backups: Vec<oneshot::Sender<doors::Backup>>,
     stopping: bool,
@@ -135,6 +138,7 @@ impl Node {
             links: BTreeMap::new(),
             persists_in_flight: 0,
             staged: None,
+            sending: Vec::new(),
             backups: Vec::new(),
             stopping: false,
             resigning: None,

@@ -52,7 +52,7 @@ const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 const SNAPSHOT_PATIENCE: Patience = Patience {
     stall: Duration::from_secs(30),
     build: Duration::from_secs(600),
-    whole: Duration::from_secs(3600),
+    whole: Duration::from_secs(6 * 3600),
     look: Duration::from_secs(1),
 };
 

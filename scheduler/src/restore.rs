@@ -4,6 +4,7 @@
 //! begin with the same state. It is built in a directory beside, which takes its place when it is whole.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rebound_core::command::{Command, ENTRY_VERSION, Entry};
@@ -35,6 +36,9 @@ pub enum RestoreError {
     /// No list of members.
     #[error("members: name the servers that the restored cluster begins with, this one included")]
     NoMembers,
+    /// The place where the directory is to be.
+    #[error("data_dir {}: {}", .0.display(), .1)]
+    Place(PathBuf, &'static str),
     /// A token that is none.
     #[error("--token: must be 1 to {TOKEN_BYTES_MAX} letters, digits or hyphens")]
     Token,
@@ -64,19 +68,16 @@ pub fn restore(file: &Path, config: &Config, token: &str) -> Result<Restored, Re
         return Err(RestoreError::Token);
     }
     let mut reader = BackupReader::open(file)?;
-    let dir = &config.data_dir;
-    if Store::identity_in(dir)?.is_some() {
-        return Err(StoreError::NotEmpty(dir.clone()).into());
-    }
-    let aside = beside(dir);
-    remove(&aside)?;
-    let restored = build(&mut reader, file, &aside, config, token);
+    let place = Place::of(&config.data_dir)?;
+    let built = build(&mut reader, file, &place.aside, config, token);
+    let restored = built.and_then(|restored| {
+        place.take().map_err(|error| failed(&place.dir, error))?;
+        Ok(restored)
+    });
     if restored.is_err() {
-        remove(&aside)?;
+        remove(&place.aside)?;
     }
-    let restored = restored?;
-    take_place(&aside, dir).map_err(|error| failed(dir, error))?;
-    Ok(restored)
+    restored
 }
 
 /// The new cluster's id: no other restore has it, of whatever file, with whatever members.
@@ -170,10 +171,72 @@ fn build(
     })
 }
 
-fn beside(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".restoring");
-    PathBuf::from(name)
+/// Where the directory is to be, and where it is made.
+struct Place {
+    dir: PathBuf,
+    aside: PathBuf,
+    /// No other restore to the same place while this one runs.
+    lock: (PathBuf, fs::File),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Held until the process lets go of it: another one finds it gone, or locked.
+        let _ = fs::remove_file(&self.lock.0);
+    }
+}
+
+impl Place {
+    /// A place that can be taken: nothing is there, and it can be reached from beside it by one rename.
+    fn of(data_dir: &Path) -> Result<Place, RestoreError> {
+        // Without what a path may end with: "data/1/" is beside "data", too.
+        let dir: PathBuf = data_dir.components().collect();
+        let Some(name) = dir.file_name() else {
+            return Err(RestoreError::Place(
+                dir,
+                "has no name; name a directory that is to be made",
+            ));
+        };
+        let named = |ending: &str| {
+            let mut name = name.to_owned();
+            name.push(ending);
+            dir.with_file_name(name)
+        };
+        let (aside, lock) = (named(".restoring"), named(".restoring.lock"));
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+        if device(&dir).is_some_and(|own| Some(own) != device(parent)) {
+            let why = "is a file system of its own, whose place nothing can take; name a directory in it";
+            return Err(RestoreError::Place(dir, why));
+        }
+        let file = fs::File::create(&lock).map_err(|error| failed(&lock, error))?;
+        if file.try_lock().is_err() {
+            return Err(RestoreError::Place(
+                dir,
+                "is being restored by another process; wait for it",
+            ));
+        }
+        let place = Place {
+            dir,
+            aside,
+            lock: (lock, file),
+        };
+        if Store::identity_in(&place.dir)?.is_some() {
+            return Err(StoreError::NotEmpty(place.dir.clone()).into());
+        }
+        remove(&place.aside)?;
+        Ok(place)
+    }
+
+    /// What was made takes the place.
+    fn take(&self) -> std::io::Result<()> {
+        // An empty directory at the place goes by this.
+        fs::rename(&self.aside, &self.dir)?;
+        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
 }
 
 /// What a restore that was cut short has left.
@@ -182,11 +245,4 @@ fn remove(dir: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(dir, error)),
         _ => Ok(()),
     }
-}
-
-fn take_place(aside: &Path, dir: &Path) -> std::io::Result<()> {
-    // An empty directory at the place goes by this.
-    fs::rename(aside, dir)?;
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

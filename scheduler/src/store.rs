@@ -132,7 +132,11 @@ impl Store {
     pub fn identity_in(dir: &Path) -> Result<Option<Identity>, StoreError> {
         match is_empty(dir)? {
             true => Ok(None),
-            false => OfflineStore::open(dir)?.meta().map(Some),
+            // Something else is there.
+            false => match OfflineStore::open(dir) {
+                Err(StoreError::Empty(dir)) => Err(StoreError::NotEmpty(dir)),
+                found => found?.meta().map(Some),
+            },
         }
     }
 

@@ -168,7 +168,8 @@ pub struct Output {
     pub verdicts: Vec<(WorkerId, Vec<Judged>)>,
     /// Streams of workers whose session has ended: they must join again.
     pub hang_up: Vec<WorkerId>,
-    /// This replica no longer leads: all streams of workers end.
+    /// This replica no longer leads: all streams of workers end, and so do snapshots on their way; no
+    /// `Input::SnapshotSent` follows for those.
     pub hang_up_all: bool,
     /// The policy is asked; `Input::Planned` answers.
     pub plan: Option<Observation>,

@@ -184,7 +184,7 @@ pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const LOG_KEEP_ENTRIES: u64 = 100_000;
 /// A snapshot under way keeps the log that its receiver will need for so long, in µs of running time: longer than any
 /// send may take.
-pub const SNAPSHOT_HOLDS_LOG: u64 = 2 * 3600 * SECOND;
+pub const SNAPSHOT_HOLDS_LOG: u64 = 7 * 3600 * SECOND;
 /// A snapshot under way keeps at most so many bytes of the log; then its receiver will need another one.
 pub const SNAPSHOT_LOG_BYTES: usize = 512 * 1024 * 1024;
 /// Digests are noted at every index that divides by this.

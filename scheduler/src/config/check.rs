@@ -13,6 +13,8 @@ use super::{Config, ListenConfig};
 pub const LOG_KEEP_MIN: u64 = 16;
 /// Largest cache or write buffer, in MiB.
 const STORE_MIB_MAX: u64 = 1024 * 1024;
+/// Most bytes that a snapshot may be let have: more than any disk has.
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 50;
 
 impl Config {
     /// The first fault: its field, and what to do.
@@ -131,7 +133,7 @@ impl Config {
             "limits.snapshot_bytes",
             self.limits.snapshot_bytes,
             1 << 20,
-            64 << 30,
+            SNAPSHOT_BYTES_MAX,
         )?;
         within(
             "limits.agent_queue_messages",

@@ -3,19 +3,27 @@
 use rebound_core::codec::client;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Heard, SnapshotOrder};
+use rebound_core::limits::OVERLOAD_RETRY;
 use rebound_core::observe::Observation;
 use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
 use super::*;
 use crate::store::aside::Aside;
-use crate::store::photos::Fetched;
+use crate::store::photos::{Fetched, Reader};
+use crate::store::thread::{JOBS_FOR_WRITES, Read};
 
 /// Chunks of a snapshot read ahead of what the follower takes.
 const CHUNKS_AHEAD: usize = 4;
 
 /// Demand times workers up to which a plan is made where the replica runs: some tens of microseconds.
 const PLAN_AT_ONCE: usize = 256;
+
+/// What is said when the store has too much to read.
+const BUSY: Refused = Refused::Overloaded {
+    what: "too many results and tasks are being read",
+    retry_after: OVERLOAD_RETRY,
+};
 
 /// The snapshot just shown to the replica, and who waits to know what became of it.
 pub(super) type Shown = (Aside, oneshot::Sender<bool>);
@@ -42,10 +50,10 @@ impl Node {
         self.persist(persist, shown).await;
         let leads = self.standing.borrow().status.role == "leader";
         for (ask, answer) in replies {
-            self.reply(ask, answer).await;
+            self.reply(ask, answer);
         }
         for (worker, desired) in desired {
-            self.desire(worker, desired).await;
+            self.desire(worker, desired);
         }
         for (worker, judged) in verdicts {
             if let Some(link) = self.links.get(&worker) {
@@ -61,6 +69,8 @@ impl Node {
             for link in std::mem::take(&mut self.links).into_values() {
                 link.close(None);
             }
+            // Their receivers would drop them in the end, and take no other leader's meanwhile.
+            self.sending.drain(..).for_each(|one| one.abort());
         }
         if let Some(seen) = plan {
             self.plan(seen);
@@ -94,12 +104,24 @@ impl Node {
         );
     }
 
-    async fn reply(&mut self, ask: AskId, answer: Result<Answer, Refused>) {
+    /// Asks the store to read, if it has room: the replica waits for no reader.
+    fn read(&self, lane: Lane, read: Read) {
+        if self.jobs.capacity() <= JOBS_FOR_WRITES {
+            return read(None);
+        }
+        if let Err(error) = self.jobs.try_send((Instant::now(), Job::Read(lane, read)))
+            && let (_, Job::Read(_, read)) = error.into_inner()
+        {
+            read(None);
+        }
+    }
+
+    fn reply(&mut self, ask: AskId, answer: Result<Answer, Refused>) {
         let Some(waiter) = self.waiters.remove(&ask) else {
             return;
         };
         match waiter {
-            Waiter::Call(answering) => self.answer_call(answering, answer).await,
+            Waiter::Call(answering) => self.answer_call(answering, answer),
             Waiter::Agent(link, answering) => {
                 // An agent that has gone meanwhile is no matter: its lease runs.
                 let _ = answering.send(answer.map(|answer| self.welcome(link, answer)));
@@ -107,7 +129,7 @@ impl Node {
         }
     }
 
-    async fn answer_call(&mut self, answering: Answering, answer: Result<Answer, Refused>) {
+    fn answer_call(&mut self, answering: Answering, answer: Result<Answer, Refused>) {
         let (answer, seen) = match answer {
             Ok(Answer::Stale { answer, index, age }) => (Ok(*answer), Some(Seen { index, age })),
             answer => (answer, None),
@@ -118,7 +140,15 @@ impl Node {
         };
         let answered = match answer {
             Ok(Answer::Fetch(fetch)) => {
-                let read = Box::new(move |reader: &crate::store::photos::Reader| {
+                let read = Box::new(move |reader: Option<&Reader>| {
+                    // Nobody waits any more: nothing need be read.
+                    if answering.is_closed() {
+                        return;
+                    }
+                    let Some(reader) = reader else {
+                        let _ = answering.send(Err(BUSY));
+                        return;
+                    };
                     let answered = match reader.fetch(fetch) {
                         Ok(Fetched::Gone(job)) => Err(Refused::Rejected(Rejected::NotFound {
                             what: "job",
@@ -129,7 +159,7 @@ impl Node {
                     };
                     let _ = answering.send(answered);
                 });
-                return self.store(Job::Read(Lane::Answers, read)).await;
+                return self.read(Lane::Answers, read);
             }
             Ok(Answer::Workers(workers)) => Ok(with_age(Answered::Workers(self.workers(&workers)))),
             Ok(answer) => Ok(with_age(Answered::Core(answer))),
@@ -168,11 +198,15 @@ impl Node {
         }
     }
 
-    async fn desire(&self, worker: WorkerId, desired: Desired) {
+    fn desire(&self, worker: WorkerId, desired: Desired) {
         let Some(link) = self.links.get(&worker).cloned() else {
             return;
         };
-        let read = Box::new(move |reader: &crate::store::photos::Reader| {
+        let read = Box::new(move |reader: Option<&Reader>| {
+            let Some(reader) = reader else {
+                // It connects again, and is told then.
+                return link.close(Some(tonic::Status::unavailable("the server's disk is too slow")));
+            };
             let mut unreadable = None;
             let uris = |run: &DesiredRun| {
                 reader.uris(run).unwrap_or_else(|error| {
@@ -189,7 +223,7 @@ impl Node {
                 }
             }
         });
-        self.store(Job::Read(Lane::Desired, read)).await;
+        self.read(Lane::Desired, read);
     }
 
     /// At once when there is little to look at, which costs less than to wake another thread; else beside the replica,
@@ -219,15 +253,17 @@ impl Node {
         }
     }
 
-    async fn send_snapshot(&self, order: SnapshotOrder) {
+    async fn send_snapshot(&mut self, order: SnapshotOrder) {
         let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
         self.store(Job::Snapshot(chunks)).await;
         let (to, control) = (order.to, self.control.clone());
         tracing::info!(%to, index = order.index, "sending a snapshot");
         let sent = self.peers.send_snapshot(&order, waiting);
-        tokio::spawn(async move {
+        let sending = tokio::spawn(async move {
             let ok = sent.await;
             let _ = control.send(Control::SnapshotSent { to, ok });
         });
+        self.sending.retain(|one| !one.is_finished());
+        self.sending.push(sending.abort_handle());
     }
 }

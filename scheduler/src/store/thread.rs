@@ -2,7 +2,7 @@
 //! RocksDB writes by itself.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,17 @@ use crate::telemetry;
 
 /// Jobs that may wait for the writer; then whoever gives them waits.
 pub const JOBS_MAX: usize = 1_024;
-/// Reads that may wait in one lane.
-const READS_MAX: usize = 4_096;
+/// Of them, so many that none is a read: what reads ask for never keeps a write out.
+pub const JOBS_FOR_WRITES: usize = 128;
+/// Reads that may wait in one lane: desired sets of all workers there may be.
+const READS_MAX: usize = 10_240;
 
 /// How often RocksDB is asked whether a write of its own failed.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// A read, run when all that was written before it can be seen.
-pub type Read = Box<dyn FnOnce(&Reader) + Send>;
+/// A read, run when all that was written before it can be seen; without a reader when too many wait: it says so to
+/// whoever asked.
+pub type Read = Box<dyn FnOnce(Option<&Reader>) + Send>;
 
 /// Which thread reads. Reads of one lane are done in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +107,7 @@ fn watch(disk: &Disk, ended: &Receiver<()>) {
 
 fn read_all(reader: &Reader, waiting: &Receiver<Read>) {
     while let Ok(read) = waiting.recv() {
-        read(reader);
+        read(Some(reader));
     }
 }
 
@@ -131,8 +134,11 @@ impl Writer {
                         Lane::Desired => &self.desired.0,
                         Lane::Answers => &self.answers.0,
                     };
-                    // A lane ends only with this thread, or by a panic, which ends the process.
-                    let _ = lane.send(read);
+                    // A lane ends only with this thread, or by a panic, which ends the process. The writer waits for
+                    // no reader.
+                    if let Err(TrySendError::Full(read)) = lane.try_send(read) {
+                        read(None);
+                    }
                 }
                 Job::Snapshot(out) => send_snapshot(self.store.disk().clone(), out),
                 Job::Stop(done) => {

@@ -287,6 +287,7 @@ fn restore_one(ctx: &mut Context, args: &RestoreArgs) -> Result<Exit, Failure> {
         let message = error.to_string();
         match error {
             RestoreError::NoMembers => Failure::usage(message).at("members"),
+            RestoreError::Place(..) => Failure::usage(message).at("data_dir"),
             RestoreError::Token => Failure::usage(message).at("--token"),
             RestoreError::Store(StoreError::NotEmpty(_)) => Failure::usage(message).at("data_dir"),
             RestoreError::Backup(_) | RestoreError::Store(_) => Failure::failed(message),

@@ -206,6 +206,8 @@ impl Replica {
         for (_, (_, origin)) in std::mem::take(&mut self.pending) {
             self.answer_origin(origin, Err(Refused::Unknown), out);
         }
+        // The driver ends them, and says nothing of it.
+        self.snapshots_out.clear();
         let leader = self.leader_id();
         while let Some((_, proposal)) = self.waiting.pop(0, 0) {
             self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
