@@ -299,8 +299,9 @@ impl Agent {
     fn fetch(&mut self, task: TaskKey, uri: &Uri) {
         let done = self.done.clone();
         let (fetcher, uri) = (self.fetcher.clone(), uri.to_string());
+        let room = fetcher.ask(&uri);
         let fetching = tokio::spawn(async move {
-            let outcome = fetcher.fetch(&uri).await;
+            let outcome = fetcher.fetch(&uri, room).await;
             // The loop outlives its tasks; if not, nobody asks.
             let _ = done.send(Done::Fetched(task, outcome)).await;
         });

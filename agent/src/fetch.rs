@@ -11,7 +11,7 @@ use rebound_proto::v1::Cause;
 use reqwest::Url;
 
 use crate::machine::Failure;
-use web::{Loaded, Web, WebError};
+use web::{Loaded, Room, Web, WebError};
 
 /// A fetch that takes longer (a disk, a network or a server that hangs) is given up.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,16 +70,27 @@ impl Fetcher {
         Ok(Fetcher { max_photo_bytes, web })
     }
 
-    /// Makes the photo of a URI ready to be opened. A larger one than is taken is the photo's fault ([`Cause::Input`]).
-    pub async fn fetch(&self, uri: &str) -> Result<Photo, Failure> {
+    /// Takes the photo's place in the order in which photos are loaded, if it must be loaded.
+    pub fn ask(&self, uri: &str) -> Option<Room> {
+        self.web
+            .as_ref()
+            .filter(|_| web::is_web(uri))
+            .map(|web| web.ask_for_room())
+    }
+
+    /// Makes the photo of a URI ready to be opened, in the place that was asked for. A larger one than is taken is the
+    /// photo's fault ([`Cause::Input`]).
+    pub async fn fetch(&self, uri: &str, asked: Option<Room>) -> Result<Photo, Failure> {
         if !web::is_web(uri) {
             return file::look(uri, self.max_photo_bytes).await.map(Photo::Here);
         }
-        let Some(web) = &self.web else {
+        let (Some(web), Some(asked)) = (&self.web, asked) else {
             let why = "this worker loads no photos from http(s); start it with --allow-url";
             return Err(Failure::new(Cause::Fetch, why));
         };
-        match tokio::time::timeout(FETCH_TIMEOUT, web.load(uri)).await {
+        // Others' recognisers make the room: that wait is not the photo's.
+        let room = web.room(asked).await?;
+        match tokio::time::timeout(FETCH_TIMEOUT, web.load(uri, room)).await {
             Ok(loaded) => loaded.map(Photo::Loaded),
             Err(_) => Err(Failure::new(
                 Cause::Fetch,

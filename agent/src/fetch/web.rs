@@ -5,16 +5,19 @@
 //! redirects are not followed, and no proxy is taken from the environment. An URL's query may be a signature: it is in
 //! no message.
 
+use std::future::{Future, ready};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rebound_proto::v1::Cause;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, StatusCode, Url, redirect};
 use tempfile::{NamedTempFile, TempPath};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::machine::Failure;
 
@@ -99,6 +102,10 @@ impl Loaded {
     }
 }
 
+/// A place in the order in which the disk takes photos, or the room itself: for the largest photo there may be, until
+/// its size is known.
+pub struct Room(Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>);
+
 /// Loads photos.
 pub struct Web {
     client: Client,
@@ -143,8 +150,30 @@ impl Web {
         })
     }
 
-    /// Loads one photo. The caller bounds the time.
-    pub async fn load(&self, uri: &str) -> Result<Loaded, Failure> {
+    /// Asks for room for a photo. Whoever asks first has it first: a photo that must start before another can never wait
+    /// for room that the other has.
+    pub fn ask_for_room(&self) -> Room {
+        let most = units(self.max_photo_bytes);
+        let mut asked = Box::pin(self.room.clone().acquire_many_owned(most));
+        // Its place is from the first look on; whoever waits for it looks again.
+        let found = match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(found) => Some(found),
+            Poll::Pending => None,
+        };
+        Room(match found {
+            Some(found) => Box::pin(ready(found)),
+            None => asked,
+        })
+    }
+
+    /// Waits for the room, however long that takes: until photos before this one have been looked at.
+    pub async fn room(&self, asked: Room) -> Result<OwnedSemaphorePermit, Failure> {
+        let room = asked.0.await;
+        room.map_err(|_| Failure::new(Cause::Fetch, "the agent takes no more photos"))
+    }
+
+    /// Loads one photo into its room. The caller bounds the time.
+    pub async fn load(&self, uri: &str, mut room: OwnedSemaphorePermit) -> Result<Loaded, Failure> {
         let url = self.permitted(uri)?;
         let failed = |error: reqwest::Error| {
             let why = chain(&error.without_url());
@@ -152,7 +181,10 @@ impl Web {
         };
         let mut response = self.client.get(url).send().await.map_err(failed)?;
         check_status(uri, response.status())?;
-        let room = self.make_room(uri, &response).await?;
+        if let Some(bytes) = response.content_length() {
+            self.check_size(uri, bytes)?;
+            shrink(&mut room, bytes);
+        }
         let mut file = NamedTempFile::with_prefix_in("photo-", &self.folder).map_err(disk)?;
         let mut bytes = 0;
         while let Some(piece) = response.chunk().await.map_err(failed)? {
@@ -164,6 +196,7 @@ impl Web {
         if bytes == 0 {
             return Err(Failure::new(Cause::Input, format!("{} is empty", shown(uri))));
         }
+        shrink(&mut room, bytes);
         Ok(Loaded {
             path: file.into_temp_path(),
             _room: room,
@@ -193,14 +226,6 @@ impl Web {
         Ok(url)
     }
 
-    /// Waits until the disk may take it.
-    async fn make_room(&self, uri: &str, response: &Response) -> Result<OwnedSemaphorePermit, Failure> {
-        let bytes = response.content_length().unwrap_or(self.max_photo_bytes);
-        self.check_size(uri, bytes)?;
-        let room = self.room.clone().acquire_many_owned(units(bytes)).await;
-        room.map_err(|_| Failure::new(Cause::Fetch, "the agent takes no more photos"))
-    }
-
     fn check_size(&self, uri: &str, bytes: u64) -> Result<(), Failure> {
         match bytes > self.max_photo_bytes {
             false => Ok(()),
@@ -214,6 +239,12 @@ impl Web {
             }
         }
     }
+}
+
+/// Gives back what a photo of this size does not need.
+fn shrink(room: &mut OwnedSemaphorePermit, bytes: u64) {
+    let more = room.num_permits().saturating_sub(units(bytes) as usize);
+    drop(room.split(more));
 }
 
 fn units(bytes: u64) -> u32 {

@@ -37,6 +37,11 @@ fn web(dir: &Path, allowed: &str, max_photo: u64, max_loaded: u64) -> Web {
     Web::open(dir.join("photos"), allowed, max_photo, max_loaded).expect("a folder")
 }
 
+async fn load(web: &Web, uri: &str) -> Result<Loaded, Failure> {
+    let room = web.room(web.ask_for_room()).await?;
+    web.load(uri, room).await
+}
+
 fn files(dir: &Path) -> usize {
     std::fs::read_dir(dir.join("photos")).expect("the folder").count()
 }
@@ -46,7 +51,7 @@ async fn a_photo_is_in_a_file_while_it_is_held() {
     let dir = tempfile::tempdir().unwrap();
     let place = serve(|path| ok(&format!("photo {path}"))).await;
     let web = web(dir.path(), &format!("{place}/visits/"), 100, 100);
-    let photo = web.load(&format!("{place}/visits/1.jpg?sign=x")).await.unwrap();
+    let photo = load(&web, &format!("{place}/visits/1.jpg?sign=x")).await.unwrap();
     assert_eq!(
         std::fs::read_to_string(photo.path()).unwrap(),
         "photo /visits/1.jpg?sign=x"
@@ -96,7 +101,7 @@ async fn answers_have_their_causes() {
         ("/nonsense", Cause::Fetch, "cannot be loaded"),
     ];
     for (path, cause, message) in table {
-        let failure = web.load(&format!("{place}{path}")).await.unwrap_err();
+        let failure = load(&web, &format!("{place}{path}")).await.unwrap_err();
         assert_eq!(failure.cause, cause, "{path}: {}", failure.message);
         assert!(failure.message.contains(message), "{path}: {}", failure.message);
         assert!(!failure.message.contains("secret"), "{}", failure.message);
@@ -139,8 +144,8 @@ async fn the_disk_takes_no_more_than_it_may() {
     let place = serve(|_| ok(&"x".repeat(1500))).await;
     let web = web(dir.path(), &format!("{place}/"), 2048, 2048);
     let uri = format!("{place}/1.jpg");
-    let first = web.load(&uri).await.unwrap();
-    let second = web.load(&uri);
+    let first = load(&web, &uri).await.unwrap();
+    let second = load(&web, &uri);
     tokio::pin!(second);
     let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
     assert!(early.is_err(), "there is room for one of them only");
@@ -148,6 +153,26 @@ async fn the_disk_takes_no_more_than_it_may() {
     let waited = Instant::now();
     second.await.expect("there is room again");
     assert!(waited.elapsed() < READ_TIMEOUT);
+}
+
+#[tokio::test]
+async fn room_is_had_in_the_order_of_asking() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = serve(|_| ok(&"x".repeat(1500))).await;
+    let web = web(dir.path(), &format!("{place}/"), 2048, 2048);
+    let uri = format!("{place}/1.jpg");
+    let (first, second, third) = (web.ask_for_room(), web.ask_for_room(), web.ask_for_room());
+    // Whoever looks at them first: they come in order.
+    let (third, second) = (web.room(third), web.room(second));
+    tokio::pin!(third, second);
+    let held = web.load(&uri, web.room(first).await.unwrap()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut third).await;
+    assert!(early.is_err());
+    drop(held);
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut third).await;
+    assert!(early.is_err(), "the second's room is not the third's");
+    drop(second.await.unwrap());
+    assert!(third.await.is_ok());
 }
 
 #[test]
