@@ -394,7 +394,7 @@ impl Machine {
             Input::Fetched { task, outcome } => self.fetched(now, task, outcome, out),
             Input::Finished { task, outcome } => self.finished(now, task, outcome, out),
             Input::Tick => {}
-            Input::Leave { why } => self.leave(now, why, out),
+            Input::Leave { why } => self.leave(now, why, true, out),
         }
     }
 

@@ -1,11 +1,9 @@
 """What cargo-mutants came to, also when it was stopped: killed, survived, and the survivors by name.
 
-The first folder is of the core's own tests, the second of the simulator's on what those had missed. With --missed FOLDER
-instead: a pattern for what survived there.
+The first folder is of the core's own tests, the second of the simulator's on what those had missed.
 """
 
 import pathlib
-import re
 import sys
 
 
@@ -22,10 +20,6 @@ def killed(folder: pathlib.Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    if sys.argv[1] == "--missed":
-        names = lines(pathlib.Path(sys.argv[2]), "missed")
-        print(f"^({'|'.join(re.escape(name) for name in names)})$" if names else "")
-        return
     core, sim = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     by_core, slow_core = killed(core)
     by_sim, slow_sim = killed(sim)

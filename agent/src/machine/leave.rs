@@ -11,19 +11,30 @@ use super::{Action, Failure, Machine, Now, TaskKey};
 
 pub(super) struct Leave {
     why: String,
-    since_us: u64,
+    /// What runs has so long: whoever ends the process soon kills it. One that was drained may finish.
+    work_until_us: u64,
     /// When the last recogniser was done.
     idle_us: Option<u64>,
 }
 
 impl Machine {
-    pub(super) fn leave(&mut self, now: Now, why: String, out: &mut Vec<Action>) {
-        if self.leave.is_some() {
-            return self.exit(out);
+    /// Begins to leave; a second word of a `hurried` kind ends it at once.
+    pub(super) fn leave(&mut self, now: Now, why: String, hurried: bool, out: &mut Vec<Action>) {
+        let work_until_us = match hurried {
+            true => now.mono_us.saturating_add(LEAVE_WORK_US),
+            false => u64::MAX,
+        };
+        if let Some(leave) = &mut self.leave {
+            if leave.work_until_us != u64::MAX {
+                return self.exit(out);
+            }
+            // It was only drained before.
+            leave.work_until_us = work_until_us;
+            return;
         }
         self.leave = Some(Leave {
             why: cut(why),
-            since_us: now.mono_us,
+            work_until_us,
             idle_us: None,
         });
         self.say_leaving(out);
@@ -71,11 +82,10 @@ impl Machine {
     /// The latest time the process may live, once it leaves.
     pub(super) fn leave_until(&self) -> Option<u64> {
         let leave = self.leave.as_ref()?;
-        let work = leave.since_us.saturating_add(LEAVE_WORK_US);
         let answers = leave
             .idle_us
             .map_or(u64::MAX, |idle| idle.saturating_add(LEAVE_ANSWERS_US));
-        Some(work.min(answers))
+        Some(leave.work_until_us.min(answers))
     }
 
     /// Goes when nothing is left to do, or the time is up.

@@ -147,7 +147,7 @@ impl Machine {
                 self.taken = Some(age);
                 self.term = self.term.max(age.0);
                 if drain && self.leave.is_none() {
-                    self.leave(now, "it was drained".into(), out);
+                    self.leave(now, "it was drained".into(), false, out);
                 }
             }
             Err(fault) => self.give_up(fault, out),
