@@ -144,6 +144,26 @@ fn leaving_ends_by_its_deadlines_or_when_asked_twice_and_keeps_the_spool() {
 }
 
 #[test]
+fn one_that_is_drained_finishes_what_runs_however_long() {
+    let mut agent = Agent::joined(1);
+    agent.input(desired(5, 10, vec![run(1, 0, 1, 9, 1)], vec![spec(1, "noop", 0)]));
+    let Input::Server(mut drained) = desired(5, 11, vec![again(1, 0, 1, 9, 1)], vec![]) else {
+        unreachable!("it is a server's message");
+    };
+    if let Some(Heard::Desired(desired)) = &mut drained.body {
+        desired.drain = true;
+    }
+    agent.does(Input::Server(drained), &["leaving"]);
+    let seen = agent.calm(3 * LEAVE_WORK_US);
+    assert!(seen.iter().all(|word| word.starts_with("beat ")), "{seen:?}");
+    // Whoever stops the process is in a hurry.
+    let why = "SIGTERM".to_string();
+    agent.does(Input::Leave { why }, &[]);
+    let seen = agent.calm(LEAVE_WORK_US);
+    assert_eq!(seen.last().map(String::as_str), Some("exit"));
+}
+
+#[test]
 fn leaving_before_any_session_ends_at_once() {
     Agent::new(1).does(
         Input::Leave {
