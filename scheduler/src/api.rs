@@ -143,6 +143,7 @@ impl Api {
             Refused::Rejected(Rejected::NotFound { .. }) => (Code::NotFound, "not_found"),
             Refused::Rejected(Rejected::Conflict { .. }) => (Code::Aborted, "conflict"),
             Refused::Rejected(Rejected::Quota { .. }) => (Code::ResourceExhausted, "quota"),
+            Refused::Rejected(Rejected::Full { .. }) => (Code::ResourceExhausted, "full"),
             Refused::Rejected(_) => (Code::InvalidArgument, "rejected"),
         };
         telemetry::refused(kind);

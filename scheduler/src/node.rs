@@ -320,17 +320,18 @@ impl Node {
         }
         self.standing_at = now;
         let state = self.replica.state();
-        let mut standing = Standing {
+        let settings = &state.meta().settings;
+        let standing = Standing {
             status: self.replica.status(),
             workers: state.workers.live_count() as u64,
             jobs_open: state.jobs.open_count() as u64,
             stale_refused: state.meta().stale_refused,
-            ..Standing::default()
+            tasks_waiting: state.environments.waiting(),
+            tasks_waiting_max: settings.photos_waiting_max,
+            tasks_given: state.environments.given(),
+            open_bytes: state.jobs.live_bytes(),
+            open_bytes_max: settings.open_bytes_max,
         };
-        for (_, environment) in state.environments.iter() {
-            standing.tasks_waiting += environment.counts.waiting;
-            standing.tasks_given += environment.counts.given;
-        }
         if now.duration_since(self.figures_at) >= FIGURES_EVERY {
             self.figures_at = now;
             self.links.retain(|_, link| !link.is_closed());

@@ -89,6 +89,17 @@ fn describe() {
     describe_gauge!("rebound_raft_index", "Last, committed and applied entry");
     describe_gauge!("rebound_leader", "1 while this server leads and is ready");
     describe_gauge!("rebound_tasks", "Photos waiting and given");
+    describe_gauge!(
+        "rebound_tasks_waiting_max",
+        "Most photos that may wait in the cluster"
+    );
+    describe_gauge!("rebound_open_bytes", "Bytes kept for jobs that have not ended");
+    describe_gauge!("rebound_open_bytes_max", "Most of them");
+    describe_gauge!(
+        "rebound_shedding",
+        "1 while this server refuses requests under overload"
+    );
+    describe_counter!("rebound_shed_total", "Requests refused under overload, by why");
     describe_gauge!("rebound_workers", "Live sessions of workers");
     describe_gauge!("rebound_streams", "Streams of agents open here");
     describe_gauge!("rebound_queue_depth", "What waits in a queue");
@@ -211,6 +222,18 @@ pub(crate) fn standing(standing: &Standing, queues: &Queues) {
     gauge!("rebound_leader").set(if status.ready { 1.0 } else { 0.0 });
     gauge!("rebound_tasks", "state" => "waiting").set(standing.tasks_waiting as f64);
     gauge!("rebound_tasks", "state" => "given").set(standing.tasks_given as f64);
+    gauge!("rebound_tasks_waiting_max").set(standing.tasks_waiting_max as f64);
+    gauge!("rebound_open_bytes").set(standing.open_bytes as f64);
+    gauge!("rebound_open_bytes_max").set(standing.open_bytes_max as f64);
+    gauge!("rebound_shedding").set(if status.sheds.is_empty() { 0.0 } else { 1.0 });
+    let refusals = status.refusals;
+    for (why, count) in [
+        ("deadline", refusals.deadline),
+        ("full", refusals.full),
+        ("proposals", refusals.proposals),
+    ] {
+        counter!("rebound_shed_total", "why" => why).absolute(count);
+    }
     gauge!("rebound_workers").set(standing.workers as f64);
     gauge!("rebound_streams").set(queues.streams as f64);
     let depths = [

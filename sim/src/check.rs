@@ -1,5 +1,6 @@
 //! The invariants that are checked as a run goes, by their ids: C2 same index same state, C3 persist before tell, C4 one
-//! leader a term, J2 one recorded outcome, J3 one holder a task, J4 failover is no failure, J5 bounded attempts, Q1 quotas.
+//! leader a term, J2 one recorded outcome, J3 one holder a task, J4 failover is no failure, J5 bounded attempts, Q1 quotas,
+//! Q2 the cluster's limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,6 +126,17 @@ impl Checks {
             self.violated(format!(
                 "Q1: {} has {has} {what}; it may have {most}",
                 environment.name
+            ));
+        }
+    }
+
+    /// Q2: no more waits in the whole cluster than it takes; what goes back into the queue may be there beside it.
+    pub fn cluster(&mut self, waiting: u64, bytes: u64) {
+        let most = &self.settings;
+        let waiting_max = most.photos_waiting_max.saturating_add(most.given_max);
+        if waiting > waiting_max || bytes > most.open_bytes_max {
+            self.violated(format!(
+                "Q2: {waiting} photos wait in the cluster, and {bytes} bytes of open jobs are kept"
             ));
         }
     }

@@ -60,6 +60,8 @@ pub struct Client {
     pub tried: bool,
     /// It never closes its job, if jobs close by themselves soon.
     pub abandons: bool,
+    /// Its photos are wanted within seconds.
+    pub hurries: bool,
     /// Its job takes no more, by somebody else's doing.
     pub refused: bool,
 }
@@ -95,6 +97,7 @@ impl Client {
             tried: false,
             abandons: rng.chance(30_000),
             refused: false,
+            hurries: false,
         }
     }
 
@@ -129,6 +132,7 @@ impl Client {
         let deadline = match self.number % 6 {
             0 => Deadline::In(60 * SECOND),
             3 => Deadline::In(HURRY),
+            more if self.hurries => Deadline::In(HURRY * (1 + more)),
             _ => Deadline::None,
         };
         Open {

@@ -97,10 +97,20 @@ impl Faults {
 
     /// Limits that change outcomes.
     pub fn settings(&self) -> Settings {
-        self.extremes
-            .as_ref()
+        let extremes = self.extremes.as_ref();
+        let plain = extremes
             .map(|extremes| extremes.settings.clone())
-            .unwrap_or_default()
+            .unwrap_or_default();
+        match self.of(Kind::Overload) {
+            None => plain,
+            // The largest job fits.
+            Some(strength) => Settings {
+                photos_waiting_max: 60,
+                open_bytes_max: 16 * 1024,
+                shed_after: strength.long,
+                ..plain
+            },
+        }
     }
 
     /// Entries a server keeps behind the applied one. A follower only falls behind a short log.

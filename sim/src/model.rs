@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rebound_core::command::{Command, Deadline, Entry, Join, Open, Report};
+use rebound_core::command::{Command, Deadline, Entry, Join, Open, Photo, Report};
 use rebound_core::event::Cause;
-use rebound_core::limits::REGIVES_MAX;
+use rebound_core::limits::{JOB_BYTES, PHOTO_BYTES, REGIVES_MAX};
 use rebound_core::plan::Regive;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
@@ -28,6 +28,8 @@ pub struct Model {
     closed: BTreeSet<JobId>,
     /// What each key made, and when.
     keys: BTreeMap<(String, Vec<u8>), (JobId, Time)>,
+    /// What is kept for each, in bytes.
+    bytes: BTreeMap<JobId, u64>,
     /// Tasks from here on were never given: first attempts go in order.
     fresh: BTreeMap<JobId, u64>,
     /// Who holds a task.
@@ -58,6 +60,13 @@ pub struct Model {
     pub refused: u64,
 }
 
+fn bytes_of(photos: &[Photo]) -> u64 {
+    photos
+        .iter()
+        .map(|photo| photo.uri.len() as u64 + PHOTO_BYTES)
+        .sum()
+}
+
 impl Model {
     /// Takes the next entry.
     pub fn apply(&mut self, index: Index, entry: &Entry) {
@@ -71,10 +80,12 @@ impl Model {
             }
             Command::Open(open) => self.open(index, entry, open),
             Command::Append { job, offset, photos } if self.takes_photos(*job) => {
-                let room = self.has_room(&entry.by.environment, photos.len() as u64);
+                let bytes = bytes_of(photos);
+                let room = self.has_room(&entry.by.environment, photos.len() as u64, bytes);
                 let tasks = self.tasks.get_mut(job).expect("known");
                 if *offset == *tasks && room {
                     *tasks += photos.len() as u64;
+                    *self.bytes.entry(*job).or_default() += bytes;
                     self.photos_came(*job, *offset, photos.len() as u64);
                 }
             }
@@ -125,13 +136,17 @@ impl Model {
         let live = |job: &&JobId| !self.is_over(**job);
         let jobs = || self.of(environment).filter(live).count() as u64;
         let most = self.settings.live_jobs_max;
-        if self.tasks.len() as u64 >= most && jobs() >= most || !self.has_room(environment, photos) {
+        let labels = open.labels.iter().map(|(key, value)| key.len() + value.len());
+        let words = open.name.len() + open.key.len() + labels.sum::<usize>();
+        let bytes = JOB_BYTES + words as u64 + bytes_of(&open.photos);
+        if self.tasks.len() as u64 >= most && jobs() >= most || !self.has_room(environment, photos, bytes) {
             return;
         }
         let job = JobId(index);
         self.environments.insert(job, environment.clone());
         self.keys.insert(key, (job, self.now));
         self.tasks.insert(job, open.photos.len() as u64);
+        self.bytes.insert(job, bytes);
         let close_at = Time(self.now.0 + self.settings.open_for);
         self.close_at.insert(job, close_at);
         let lasts = match open.deadline {
@@ -191,22 +206,33 @@ impl Model {
         own.map(|(job, _)| job)
     }
 
-    /// More photos may wait in an environment.
-    fn has_room(&self, environment: &str, more: u64) -> bool {
-        let most = self.settings.waiting_max;
+    /// More photos may wait, in an environment and in the cluster, and more bytes may be kept for them.
+    fn has_room(&self, environment: &str, more: u64, bytes: u64) -> bool {
+        let kept: u64 = self.bytes.values().sum();
         // Never so many that it matters: nothing is to be counted.
+        if kept + bytes > self.settings.open_bytes_max {
+            let live = self.bytes.iter().filter(|(job, _)| !self.is_over(**job));
+            if live.map(|(_, bytes)| bytes).sum::<u64>() + bytes > self.settings.open_bytes_max {
+                return false;
+            }
+        }
+        let most = self.settings.waiting_max.min(self.settings.photos_waiting_max);
         if more == 0 || self.tasks.values().sum::<u64>() + more <= most {
             return true;
         }
+        let own = self.waiting(self.of(environment));
+        let all = self.waiting(self.environments.keys());
+        own + more <= self.settings.waiting_max && all + more <= self.settings.photos_waiting_max
+    }
+
+    fn waiting<'a>(&self, jobs: impl Iterator<Item = &'a JobId>) -> u64 {
         let waits = |job: &JobId, task: &u64| {
             let task = (*job, *task);
             !self.held.contains_key(&task) && !self.ended.contains_key(&task)
         };
-        let live = self.of(environment).filter(|job| !self.cancelled.contains(job));
-        let waiting: usize = live
-            .map(|job| (0..self.tasks[job]).filter(|task| waits(job, task)).count())
-            .sum();
-        waiting as u64 + more <= most
+        let live = jobs.filter(|job| !self.cancelled.contains(job));
+        let waiting = live.map(|job| (0..self.tasks[job]).filter(|task| waits(job, task)).count() as u64);
+        waiting.sum()
     }
 
     fn takes_photos(&self, job: JobId) -> bool {

@@ -20,6 +20,8 @@ pub const BRANCHES: &[&str] = &[
     "questions asked twice at once",
     "questions to a server that stands still",
     "quotas met",
+    "submits refused for their deadline",
+    "submits refused by a full cluster",
     "isolated servers",
     "majority rings",
     "splits",

@@ -10,7 +10,7 @@ use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::plan::Plan;
-use crate::replica::Outlook;
+use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::environments::{Allotment, Environment};
@@ -407,4 +407,8 @@ pub struct Status {
     pub running: u64,
     /// As workers last said.
     pub spooled: u64,
+    /// Requests that this server refused under overload, since it started.
+    pub refusals: Refusals,
+    /// Why it refuses some now; empty when it does not.
+    pub sheds: &'static str,
 }

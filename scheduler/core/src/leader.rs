@@ -9,8 +9,11 @@ use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
 use crate::observe::tails::Cursors;
 use crate::observe::{Demand, Known};
 use crate::pace::Pace;
+use crate::replica::outlook::Line;
+use crate::replica::shed::{Asked, LetIn, TurnedAway};
+use crate::speed::Speed;
 use crate::state::State;
-use crate::types::{JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
+use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
 
 /// Silence after which a worker gets nothing new, long before its lease ends.
 const QUIET: u64 = 3 * WORKER_HEARTBEAT;
@@ -83,6 +86,16 @@ pub struct Leader {
     pub cursors: BTreeMap<WorkerId, Cursors>,
     /// Where photos fail that others do.
     pub brakes: Brakes,
+    /// How fast the cluster works photos off.
+    pub speed: Speed,
+    /// What waits of each environment, as it was last looked at.
+    pub(crate) lines: BTreeMap<EnvId, Line>,
+    /// Submits that are proposed, or wait to be.
+    pub(crate) let_in: BTreeMap<AskId, LetIn>,
+    /// What they ask for together.
+    pub(crate) let_in_sum: Asked,
+    /// Time that the work of those who were refused would take, by environment.
+    pub(crate) turned_away: BTreeMap<EnvId, TurnedAway>,
     /// Running time of the last look for what might be taken back.
     pub looked_back: u64,
     /// The next plan is one that may take back.
@@ -123,6 +136,11 @@ impl Leader {
             paces: BTreeMap::new(),
             cursors: BTreeMap::new(),
             brakes: Brakes::default(),
+            speed: Speed::default(),
+            lines: BTreeMap::new(),
+            let_in: BTreeMap::new(),
+            let_in_sum: Asked::default(),
+            turned_away: BTreeMap::new(),
             looked_back: 0,
             look_back: false,
             losing: BTreeSet::new(),
@@ -151,9 +169,7 @@ impl Leader {
 
     /// True when a worker may get work: it has spoken to this leader lately and is not full or leaving.
     pub fn may_take(&self, worker: WorkerId, elapsed: u64) -> bool {
-        self.heard
-            .get(&worker)
-            .is_some_and(|heard| !heard.full && !heard.leaving && is_recent(heard, elapsed))
+        may_take(&self.heard, worker, elapsed)
     }
 
     /// What the policy may know of a worker, if that may get work.
@@ -185,6 +201,13 @@ impl Leader {
         let live = state.workers.iter_live().map(|(id, _)| id);
         live.filter(|id| !self.losing.contains(id) && over(id)).collect()
     }
+}
+
+/// See [`Leader::may_take`].
+pub fn may_take(heard: &BTreeMap<WorkerId, Heard>, worker: WorkerId, elapsed: u64) -> bool {
+    heard
+        .get(&worker)
+        .is_some_and(|heard| !heard.full && !heard.leaving && is_recent(heard, elapsed))
 }
 
 /// True when the last word is no longer ago than a few heartbeats.

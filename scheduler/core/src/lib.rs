@@ -18,6 +18,7 @@ pub mod plant;
 pub mod replica;
 pub mod reply;
 pub mod rows;
+pub mod speed;
 pub mod state;
 pub mod table;
 pub mod types;

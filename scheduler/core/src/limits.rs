@@ -33,6 +33,16 @@ pub const RETENTION: u64 = 7 * 24 * 3600 * SECOND;
 pub const WAITING_PER_ENVIRONMENT_MAX: u64 = 20_000_000;
 /// Most photos of an environment with workers at once, unless it has a limit of its own.
 pub const GIVEN_PER_ENVIRONMENT_MAX: u64 = 10_000_000;
+/// Most photos in the queues of the whole cluster.
+pub const PHOTOS_WAITING_MAX: u64 = 20_000_000;
+/// Most bytes kept for the jobs of the whole cluster that have not ended.
+pub const OPEN_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// What a job counts for there beside its own words, and a photo beside its URI, in bytes.
+pub const JOB_BYTES: u64 = 512;
+/// See [`JOB_BYTES`].
+pub const PHOTO_BYTES: u64 = 16;
+/// An environment whose waiting photos would take longer than this to work off is overloaded, in µs.
+pub const SHED_AFTER: u64 = 2 * SECOND;
 /// Largest weight of an environment.
 pub const WEIGHT_MAX: u32 = 1_000;
 /// Most keys forgotten by one entry.
@@ -140,14 +150,42 @@ pub const RUNS_PER_PLAN_MAX: usize = 1_024;
 /// Most jobs one observation shows.
 pub const DEMAND_MAX: usize = 4_096;
 
-/// Jobs of each spec that an estimate of another job's end looks at.
-pub const OUTLOOK_JOBS_MAX: usize = 1_000;
+/// Jobs of an environment's queue that estimates of another job's end look at one by one; those behind count on the whole.
+pub const LINE_JOBS_MAX: usize = 20_000;
+/// What was seen of them counts for so long, in µs for each job: a look takes a hundredth of it.
+pub const LINE_STAYS: u64 = 20;
+/// So few are looked at anew whenever something was applied.
+pub const LINE_FRESH: usize = 16;
+/// As long as nothing is applied it counts for so long, in µs.
+pub const LINE_STAYS_SAME: u64 = 100 * MILLISECOND;
+/// Environments whose queues a leader keeps in mind so.
+pub const LINES_MAX: usize = 64;
+/// Specs whose speed a leader keeps in mind.
+pub const SPEED_SPECS: usize = 1_024;
+/// How much comes out of the workers is counted for so long at least, in µs; a quarter of it the first time.
+pub const SPEED_WINDOW: u64 = SECOND;
+/// And until so many photos ended.
+pub const SPEED_PHOTOS: u64 = 32;
+/// But no longer than this, in µs.
+pub const SPEED_WINDOW_MAX: u64 = 60 * SECOND;
+/// What was counted across a gap longer than this says nothing, in µs.
+pub const SPEED_GAP_MAX: u64 = SECOND;
+/// Under overload the time until a submit is done is taken for so many parts in four of what is expected.
+pub const SHED_CAUTION: u64 = 6;
+/// Who is refused under overload comes back after so long at most on the whole, in µs.
+pub const SHED_RETRY_MAX: u64 = 30 * SECOND;
+/// And who is refused by a full cluster where nobody measured how fast it works, in µs.
+pub const FULL_RETRY: u64 = SECOND;
+/// A cluster is said to shed for so long after the last refusal, in µs.
+pub const SHED_SHOWN: u64 = 5 * SECOND;
 
 /// Most bytes proposed in one `handle`: well below what one peer message may carry.
 pub const PROPOSE_BYTES_PER_HANDLE: usize = 2 * 1024 * 1024;
 /// Of the bytes proposed in one `handle`, one part in so many is left to clients while results, plans and leases wait too.
 pub const OWN_PART: usize = 4;
-/// When the oldest request waits so long to be proposed, callers are told to come back, in µs of running time.
+/// When the oldest request waits so long to be proposed, what cannot make its deadline is refused, in µs of running time.
+pub const BUSY_AGE: u64 = 500 * MILLISECOND;
+/// When it waits so long, callers are told to come back, in µs of running time.
 pub const OVERLOAD_AGE: u64 = 2 * SECOND;
 /// They come back after so long on the whole, in µs, from half to one and a half of it.
 pub const OVERLOAD_RETRY: u64 = 200 * MILLISECOND;

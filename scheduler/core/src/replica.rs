@@ -27,9 +27,10 @@ mod duties;
 mod log;
 mod look;
 mod members;
-mod outlook;
+pub(crate) mod outlook;
 mod parse;
 mod ready;
+pub(crate) mod shed;
 pub mod snapshot;
 mod stale;
 mod transfer;
@@ -40,10 +41,11 @@ use log::LogCache;
 pub use outlook::Outlook;
 pub use parse::{Promise, is_append, parse_hard_state, parse_log_entry, parse_promise};
 use ready::InFlight;
+pub use shed::Refusals;
 use snapshot::Sending;
 use stale::Freshness;
 use transfer::Transfer;
-use waiting::{Waiting, overload};
+use waiting::{Waiting, overload, spread};
 
 /// How election timeouts are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +197,7 @@ pub struct Replica {
     strangers: BTreeMap<ReplicaId, (u64, u64)>,
     transfer: Option<Transfer>,
     freshness: Freshness,
+    refusals: Refusals,
 }
 
 impl Replica {
@@ -267,6 +270,7 @@ impl Replica {
             strangers: BTreeMap::new(),
             transfer: None,
             freshness: Freshness::default(),
+            refusals: Refusals::default(),
         };
         replica.seed_election();
         Ok(replica)
@@ -419,6 +423,8 @@ impl Replica {
             clock_off: leader.map_or(0, |leader| leader.clock.off(self.now)),
             running: sum(|heard| heard.running),
             spooled: sum(|heard| heard.spooled),
+            refusals: self.refusals,
+            sheds: self.sheds(),
         }
     }
 

@@ -89,6 +89,16 @@ pub enum Rejected {
         retry_at: Option<Time>,
         retry_after: u64,
     },
+    /// The whole cluster has as much as it takes. It passes when work is done: the leader says in how many µs to try again.
+    #[error("{field}: the cluster has {have} {what}, and {more} more would be over its limit of {limit}; try again in {} ms", retry_after / 1000)]
+    Full {
+        field: &'static str,
+        what: &'static str,
+        have: u64,
+        more: u64,
+        limit: u64,
+        retry_after: u64,
+    },
     /// A field breaks a rule.
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: String },
@@ -108,7 +118,8 @@ impl Rejected {
             Rejected::WrongTotal { .. } => "total",
             Rejected::TooMany { field, .. }
             | Rejected::Invalid { field, .. }
-            | Rejected::Quota { field, .. } => field,
+            | Rejected::Quota { field, .. }
+            | Rejected::Full { field, .. } => field,
             Rejected::ResultTooLarge { .. } => "output",
             Rejected::Conflict { what } => what,
             _ => "",

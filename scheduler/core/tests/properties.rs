@@ -259,7 +259,7 @@ fn histories_reach_everything() {
                  Requeued WorkerJoined WorkerLost WorkerLeft WorkerDraining ClockAccepted SettingChanged EnvironmentAllotted KeysForgotten JobDeleted \
                  RunRegiven TasksLate Dropped";
     let verdicts = "Recorded AlreadyRecorded Stale";
-    let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun Quota";
+    let rejections = "NotFound Conflict Gap NotOpen WrongTotal TooMany Invalid AlreadyBegun Quota Full";
     for wanted in [facts, verdicts, rejections]
         .iter()
         .flat_map(|list| list.split_whitespace())

@@ -72,7 +72,8 @@ scripts! {
         unknown
         timeout
         watch
-        outlook;
+        outlook
+        overload;
     operator:
         settings
         quotas

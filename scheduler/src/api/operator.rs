@@ -56,6 +56,13 @@ impl Api {
             version: VERSION.to_owned(),
             stale_refused: standing.stale_refused,
             ready: status.ready,
+            tasks_waiting_max: standing.tasks_waiting_max,
+            open_bytes: standing.open_bytes,
+            open_bytes_max: standing.open_bytes_max,
+            sheds: status.sheds.to_owned(),
+            refused_deadline: status.refusals.deadline,
+            refused_full: status.refusals.full,
+            refused_proposals: status.refusals.proposals,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The queues in front of the replica's task, and how listeners use them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use crate::telemetry;
 pub const PEER_INPUTS_MAX: usize = 64;
 /// Questions that wait; beyond, callers are told to come back.
 pub const ASKS_WAITING_MAX: usize = 512;
+/// They come back after so long, in µs.
+const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
 /// Reports of workers that wait; a full queue holds their streams up.
 pub const REPORTS_MAX: usize = 64;
 /// A question that is not answered so long after its time limit never will be.
@@ -78,8 +81,14 @@ pub struct Standing {
     pub status: Status,
     /// Tasks in queues.
     pub tasks_waiting: u64,
+    /// Most of them.
+    pub tasks_waiting_max: u64,
     /// Tasks with workers.
     pub tasks_given: u64,
+    /// Bytes kept for jobs that have not ended.
+    pub open_bytes: u64,
+    /// Most of them.
+    pub open_bytes_max: u64,
     /// Live sessions.
     pub workers: u64,
     /// Jobs that take photos.
@@ -156,7 +165,8 @@ impl Handle {
         self.asks.try_send(ask).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refused::Overloaded {
                 what: "too many requests wait",
-                retry_after: 100 * MILLISECOND,
+                // Those who are told so together do not come back together.
+                retry_after: rand::random_range(RETRY_AFTER),
             },
             // Never handed over: another server may do it.
             mpsc::error::TrySendError::Closed(_) => Refused::NotLeader { leader: None },

@@ -34,6 +34,7 @@ pub enum Kind {
     StreamBreak,
     Poison,
     Herd,
+    Overload,
     Limits,
 }
 
@@ -61,7 +62,7 @@ impl Kind {
     /// All kinds with name, words, and ranges of `every`, `long` and `ppm`. In the words {every}, {long} and {ppm}
     /// stand for the strength. The name is what people and counters use.
     #[rustfmt::skip]
-    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 27] = [
+    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 28] = [
         (Kind::Loss, "loss", "of messages {ppm} are lost", NO, NO, (1_000, 300_000)),
         (Kind::Copies, "copies", "of messages {ppm} come twice, up to {long} later", NO, (100 * MS, 60 * S), (1_000, 500_000)),
         (Kind::Delay, "delay", "messages take up to {long} and overtake one another", NO, (2 * MS, 2 * S), NO),
@@ -88,6 +89,7 @@ impl Kind {
         (Kind::StreamBreak, "stream-break", "an agent's stream breaks each {every}", (2 * S, 20 * S), NO, NO),
         (Kind::Poison, "poison", "of photos {ppm} are bad, kill the recogniser or hang", NO, NO, (1_000, 100_000)),
         (Kind::Herd, "herd", "all streams break and many jobs come at once each {every}", (15 * S, 60 * S), NO, NO),
+        (Kind::Overload, "overload", "the cluster takes few photos, {long} of work is too much, and far more comes at once each {every}", (15 * S, 60 * S), (MS, 2 * S), NO),
         (Kind::Limits, "limits", "limits are extreme", NO, NO, NO),
     ];
 

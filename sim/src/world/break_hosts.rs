@@ -193,11 +193,25 @@ impl World {
                 self.broken(agent, stream);
             }
         }
+        let jobs = self.dice(kind).within(5, 25);
+        self.submit_at_once(kind, jobs, false);
+    }
+
+    /// Far more comes than the cluster takes, and most of it in a hurry.
+    pub(super) fn overload(&mut self) {
+        let kind = Kind::Overload;
+        self.count(kind.name());
+        let jobs = self.dice(kind).within(10, 30);
+        self.submit_at_once(kind, jobs, true);
+    }
+
+    fn submit_at_once(&mut self, kind: Kind, jobs: u64, hurries: bool) {
         let (now, servers) = (self.now, self.count_servers());
-        for _ in 0..self.dice(kind).within(5, 25) {
+        for _ in 0..jobs {
             let number = self.clients.len();
             let mut client = Client::draw(number as u64, now, servers, self.dice(kind));
             client.photos = client.photos.min(10);
+            client.hurries = hurries;
             let tries = client.tries;
             self.clients.push(client);
             self.calls.push(Calls::new());

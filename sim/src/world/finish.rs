@@ -64,6 +64,7 @@ impl World {
         let credit = self.servers[0].config.policy.credit_per_slot;
         let slots = slots.min(settings.given_max / u64::from(credit)).max(1);
         let turns = self.clients.len() as u64 / settings.live_jobs_max + 1;
+        let turns = turns.max(photos / settings.photos_waiting_max + 1);
         // A bad photo may hang in each of its attempts; few do.
         let work = photos * WORK / slots;
         let abandoned = if settings.open_for <= MINUTE {

@@ -2,7 +2,7 @@
 
 use rebound_core::event::{Event, Fact, Verdict};
 use rebound_core::io::{Answer, Output};
-use rebound_core::reply::Refused;
+use rebound_core::reply::{Refused, Rejected};
 use rebound_core::types::*;
 
 use super::World;
@@ -40,6 +40,7 @@ impl World {
             Err(Refused::Unknown) => self.count("Unknown answers"),
             Err(Refused::Timeout) => self.count("Timeout answers"),
             Err(Refused::Overloaded { .. }) => self.count("Overloaded answers"),
+            Err(Refused::Rejected(Rejected::Full { .. })) => self.count("submits refused by a full cluster"),
             Err(Refused::Rejected(_)) => self.count("Rejected answers"),
             Ok(Answer::Job(_)) => self.count("jobs read"),
             Ok(_) => {}

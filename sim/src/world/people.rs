@@ -11,6 +11,9 @@ use crate::net::CLIENTS;
 /// Times in a thousand that a question is also asked at another server, once.
 const TWICE_PER_THOUSAND: u64 = 60;
 
+/// A client comes back after so long, whatever it was told.
+const COMES_BACK_MAX: u64 = 3 * SECOND;
+
 impl World {
     pub(super) fn client_asks(&mut self, client: usize, tries: u64) {
         if self.clients[client].tries != tries {
@@ -129,6 +132,14 @@ impl World {
                 self.count("quotas met");
                 self.clients[client].ask = None;
                 self.client_goes_on(client, SECOND);
+            }
+            // So has the cluster, or its work is done too late: it says when to come back.
+            Err(
+                Refused::Rejected(Rejected::Full { retry_after, .. })
+                | Refused::Overloaded { retry_after, .. },
+            ) => {
+                self.clients[client].ask = None;
+                self.client_goes_on(client, retry_after.min(COMES_BACK_MAX));
             }
             Err(Refused::Rejected(why)) => {
                 self.clients[client].ask = None;

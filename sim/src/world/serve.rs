@@ -202,6 +202,8 @@ impl World {
         for (_, environment) in replica.state().environments.iter() {
             self.checks.books(environment);
         }
+        let (environments, jobs) = (&replica.state().environments, &replica.state().jobs);
+        self.checks.cluster(environments.waiting(), jobs.live_bytes());
         self.check_quorum(id, status.committed);
         let digest = status.digest.0;
         self.mix(&[
@@ -273,8 +275,30 @@ impl World {
         self.strikes(id, point)
     }
 
+    /// O5: nobody is refused for what waits when nothing does: no photo that has not ended, nothing on its way.
+    fn check_refusal(&mut self, server: u64, answer: &Result<Answer, Refused>) {
+        let Err(Refused::Overloaded { what, .. }) = answer else {
+            return;
+        };
+        if !what.contains("deadline") {
+            return;
+        }
+        self.count("submits refused for their deadline");
+        let Some(replica) = &self.server(server).replica else {
+            return;
+        };
+        let (status, environments) = (replica.status(), &replica.state().environments);
+        let waits = environments.waiting() + environments.given() + (status.last - status.applied);
+        if waits == 0 {
+            let violation =
+                format!("O5: server {server} refused a submit for its deadline, and nothing waits");
+            self.checks.violated(violation);
+        }
+    }
+
     fn replied(&mut self, server: u64, ask: AskId, answer: Result<Answer, Refused>) {
         self.note_reply(&answer);
+        self.check_refusal(server, &answer);
         let answer = Box::new(answer);
         match self.asks.remove(&(server, ask)) {
             Some(Asker::Client { client, tries }) => {

@@ -84,6 +84,7 @@ impl World {
             Kind::Zombie => self.pause_agent(),
             Kind::StreamBreak => self.break_a_stream(),
             Kind::Herd => self.herd(),
+            Kind::Overload => self.overload(),
             // These are there all the time.
             Kind::Loss | Kind::Copies | Kind::Delay | Kind::Torn => {}
             Kind::SlowAgent | Kind::Liar | Kind::Poison | Kind::Limits => {}

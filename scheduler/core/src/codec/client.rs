@@ -363,6 +363,15 @@ fn rejection(rejected: &Rejected, wire: &mut v1::Refusal) -> v1::refusal::Kind {
             (wire.retry_at_us, wire.retry_after_us) = (time_out(*retry_at), *retry_after);
             Kind::Quota
         }
+        Rejected::Full {
+            have,
+            limit,
+            retry_after,
+            ..
+        } => {
+            (wire.have, wire.limit, wire.retry_after_us) = (*have, *limit, *retry_after);
+            Kind::Overloaded
+        }
         _ => Kind::Rejected,
     }
 }
@@ -441,6 +450,20 @@ mod tests {
             retry_after: 5,
         };
         assert_eq!(refusal(&busy, String::new()).retry_after_us, 5);
+        let full = Rejected::Full {
+            field: "photos",
+            what: "photos waiting",
+            have: 7,
+            more: 2,
+            limit: 8,
+            retry_after: 9,
+        };
+        let full = refusal(&full.into(), String::new());
+        assert_eq!(
+            (full.kind(), full.field.as_str()),
+            (v1::refusal::Kind::Overloaded, "photos")
+        );
+        assert_eq!((full.have, full.limit, full.retry_after_us), (7, 8, 9));
     }
 
     #[test]

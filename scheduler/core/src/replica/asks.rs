@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::shed::Shed;
 use super::{Origin, Outlook, Proposal, Replica, overload};
 use crate::command::Command;
 use crate::event::Event;
@@ -81,6 +82,7 @@ impl Replica {
         self.asks.by_time.insert((deadline, question.ask));
         if self.asks.open.len() > self.config.limits.asks {
             let refused = overload("too many requests at once", question.ask, question.trace);
+            self.note_refusal(Shed::Proposals);
             return self.answer(question.ask, Err(refused), out);
         }
         if matches!(question.request, Request::Stale(_)) {
@@ -140,10 +142,7 @@ impl Replica {
             }
             Request::Stale(read) => return self.answer_stale(ask, &by, &read, out),
             Request::Hello { join, session } => return self.hello(ask, by, join, session, out),
-            Request::Open(open) => match self.check_open(&open, &by) {
-                Ok(()) => Command::Open(open),
-                Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
-            },
+            Request::Open(open) => return self.ask_open(ask, by, trace, open, out),
             Request::Append { job, offset, photos } => match validate::photos(&photos) {
                 Ok(()) => Command::Append { job, offset, photos },
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
@@ -179,15 +178,6 @@ impl Replica {
             Request::Transfer(to) => return self.ask_transfer(ask, to, out),
         };
         self.propose_for(Origin::Ask(ask), by, trace, command, out);
-    }
-
-    /// A key that is known answers for itself, even when the deadline has passed meanwhile.
-    fn check_open(&self, open: &crate::command::Open, by: &Caller) -> Result<(), Rejected> {
-        let env = self.state.environments.find(&by.environment);
-        let known =
-            !open.key.is_empty() && env.is_some_and(|env| self.state.keys.get(env, &open.key).is_some());
-        // All else is looked at all the same: a key whose time is over opens a job like any other.
-        validate::open(open, self.state.now(), known)
     }
 
     fn drain_target(&self, worker: WorkerId, name: &str) -> Result<WorkerId, Rejected> {
@@ -292,10 +282,25 @@ impl Replica {
         out: &mut Output,
     ) {
         let most = self.config.limits.propose_bytes_waiting;
+        self.propose_within(most, origin, by, trace, command, out);
+    }
+
+    /// The same, while no more than so many bytes wait. True when it is queued.
+    pub(super) fn propose_within(
+        &mut self,
+        most: usize,
+        origin: Origin,
+        by: Caller,
+        trace: TraceId,
+        command: Command,
+        out: &mut Output,
+    ) -> bool {
         if let (Some(what), Origin::Ask(ask) | Origin::Hello(ask)) =
             (self.waiting.is_overloaded(self.elapsed, most), origin)
         {
-            return self.answer_origin(origin, Err(overload(what, ask, trace)), out);
+            self.note_refusal(Shed::Proposals);
+            self.answer_origin(origin, Err(overload(what, ask, trace)), out);
+            return false;
         }
         let bytes = crate::replica::command_bytes(&command);
         let proposal = Proposal {
@@ -306,6 +311,7 @@ impl Replica {
             bytes,
         };
         self.waiting.push(self.elapsed, proposal);
+        true
     }
 
     /// An answer for whoever waits for an entry, if anybody does.
@@ -313,6 +319,8 @@ impl Replica {
         match (origin, reply) {
             (Origin::Hello(ask), Ok(Reply::Joined { worker })) => self.welcome(ask, worker, out),
             (Origin::Ask(ask) | Origin::Hello(ask), reply) => {
+                let reply = self.let_in_ended(ask, reply);
+                self.look_ahead_of(&reply);
                 let answer = reply.map(|reply| Answer::Applied {
                     placeable: self.placeable(&reply),
                     outlook: self.outlook_of(&reply),
@@ -321,6 +329,14 @@ impl Replica {
                 self.answer(ask, answer, out);
             }
             (Origin::Report | Origin::Plan | Origin::Duty, _) => {}
+        }
+    }
+
+    fn look_ahead_of(&mut self, reply: &Result<Reply, Refused>) {
+        if let Ok(Reply::Opened { job, .. }) = reply
+            && let Some((env, job)) = self.state.jobs.get(*job)
+        {
+            self.look_ahead(env, job.spec);
         }
     }
 
@@ -405,6 +421,11 @@ impl Replica {
         {
             self.asks.watches.entry(job).or_default().insert(ask, environment);
             return;
+        }
+        if let Read::Job { job, seen: 0 } = read
+            && let Some((env, job)) = self.state.jobs.get(job)
+        {
+            self.look_ahead(env, job.spec);
         }
         let answer = self.look(&environment, &read).map_err(Refused::Rejected);
         self.answer(ask, answer, out);

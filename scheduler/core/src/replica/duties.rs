@@ -7,6 +7,7 @@ use super::{Origin, Proposal, Replica, encode_entry};
 use crate::command::{Command, ENTRY_VERSION, Entry, Report};
 use crate::event::Cause;
 use crate::io::{Output, WorkerReport};
+use crate::leader::may_take;
 use crate::limits::*;
 use crate::observe::{Demand, Look, observe};
 use crate::plan::Plan;
@@ -87,6 +88,9 @@ impl Replica {
             leader.counting_late = true;
             commands.push(overdue);
         }
+        let (heard, mono) = (&leader.heard, self.now.mono);
+        let takes = |worker| may_take(heard, worker, elapsed);
+        leader.speed.sample(mono, &self.state, &leader.paces, takes);
         leader.plan_wanted |= !self.config.plant.is(Plant::BackoffUnwatched) && self.state.mature(now);
         if !self.state.runs.is_empty() && elapsed.saturating_sub(leader.looked_back) >= REGIVE_EVERY {
             (leader.looked_back, leader.look_back, leader.plan_wanted) = (elapsed, true, true);

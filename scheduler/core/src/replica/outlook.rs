@@ -1,14 +1,16 @@
-//! When a job will be done, as far as its leader can tell: an estimate for people, never for decisions. What is ahead of
-//! it in its environment's order, what workers measured, and the environment's part of them.
+//! When a job will be done, as far as its leader can tell: what is ahead of it in its environment's order, what workers
+//! measured, how much of their slots' time comes out, and the environment's part of them. An estimate: it decides
+//! nothing but who is let in under overload.
+//!
+//! What waits of an environment is looked at once for many questions. A look costs with the jobs that wait, so what was
+//! seen counts for longer the more there were; what is let in meanwhile is counted on top.
 
 use std::collections::BTreeMap;
 
 use super::Replica;
-use crate::limits::OUTLOOK_JOBS_MAX;
-use crate::observe::could_run;
+use crate::limits::{LINE_FRESH, LINE_JOBS_MAX, LINE_STAYS, LINE_STAYS_SAME, LINES_MAX};
 use crate::state::jobs::{Job, QueueKey};
-use crate::state::workers::Standing;
-use crate::types::{EnvId, JobId, SpecId, Time};
+use crate::types::{EnvId, Index, JobId, Mono, SpecId, Time};
 
 /// What is known of a job's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,81 +23,211 @@ pub struct Outlook {
     pub too_late: bool,
 }
 
+/// A job's place among those that wait, with what there is up to it and with it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: QueueKey,
+    photos: u64,
+    work: u128,
+}
+
+/// What waits of an environment, in order, as it was when it was looked at. Work is µs of slots.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    seen: Mono,
+    at: Index,
+    places: Vec<Place>,
+    /// Photos that wait behind those looked at, if not all were.
+    photos_behind: u64,
+    work_behind: u128,
+    /// Photos with workers.
+    held: u64,
+    /// The environment's weight, and that of all that have something to do.
+    part: (u64, u64),
+    /// Let in since, by how many priorities are above it.
+    since: BTreeMap<u8, u128>,
+    /// Let in and not applied yet.
+    coming: BTreeMap<u8, u128>,
+}
+
+impl Line {
+    /// Photos and work in front of a place.
+    fn before(&self, key: &QueueKey) -> (u64, u128) {
+        let at = self.places.partition_point(|place| place.key < *key);
+        let (photos, work) = match at.checked_sub(1) {
+            Some(last) => (self.places[last].photos, self.places[last].work),
+            None => (0, 0),
+        };
+        match at == self.places.len() {
+            true => (photos + self.photos_behind, work + self.work_behind),
+            false => (photos, work),
+        }
+    }
+
+    fn all(&self) -> u128 {
+        self.before(&(u8::MAX, true, Time(u64::MAX), JobId(u64::MAX))).1
+    }
+
+    /// What was let in with at least this priority and was not there to be seen.
+    fn let_in(&self, class: u8) -> u128 {
+        let sum = |of: &BTreeMap<u8, u128>| of.range(..=class).map(|(_, work)| work).sum::<u128>();
+        sum(&self.since) + sum(&self.coming)
+    }
+
+    /// More is let in.
+    pub fn comes(&mut self, class: u8, work: u128) {
+        *self.coming.entry(class).or_default() += work;
+    }
+
+    /// It was applied, or never will be.
+    pub fn came(&mut self, class: u8, work: u128, is_there: bool) {
+        if let Some(coming) = self.coming.get_mut(&class) {
+            *coming = coming.saturating_sub(work);
+        }
+        if is_there {
+            *self.since.entry(class).or_default() += work;
+        }
+    }
+}
+
+/// How long work takes on the workers that could run a spec, in an environment's part of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    /// µs until work that would come at a place is done.
+    pub done_in: u64,
+    /// µs for all that waits of the environment.
+    pub all_in: u64,
+    /// µs for the work itself, alone.
+    pub own: u64,
+    /// The work, in µs of slots.
+    pub work: u128,
+}
+
 impl Replica {
-    /// The outlook of a job that has not ended, at a leader.
-    pub(super) fn outlook(&self, env: EnvId, id: JobId) -> Option<Outlook> {
+    /// Looks at what waits of an environment, and at who could run a spec of it, unless that was just done.
+    pub(super) fn look_ahead(&mut self, env: EnvId, spec: SpecId) {
+        let (now, state) = (self.now.mono, &self.state);
+        let Some(leader) = &mut self.leader else { return };
+        leader.speed.look(now, state, &leader.paces, spec);
+        let line = leader.lines.get(&env);
+        let stays = |line: &Line| match line.at == state.applied() {
+            true => now.0 < line.seen.0 + LINE_STAYS_SAME,
+            false => now.0 < line.seen.0 + LINE_STAYS * line.places.len().saturating_sub(LINE_FRESH) as u64,
+        };
+        if line.is_some_and(stays) {
+            return;
+        }
+        let specs = state.jobs.queued_specs();
+        let specs: Vec<SpecId> = specs
+            .filter(|spec| state.specs.home(*spec) == Some(env))
+            .collect();
+        for spec in &specs {
+            leader.speed.look(now, state, &leader.paces, *spec);
+        }
+        // What nobody could run keeps nobody from anything.
+        let runs = specs.into_iter().filter(|spec| leader.speed.of(*spec).is_some());
+        let specs: Vec<SpecId> = runs.collect();
+        let service = |spec: &SpecId| leader.speed.of(*spec).and_then(|one| one.service);
+        // Of what nobody has measured: as long as the longest.
+        let unknown = specs.iter().chain([&spec]).filter_map(service).max().unwrap_or(0);
+        let mut places = Vec::new();
+        let most = LINE_JOBS_MAX / specs.len().max(1) + 1;
+        let mut is_cut = false;
+        for spec in &specs {
+            let each = service(spec).unwrap_or(unknown);
+            let mut queued = state.jobs.queued(*spec);
+            for key in queued.by_ref().take(most) {
+                let photos = state.jobs.get_in(env, key.3).map_or(0, Job::waiting);
+                let work = u128::from(photos) * u128::from(each);
+                places.push(Place { key, photos, work });
+            }
+            is_cut |= queued.next().is_some();
+        }
+        places.sort_unstable_by_key(|place| place.key);
+        let (mut photos, mut work) = (0, 0);
+        for place in &mut places {
+            (photos, work) = (photos + place.photos, work + place.work);
+            (place.photos, place.work) = (photos, work);
+        }
+        let counts = state
+            .environments
+            .get(env)
+            .map(|one| one.counts)
+            .unwrap_or_default();
+        let behind = if is_cut {
+            counts.waiting.saturating_sub(photos)
+        } else {
+            0
+        };
+        let each = work
+            .checked_div(u128::from(photos))
+            .unwrap_or(u128::from(unknown));
+        let part = self.part_of(env);
+        let Some(leader) = &mut self.leader else { return };
+        if leader.lines.len() >= LINES_MAX && !leader.lines.contains_key(&env) {
+            leader.lines.clear();
+        }
+        let line = leader.lines.entry(env).or_default();
+        let coming = std::mem::take(&mut line.coming);
+        *line = Line {
+            seen: now,
+            at: self.state.applied(),
+            places,
+            photos_behind: behind,
+            work_behind: u128::from(behind) * each,
+            held: counts.given,
+            part,
+            since: BTreeMap::new(),
+            coming,
+        };
+    }
+
+    /// How long so many photos of a spec would take that come at a place in the queue; none when nobody measured them.
+    /// [`Self::look_ahead`] must have been called.
+    pub(super) fn estimate(&self, env: EnvId, spec: SpecId, key: &QueueKey, photos: u64) -> Option<Estimate> {
         let leader = self.leader.as_ref()?;
-        let job = self
-            .state
-            .jobs
-            .get_in(env, id)
-            .filter(|job| job.phase.is_live())?;
-        let queued = self.queued_ahead(env, id, job);
-        let held = self.state.environments.get(env).map_or(0, |one| one.counts.given);
-        let waiting: u64 = queued.values().sum();
-        let (slots, service) = self.measured(job.spec)?;
-        let expected_done = service.map(|own| {
-            let each = |spec: SpecId| self.measured(spec).and_then(|(_, us)| us).unwrap_or(own);
-            let before: u128 = queued
-                .iter()
-                .map(|(spec, tasks)| u128::from(*tasks) * u128::from(each(*spec)))
-                .sum();
-            // What is with workers is half done, on the whole.
-            let held = u128::from(held) * u128::from(own) / 2;
-            let work = before + held + u128::from(job.waiting()) * u128::from(own);
-            let (weight, all) = self.part_of(env);
-            let us = work * u128::from(all) / (u128::from(slots.max(1)) * u128::from(weight));
-            let us = u64::try_from(us).unwrap_or(u64::MAX).saturating_add(own);
-            let now = leader.clock.peek(self.now);
-            Time(now.0.saturating_add(us))
-        });
-        let deadline = job.deadline.unwrap_or(Time(u64::MAX));
-        Some(Outlook {
-            ahead: waiting + held.saturating_sub(job.given),
-            expected_done,
-            too_late: expected_done.is_some_and(|at| at > deadline),
+        let line = leader.lines.get(&env)?;
+        let measured = leader.speed.of(spec)?;
+        let service = u128::from(measured.service?);
+        // What is in slots is half done, on the whole.
+        let in_slots = u128::from(line.held.min(measured.slots)) * service / 2;
+        let held = u128::from(line.held) * service - in_slots;
+        let (weight, all) = line.part;
+        let takes = |work: u128| {
+            let part = work * u128::from(all) / u128::from(weight.max(1));
+            leader.speed.takes(part, measured.slots)
+        };
+        let work = u128::from(photos) * service;
+        let before = line.before(key).1 + line.let_in(key.0) + held;
+        let own = u64::try_from(service).unwrap_or(u64::MAX);
+        Some(Estimate {
+            done_in: takes(before + work).saturating_add(own),
+            all_in: takes(line.all() + line.let_in(u8::MAX)),
+            own: takes(work),
+            work,
         })
     }
 
-    /// Photos of the environment in front of a job, by what runs them. Looks at a bounded number of jobs of each spec.
-    fn queued_ahead(&self, env: EnvId, id: JobId, job: &Job) -> BTreeMap<SpecId, u64> {
-        let own: QueueKey = self.state.jobs.place(env, id, job, job.late_to.max(job.fresh));
-        let of_env = |spec: &SpecId| self.state.specs.home(*spec) == Some(env);
-        let specs = self.state.jobs.queued_specs().filter(of_env);
-        specs
-            .map(|spec| {
-                let before = self
-                    .state
-                    .jobs
-                    .queued(spec)
-                    .take_while(|key| *key < own)
-                    .filter(|key| key.3 != id)
-                    .take(OUTLOOK_JOBS_MAX);
-                let waiting = before.filter_map(|key| self.state.jobs.get_in(env, key.3));
-                (spec, waiting.map(Job::waiting).sum())
-            })
-            .collect()
-    }
-
-    /// Slots of the workers that could run a spec, and how long a photo of it takes there on the whole; none when
-    /// there is no such worker.
-    fn measured(&self, spec: SpecId) -> Option<(u64, Option<u64>)> {
+    /// The outlook of a job that has not ended, at a leader. [`Self::look_ahead`] must have been called.
+    pub(super) fn outlook(&self, env: EnvId, id: JobId) -> Option<Outlook> {
         let leader = self.leader.as_ref()?;
-        let record = self.state.specs.get(spec)?;
-        let (mut slots, mut known, mut rate) = (0, 0, 0u64);
-        for (id, worker) in self.state.workers.iter_live() {
-            if worker.standing != Standing::Active || !could_run(&worker.join, record) {
-                continue;
-            }
-            let of = u64::from(worker.join.slots);
-            slots += of;
-            if let Some(us) = leader.paces.get(&id).and_then(|pace| pace.service(spec)) {
-                known += of;
-                rate += of * RATE / us;
-            }
-        }
-        let service = (known * RATE).checked_div(rate).filter(|_| known > 0);
-        (slots > 0).then_some((slots, service))
+        let job = self.state.jobs.get_in(env, id);
+        let job = job.filter(|job| job.phase.is_live())?;
+        let line = leader.lines.get(&env)?;
+        leader.speed.of(job.spec)?;
+        let next = || self.state.jobs.place(env, id, job, job.late_to.max(job.fresh));
+        let key = self.state.jobs.queue_place(id).unwrap_or_else(next);
+        let now = leader.clock.peek(self.now);
+        // One that was let in since does not go before itself.
+        let unseen = if line.at < id.0 { job.waiting() } else { 0 };
+        let estimate = self.estimate(env, job.spec, &key, job.waiting() - unseen);
+        let expected_done = estimate.map(|one| Time(now.0.saturating_add(one.done_in)));
+        let deadline = job.deadline.unwrap_or(Time(u64::MAX));
+        Some(Outlook {
+            ahead: line.before(&key).0 + line.held.saturating_sub(job.given),
+            expected_done,
+            too_late: expected_done.is_some_and(|at| at > deadline),
+        })
     }
 
     /// An environment's weight, and that of all that have something to do.
@@ -109,5 +241,55 @@ impl Replica {
     }
 }
 
-/// Rates are counted in photos in so many µs.
-const RATE: u64 = 1_000_000_000_000;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(class: u8, due: u64, job: u64) -> QueueKey {
+        (class, false, Time(due), JobId(job))
+    }
+
+    fn line() -> Line {
+        let place = |key, photos, work| Place { key, photos, work };
+        Line {
+            places: vec![
+                place(key(200, 10, 1), 3, 30),
+                place(key(200, 20, 2), 5, 50),
+                place(key(255, 5, 3), 9, 90),
+            ],
+            photos_behind: 4,
+            work_behind: 40,
+            ..Line::default()
+        }
+    }
+
+    #[test]
+    fn what_is_before_a_place_is_found_and_what_was_not_seen_is_behind_all() {
+        let line = line();
+        assert_eq!(line.before(&key(0, 0, 0)), (0, 0));
+        assert_eq!(
+            line.before(&key(200, 10, 1)),
+            (0, 0),
+            "nothing is before the first"
+        );
+        assert_eq!(line.before(&key(200, 15, 9)), (3, 30));
+        assert_eq!(line.before(&key(255, 4, 9)), (5, 50));
+        assert_eq!(line.before(&key(255, 6, 9)), (13, 130));
+        assert_eq!(line.all(), 130);
+    }
+
+    #[test]
+    fn what_is_let_in_counts_until_it_is_seen() {
+        let mut line = line();
+        line.comes(200, 7);
+        line.comes(255, 8);
+        assert_eq!((line.let_in(100), line.let_in(200), line.let_in(255)), (0, 7, 15));
+        line.came(200, 7, true);
+        line.came(255, 8, false);
+        assert_eq!(
+            (line.let_in(200), line.let_in(255)),
+            (7, 7),
+            "one never will be there"
+        );
+    }
+}

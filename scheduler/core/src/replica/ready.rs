@@ -326,6 +326,7 @@ impl Replica {
             }
             out.verdicts.push((*worker, verdicts));
         }
+        self.note_speed(&events);
         self.watchers_of(&events, out);
         out.events.extend(events);
         if let Some((proposed, origin)) = self.pending.remove(&index) {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{Origin, Proposal};
-use crate::limits::{OVERLOAD_AGE, OVERLOAD_RETRY, OWN_PART};
+use crate::limits::{BUSY_AGE, OVERLOAD_AGE, OVERLOAD_RETRY, OWN_PART};
 use crate::reply::Refused;
 use crate::types::{AskId, TraceId};
 
@@ -73,6 +73,12 @@ impl Waiting {
         both.map(|(_, proposal)| proposal)
     }
 
+    /// True when requests wait for a while to be proposed.
+    pub fn is_busy(&self, now: u64, most: usize) -> bool {
+        let oldest = self.asked.queue.front().map_or(now, |(since, _)| *since);
+        self.own.bytes + self.asked.bytes > most / 2 || now.saturating_sub(oldest) > BUSY_AGE
+    }
+
     /// Why no more may be asked now, if so: too many bytes wait, of both classes together, or for too long.
     pub fn is_overloaded(&self, now: u64, most: usize) -> Option<&'static str> {
         let oldest = self.asked.queue.front().map_or(now, |(since, _)| *since);
@@ -89,12 +95,16 @@ impl Waiting {
 /// Too much at once. Those that are told so together do not come back together: who waits how long follows from the
 /// question itself, since nothing is drawn in here.
 pub(super) fn overload(what: &'static str, ask: AskId, trace: TraceId) -> Refused {
-    let seed = [&trace.0[..], &ask.0.to_be_bytes()].concat();
-    let spread = xxhash_rust::xxh3::xxh3_64(&seed) % OVERLOAD_RETRY;
     Refused::Overloaded {
         what,
-        retry_after: OVERLOAD_RETRY / 2 + spread,
+        retry_after: spread(OVERLOAD_RETRY, ask, trace),
     }
+}
+
+/// A time from half to one and a half of this one, by the question.
+pub(super) fn spread(us: u64, ask: AskId, trace: TraceId) -> u64 {
+    let seed = [&trace.0[..], &ask.0.to_be_bytes()].concat();
+    us / 2 + xxhash_rust::xxh3::xxh3_64(&seed) % us.max(1)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Environments (tenants) and their books.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Context, State};
 use crate::command::Allot;
 use crate::event::Fact;
-use crate::limits::{ENVIRONMENTS_MAX, WEIGHT_MAX};
+use crate::limits::{ENVIRONMENTS_MAX, FULL_RETRY, WEIGHT_MAX};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::Table;
@@ -64,6 +65,37 @@ pub struct Environment {
 pub struct Environments {
     pub(crate) table: Table<EnvId, Environment>,
     by_name: BTreeMap<String, EnvId>,
+    /// Of all together.
+    waiting: u64,
+    given: u64,
+}
+
+/// The books of an environment while they change: what all have together follows.
+pub(crate) struct Books<'a> {
+    counts: &'a mut Counts,
+    before: Counts,
+    waiting: &'a mut u64,
+    given: &'a mut u64,
+}
+
+impl Deref for Books<'_> {
+    type Target = Counts;
+    fn deref(&self) -> &Counts {
+        self.counts
+    }
+}
+
+impl DerefMut for Books<'_> {
+    fn deref_mut(&mut self) -> &mut Counts {
+        self.counts
+    }
+}
+
+impl Drop for Books<'_> {
+    fn drop(&mut self) {
+        *self.waiting = *self.waiting - self.before.waiting + self.counts.waiting;
+        *self.given = *self.given - self.before.given + self.counts.given;
+    }
 }
 
 impl Environments {
@@ -71,6 +103,8 @@ impl Environments {
         Environments {
             table: Table::new(number),
             by_name: BTreeMap::new(),
+            waiting: 0,
+            given: 0,
         }
     }
 
@@ -115,8 +149,29 @@ impl Environments {
         self.table.iter().map(|(id, environment)| (*id, environment))
     }
 
-    pub(crate) fn counts_mut(&mut self, id: EnvId) -> &mut Counts {
-        &mut self.get_mut(id).counts
+    /// Photos in the queues of all environments.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Photos of all environments that workers hold.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
+
+    pub(crate) fn counts_mut(&mut self, id: EnvId) -> Books<'_> {
+        let one = self.table.get_mut(&id).expect("a job's environment exists");
+        Books {
+            before: one.counts,
+            counts: &mut one.counts,
+            waiting: &mut self.waiting,
+            given: &mut self.given,
+        }
+    }
+
+    fn sums(&self) -> (u64, u64) {
+        let counts = || self.table.iter().map(|(_, one)| one.counts);
+        (counts().map(|c| c.waiting).sum(), counts().map(|c| c.given).sum())
     }
 
     /// Counts a job that has begun, or ended.
@@ -141,12 +196,18 @@ impl Environments {
             .iter()
             .map(|(id, environment)| (environment.name.clone(), *id))
             .collect();
+        (self.waiting, self.given) = self.sums();
     }
 
     /// Books balance, and the index agrees.
     pub(crate) fn check(&self) {
         self.table.check();
         assert_eq!(self.by_name.len(), self.table.len());
+        assert_eq!(
+            (self.waiting, self.given),
+            self.sums(),
+            "all environments together"
+        );
         for (id, environment) in self.table.iter() {
             assert_eq!(self.by_name.get(&environment.name), Some(id));
             let c = environment.counts;
@@ -211,6 +272,42 @@ impl State {
             1,
             self.allotment(env).jobs,
         )
+    }
+
+    /// Refuses photos, and bytes kept for them, beyond what the whole cluster takes.
+    pub(crate) fn room_in_cluster(&self, photos: u64, bytes: u64) -> Result<(), Rejected> {
+        let settings = &self.meta().settings;
+        let full = |field, what, have: u64, more: u64, limit| match have.saturating_add(more) <= limit {
+            true => Ok(()),
+            false => Err(Rejected::Full {
+                field,
+                what,
+                have,
+                more,
+                limit,
+                retry_after: FULL_RETRY,
+            }),
+        };
+        let waiting = match photos {
+            0 => Ok(()),
+            more => full(
+                "photos",
+                "photos waiting",
+                self.environments.waiting(),
+                more,
+                settings.photos_waiting_max,
+            ),
+        };
+        let kept = self.jobs.live_bytes();
+        waiting.and_then(|()| {
+            full(
+                "bytes",
+                "bytes of open jobs",
+                kept,
+                bytes,
+                settings.open_bytes_max,
+            )
+        })
     }
 
     /// Refuses photos beyond what their environment may have in the queue.

@@ -91,11 +91,12 @@ impl State {
         if !self.plant.is(Plant::SpecNeverReleased) {
             self.specs.release(env, job.spec);
         }
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.succeeded -= job.succeeded;
         counts.failed -= job.failed;
         counts.cancelled -= job.cancelled();
         counts.deleted += job.tasks;
+        drop(counts);
         let forgets = self.plant.is(Plant::RemainsForgotten);
         if !self.plant.is(Plant::RowsLeftBehind) && !self.clear(env, id, rows) && !forgets {
             self.remains.insert((env, id), ());

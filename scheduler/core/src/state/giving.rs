@@ -123,9 +123,10 @@ impl State {
             },
         );
         self.workers.get_mut(piece.worker).expect("it fits").last_given = context.index;
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.waiting -= piece.count;
         counts.given += piece.count;
+        drop(counts);
         self.requeue(env, id);
         self.tell_given(context, env, id, piece, given);
     }

@@ -1,6 +1,6 @@
 //! Jobs coming in: open, append, close, cancel.
 
-use super::jobs::{AppendNote, Job, Phase};
+use super::jobs::{AppendNote, Job, Phase, bytes_of, bytes_of_job};
 use super::keys::{Hash, hash};
 use super::{Context, State};
 use crate::command::{Deadline, Open, Photo};
@@ -46,6 +46,8 @@ impl State {
         }
         self.room_for_job(env)?;
         self.room_for_photos(env, open.photos.len() as u64)?;
+        let bytes = bytes_of_job(open);
+        self.room_in_cluster(open.photos.len() as u64, bytes + bytes_of(&open.photos))?;
         if !open.key.is_empty() {
             self.room_for_key(context, env)?;
         }
@@ -84,8 +86,10 @@ impl State {
             ended: None,
             changed: context.index,
             kept: 0,
+            bytes: 0,
         };
         self.jobs.insert(env, id, job);
+        self.jobs.keep_bytes(env, id, bytes);
         self.environments.count_job(env, true);
         context.tell(
             env,
@@ -229,6 +233,7 @@ impl State {
             });
         }
         self.room_for_photos(env, photos.len() as u64)?;
+        self.room_in_cluster(photos.len() as u64, bytes_of(photos))?;
         self.add_photos(context, env, id, photos);
         self.requeue(env, id);
         Ok(Reply::Appended {
@@ -256,6 +261,7 @@ impl State {
 
     fn add_photos(&mut self, context: &mut Context, env: EnvId, id: JobId, photos: &[Photo]) {
         let count = photos.len() as u64;
+        self.jobs.keep_bytes(env, id, bytes_of(photos));
         let job = self.jobs.get_mut(env, id).expect("just found");
         let first = job.tasks;
         let list = PhotoList {
@@ -277,9 +283,10 @@ impl State {
             due,
         };
         self.jobs.insert_note(env, id, first, note);
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.submitted += count;
         counts.waiting += count;
+        drop(counts);
         context.tell(env, Some(id), Fact::TasksQueued { first, count });
     }
 
@@ -338,6 +345,7 @@ impl State {
             });
             let (succeeded, failed) = (job.succeeded, job.failed);
             self.environments.count_job(env, false);
+            self.jobs.end_bytes(env, id);
             context.tell(env, Some(id), Fact::JobDone { succeeded, failed });
         }
     }
@@ -360,7 +368,8 @@ impl State {
         job.ended = Some(context.at);
         job.changed = context.index;
         self.environments.count_job(env, false);
-        let counts = self.environments.counts_mut(env);
+        self.jobs.end_bytes(env, id);
+        let mut counts = self.environments.counts_mut(env);
         counts.waiting -= waiting;
         counts.given -= given;
         counts.cancelled += waiting
@@ -369,6 +378,7 @@ impl State {
             } else {
                 given
             };
+        drop(counts);
         self.requeue(env, id);
         context.tell(
             env,

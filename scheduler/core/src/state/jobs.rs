@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::PAGE_TASKS;
+use crate::command::{Open, Photo};
+use crate::limits::{JOB_BYTES, PAGE_TASKS, PHOTO_BYTES};
 use crate::table::{Digest, Table, record_hash};
 use crate::types::{EnvId, Index, JobId, SpecId, Time, TraceId};
 
@@ -79,6 +80,20 @@ pub struct Job {
     pub changed: Index,
     /// Sum of the hashes of its kept records.
     pub kept: u128,
+    /// What is kept of what was sent, in bytes as [`bytes_of`] counts them.
+    pub bytes: u64,
+}
+
+/// Bytes that photos count for among what is kept for open jobs.
+pub fn bytes_of(photos: &[Photo]) -> u64 {
+    let each = |photo: &Photo| photo.uri.len() as u64 + PHOTO_BYTES;
+    photos.iter().map(each).sum()
+}
+
+/// Bytes that a job counts for there beside its photos.
+pub fn bytes_of_job(open: &Open) -> u64 {
+    let labels = open.labels.iter().map(|(key, value)| key.len() + value.len());
+    JOB_BYTES + (open.name.len() + open.key.len() + labels.sum::<usize>()) as u64
 }
 
 impl Job {
@@ -202,6 +217,8 @@ pub struct Jobs {
     due: BTreeSet<(Time, EnvId, JobId, u64)>,
     /// Those that have ended, by when.
     ended: BTreeSet<(Time, JobId)>,
+    /// Kept for those that have not ended.
+    live_bytes: u64,
 }
 
 impl Jobs {
@@ -216,6 +233,7 @@ impl Jobs {
             due: BTreeSet::new(),
             closing: BTreeSet::new(),
             ended: BTreeSet::new(),
+            live_bytes: 0,
         }
     }
 
@@ -258,6 +276,11 @@ impl Jobs {
         self.queue.get(&spec).into_iter().flatten().copied()
     }
 
+    /// Where a job is in the queue, if it has something to give.
+    pub fn queue_place(&self, id: JobId) -> Option<QueueKey> {
+        self.queued_as.get(&id).map(|(_, key)| *key)
+    }
+
     /// True when nothing can be given.
     pub fn nothing_queued(&self) -> bool {
         self.queue.is_empty()
@@ -277,6 +300,28 @@ impl Jobs {
             .iter()
             .take_while(move |(at, _)| *at <= time)
             .map(|(_, job)| *job)
+    }
+
+    /// Bytes kept for jobs that have not ended.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// So many bytes more are kept for a live job.
+    pub(crate) fn keep_bytes(&mut self, env: EnvId, id: JobId, bytes: u64) {
+        let job = self.table.get_mut(&(env, id)).expect("just found");
+        job.bytes += bytes;
+        self.live_bytes += bytes;
+    }
+
+    /// A live job has ended.
+    pub(crate) fn end_bytes(&mut self, env: EnvId, id: JobId) {
+        self.live_bytes -= self.table.get(&(env, id)).map_or(0, |job| job.bytes);
+    }
+
+    fn sum_of_bytes(&self) -> u64 {
+        let live = self.table.iter().filter(|(_, job)| job.phase.is_live());
+        live.map(|(_, job)| job.bytes).sum()
     }
 
     /// How many jobs take photos.
@@ -446,6 +491,7 @@ impl Jobs {
             .collect();
         let ended = |((_, id), job): (&(EnvId, JobId), &Job)| Some((job.ended?, *id));
         self.ended = self.table.iter().filter_map(ended).collect();
+        self.live_bytes = self.sum_of_bytes();
     }
 
     pub(crate) fn check(&self) {
@@ -491,6 +537,7 @@ impl Jobs {
             .filter(|(_, job)| job.phase == Phase::Open)
             .count();
         assert_eq!(open, self.closing.len());
+        assert_eq!(self.live_bytes, self.sum_of_bytes(), "bytes of live jobs");
         let ended = self.table.iter().filter(|(_, job)| job.ended.is_some());
         let ended = ended.map(|((_, id), job)| (job.ended.expect("filtered"), *id));
         assert_eq!(ended.collect::<BTreeSet<_>>(), self.ended);

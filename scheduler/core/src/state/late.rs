@@ -124,7 +124,7 @@ impl State {
         job.failed += count;
         job.dropped += count;
         context.kept.push((key, value));
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.waiting -= count;
         counts.failed += count;
         context.tell(env, Some(id), Fact::Dropped { first, count });

@@ -246,13 +246,14 @@ impl State {
         if ended.cause == Some(Cause::Dropped) {
             job.dropped += count;
         }
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.given -= count;
         match end {
             _ if self.plant.is(Plant::EndUncounted) => ((), counts.succeeded += count),
             TaskEnd::Succeeded => (job.succeeded += count, counts.succeeded += count),
             _ => (job.failed += count, counts.failed += count),
         };
+        drop(counts);
         tell_recorded(context, ended);
         self.finish_if_ended(context, env, id);
         self.requeue(env, id);
@@ -313,9 +314,10 @@ impl State {
         job.given -= 1;
         job.changed = context.index;
         context.kept.push((kept_key, value));
-        let counts = self.environments.counts_mut(env);
+        let mut counts = self.environments.counts_mut(env);
         counts.given -= 1;
         counts.waiting += 1;
+        drop(counts);
         let fact = Fact::Requeued {
             worker: lost.worker,
             task,

@@ -132,6 +132,12 @@ settings! {
     suspect_wait SuspectWait: Duration, limits::SUSPECT_WAIT, limits::SUSPECT_WAIT, 1800 * SECOND;
     /// most records of deleted jobs that go with one entry; the rest goes with the next ones
     expire_rows ExpireRows: Count, limits::EXPIRE_ROWS_MAX as u64, 1, limits::EXPIRE_ROWS_MAX as u64;
+    /// most photos that may wait in the whole cluster
+    photos_waiting_max PhotosWaitingMax: Count, limits::PHOTOS_WAITING_MAX, 1, u64::MAX;
+    /// most bytes kept for jobs that have not ended, in the whole cluster
+    open_bytes_max OpenBytesMax: Count, limits::OPEN_BYTES_MAX, 16 * 1024, u64::MAX;
+    /// a submit that cannot make its deadline is refused while what waits takes longer than this to work off
+    shed_after ShedAfter: Duration, limits::SHED_AFTER, 0, YEAR;
 }
 
 impl Setting {

@@ -348,6 +348,7 @@ impl History {
                 keep,
             } => Command::Settings(vec![
                 (Setting::KeysMax, *keys),
+                (Setting::PhotosWaitingMax, 5 + *tasks),
                 (Setting::KeyFor, *keep * SECOND),
                 (Setting::Retention, *keep * SECOND),
                 (Setting::MaxAttempts, *attempts),
