@@ -19,6 +19,7 @@ IMAGES ?= 200
 IMAGES_ALL ?= 50
 SECONDS_EACH ?= 300
 MINUTES ?= 120
+OVERLOAD_SECONDS ?= 300
 CAMPAIGN_FLAGS ?=
 DEMO_FLAGS ?= --recogniser shelf-text --burst 168 --servers 3 --workers 2 --kill-leader 40 --kill-worker 60
 PHOTOS ?= ../shared/data/photos/grocery-store
@@ -122,7 +123,7 @@ mutants: rust ## SAMPLE=300 small changes of the core, or those of DIFF=main: do
 	@echo "         A minute or two for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
 	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) bash tests/mutants.sh
 
-CAMPAIGNS := kill-leader kill-any power-cut partitions pauses disk-full clock soak
+CAMPAIGNS := kill-leader kill-any power-cut partitions pauses disk-full clock overload soak
 
 .PHONY: campaigns
 campaigns: ## Every campaign of faults in full size, one after another, see docs/CAMPAIGNS.md; about 3 hours
@@ -163,6 +164,12 @@ disk-full: build tools ## A server's disk fills up 10 times; as root; about 4 mi
 clock: build tools ## A server's clock jumps by an hour, both ways, leading and following; with faketime; about 5 minutes
 	@echo "clock: one server's clock jumps four times, a minute each. About 5 minutes. Needs libfaketime."
 	@$(ENV) $(REBOUND) campaign clock --seed $(SEED) $(CAMPAIGN_FLAGS)
+
+.PHONY: overload
+overload: build ## Ten times what the cluster can do, OVERLOAD_SECONDS=300, with grocery81 on a photo of PHOTOS=DIR; as root; 8 minutes
+	@echo "overload: ten times the peak for $(OVERLOAD_SECONDS) seconds. About 3 minutes more. Needs root and two cores."
+	@$(ENV) $(REBOUND) campaign overload --seconds $(OVERLOAD_SECONDS) --recogniser grocery81 \
+		--photo "$$(ls $(PHOTOS)/*.jpg | head -1)" $(CAMPAIGN_FLAGS)
 
 .PHONY: soak
 soak: build ## MINUTES=120 of steady load: memory, open files, disks, digests

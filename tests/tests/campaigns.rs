@@ -86,6 +86,44 @@ fn the_clusters_clock_does_not_follow_a_clock_that_jumps() {
     is_audited(&report, 4);
 }
 
+/// Whether a busy machine reaches the figures is for the full campaign to say: here that it measures them, and that the
+/// cluster refuses, goes on, and does all that it took.
+#[test]
+fn ten_times_the_peak_is_refused_and_the_rest_is_done() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut campaign = command("rebound", dir.path());
+    campaign.args([
+        "campaign",
+        "overload",
+        "--seconds",
+        "8",
+        "--before",
+        "3",
+        "--step",
+        "2",
+    ]);
+    campaign.args(["--after", "6", "--deadline", "4", "-o", "json"]);
+    let done = run(&mut campaign, Deadline::seconds(6 * PATIENCE_S));
+    let report: Value = serde_json::from_str(&done.stdout).unwrap_or_else(|_| panic!("{done:?}"));
+    if let Some(why) = report["skipped"].as_str() {
+        println!("campaign overload: skipped: {why}");
+        return;
+    }
+    let overload = &report["overload"];
+    let refused = overload["refused"].as_object().expect("by their words");
+    let refused: f64 = refused.values().map(number).sum();
+    assert!(refused > number(&overload["taken"]), "{report}");
+    assert!(number(&report["goodput_per_s"]) > 0.0, "{report}");
+    assert_eq!(report["drained"], true, "{report}");
+    assert_eq!(report["processes"].as_array().map(Vec::len), Some(5), "{report}");
+    assert_eq!(
+        done.code,
+        Some(if report["held"] == true { 0 } else { 1 }),
+        "{done:?}"
+    );
+}
+
 #[test]
 fn a_soak_looks_at_memory_files_disks_and_digests() {
     let report = campaign(&["soak", "--rounds", "3", "--round", "3", "--rate", "20"]);

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use super::Context;
 use crate::campaign::clock::{self, ClockArgs};
 use crate::campaign::disk_full::{self, DiskFullArgs};
+use crate::campaign::overload::{self, OverloadArgs};
 use crate::campaign::partition::{self, NetworkArgs};
 use crate::campaign::pause::{self, PauseArgs};
 use crate::campaign::power::{self, PowerArgs};
@@ -25,6 +26,8 @@ pub enum CampaignCommand {
     DiskFull(DiskFullArgs),
     /// A server's wall clock jumps by an hour (needs libfaketime)
     Clock(ClockArgs),
+    /// Ten times what the cluster can do, for minutes (needs root and two cores)
+    Overload(OverloadArgs),
     /// A steady load for a long time: memory, open files, disks, digests
     Soak(SoakArgs),
 }
@@ -37,6 +40,7 @@ pub async fn run(ctx: &mut Context, command: CampaignCommand) -> Result<Exit, Fa
         CampaignCommand::Pause(args) => pause::run(ctx, args).await,
         CampaignCommand::DiskFull(args) => disk_full::run(ctx, args).await,
         CampaignCommand::Clock(args) => clock::run(ctx, args).await,
+        CampaignCommand::Overload(args) => overload::run(ctx, args).await,
         CampaignCommand::Soak(args) => soak::run(ctx, args).await,
     }
 }

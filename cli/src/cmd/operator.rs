@@ -94,15 +94,20 @@ async fn status(ctx: &mut Context) -> Result<Exit, Failure> {
         let leading = view.servers.iter().filter_map(|v| v.status.as_ref()).find(|s| Some(s.server) == view.leader);
         if let Some(status) = leading {
             out.line(&format!(
-                "\nCluster {}: {} jobs open, {} photos wait, {} given, {} in recognisers; {} workers, {} results in spools.",
+                "\nCluster {}: {} jobs open, {} photos wait (at most {}), {} given, {} in recognisers; {} workers, {} results in spools.",
                 crate::output::clean(&status.cluster),
                 status.jobs_open,
                 status.tasks_waiting,
+                status.tasks_waiting_max,
                 status.tasks_given,
                 status.photos_running,
                 status.workers,
                 status.results_spooled
             ))?;
+            if let Some(sheds) = &status.sheds {
+                let sheds = crate::output::clean(sheds);
+                out.line(&format!("It is overloaded and refuses {sheds}."))?;
+            }
         }
         Ok(())
     })?;

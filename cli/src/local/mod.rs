@@ -6,7 +6,7 @@ mod process;
 mod quantiles;
 
 pub use house::{House, asked};
-pub use process::Place;
+pub use process::{Place, bind_thread};
 pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;

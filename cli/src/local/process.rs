@@ -21,8 +21,26 @@ pub struct Place {
     pub network: Option<PathBuf>,
     /// Its data directory, where that is not beside the others'.
     pub data: Option<PathBuf>,
+    /// The list of processes of the cgroup that it runs in, as a file.
+    pub group: Option<PathBuf>,
+    /// The core that it runs on.
+    pub core: Option<usize>,
     /// Variables added to its environment.
     pub env: Vec<(String, String)>,
+}
+
+/// Keeps a thread on a core; 0 is the caller. Safe between fork and exec.
+pub fn bind_thread(thread: i32, core: usize) -> io::Result<()> {
+    // SAFETY: the set is plain memory, and the call only reads it.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set)
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A running child.
@@ -35,6 +53,11 @@ impl Process {
     /// Starts a program; its output is added to `log`.
     pub fn start(program: &Path, args: &[String], log: &Path, place: &Place) -> io::Result<Process> {
         let network = place.network.as_ref().map(File::open).transpose()?;
+        let group = place.group.as_ref();
+        let group = group
+            .map(|path| OpenOptions::new().write(true).open(path))
+            .transpose()?;
+        let core = place.core;
         let out = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = Command::new(program);
         command
@@ -50,6 +73,15 @@ impl Process {
                     && libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) != 0
                 {
                     return Err(io::Error::last_os_error());
+                }
+                // 0 is whoever writes it.
+                if let Some(group) = &group
+                    && libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1
+                {
+                    return Err(io::Error::last_os_error());
+                }
+                if let Some(core) = core {
+                    bind_thread(0, core)?;
                 }
                 // A group of its own: an interrupt from the terminal is for us alone, who then end it in order.
                 libc::setpgid(0, 0);
