@@ -22,6 +22,11 @@ use crate::spool::{Spool, SpoolError};
 pub use start::{LOCK_FILE, StartError};
 use start::{lock, open_fetcher, start_recognisers};
 
+/// What agents say they are.
+pub const VERSION: &str = match cfg!(feature = "next") {
+    true => concat!(env!("CARGO_PKG_VERSION"), "+next"),
+    false => env!("CARGO_PKG_VERSION"),
+};
 /// How long the last words may take to reach the server.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -56,7 +61,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             resources: config.resources,
             pool: config.pool.clone(),
             recognisers,
-            version: env!("CARGO_PKG_VERSION").to_string(),
+            version: VERSION.to_string(),
             spool_max_results: config.spool_max_results,
             spool_max_bytes: config.spool_max_bytes,
         },

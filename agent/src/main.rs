@@ -14,7 +14,7 @@ const USAGE: u8 = 2;
 
 /// The worker of Rebound: takes photos from the cluster, runs recognisers on them, reports what they say.
 #[derive(Parser)]
-#[command(name = "rebound-agent", version, args_conflicts_with_subcommands = true)]
+#[command(name = "rebound-agent", version = rebound_agent::agent::VERSION, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const EXITS: &str = "Exit codes: 0 ok, 1 failed, 2 usage, 3 accepted but not placeable now, 4 not found, 5 denied, \
-6 conflict, 7 no leader or unreachable, 8 overloaded, 9 some tasks failed, 10 server removed from its cluster, 124 timeout.\n\
+6 conflict, 7 no leader or unreachable, 8 overloaded, 9 some tasks failed, 10 server removed from its cluster, 11 build too old for its cluster, 124 timeout.\n\
 Settings: options, then the environment, then the file $REBOUND_CONFIG, or ./.rebound.toml, \
 $XDG_CONFIG_HOME/rebound/config.toml, /etc/rebound/config.toml; `rebound config show` tells them.";
 

@@ -34,6 +34,8 @@ pub enum Exit {
     TasksFailed = 9,
     /// A server that was removed from its cluster, or lost its disk: it must not be started again.
     Dismissed = 10,
+    /// A build that does not know the version at which its cluster runs, or a backup was made: start another one.
+    OtherVersion = 11,
     /// The time limit passed.
     Timeout = 124,
 }

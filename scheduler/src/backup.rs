@@ -13,9 +13,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use rebound_core::key::kept_job;
 use rebound_core::replica::snapshot::{About, about};
-use rebound_core::state::{CLUSTER_VERSION, Plant, State};
+use rebound_core::state::{Plant, State};
 use rebound_core::table::{Digest, record_hash};
 use rebound_core::types::JobId;
+use rebound_core::version::{OtherVersion, Versions};
 use rebound_proto::v1;
 use rebound_proto::v1::snapshot_frame::Body;
 use xxhash_rust::xxh3::xxh3_64;
@@ -43,8 +44,8 @@ pub enum BackupError {
     #[error("{}: has format {found}, this build reads {FILE_FORMAT}", file.display())]
     OtherFormat { file: PathBuf, found: u32 },
     /// A newer build's.
-    #[error("{}: its cluster runs at version {version}, this build knows {CLUSTER_VERSION}; use a newer build", file.display())]
-    TooNew { file: PathBuf, version: u16 },
+    #[error("{}: {why}", file.display())]
+    OtherVersion { file: PathBuf, why: OtherVersion },
     /// The end is missing.
     #[error("{}: is cut off at byte {at}: the end is missing; take another copy of it", file.display())]
     Cut { file: PathBuf, at: u64 },
@@ -182,11 +183,9 @@ impl BackupReader {
             return Err(reader.damaged(begin, "it does not begin with its head"));
         };
         reader.about = about(&head.message).map_err(|why| reader.damaged(begin, &why))?;
-        let version = reader.about.version;
-        if version > CLUSTER_VERSION {
-            let file = path.to_owned();
-            return Err(BackupError::TooNew { file, version });
-        }
+        let allowed = Versions::OURS.allow(reader.about.version);
+        let file = path.to_owned();
+        allowed.map_err(|why| BackupError::OtherVersion { file, why })?;
         Ok(reader)
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rebound_core::state::members::Founder;
+use rebound_core::version::Build;
 use rebound_proto::v1;
 use rebound_proto::v1::operator_client::OperatorClient;
 use tonic::transport::{Channel, Endpoint};
@@ -74,12 +75,16 @@ async fn cluster_of(address: &str) -> Result<String, String> {
 
 /// Asks until somebody answers for the cluster; follows the leader.
 async fn ask(address: &str, own: &Founder) -> Result<(), String> {
+    let build = Build::ours();
     let request = v1::JoinRequest {
         timeout_us: TRY_TIMEOUT.as_micros() as u64,
         server: own.id.0,
         peer_address: own.peer.clone(),
         client_address: own.client.clone(),
         incarnation: own.incarnation,
+        build: build.name,
+        version_min: build.versions.oldest.into(),
+        version_max: build.versions.newest.into(),
     };
     let mut target = address.to_owned();
     loop {

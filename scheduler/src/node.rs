@@ -82,8 +82,8 @@ pub struct Node {
     jobs: mpsc::Sender<Queued>,
     peers: Arc<Peers>,
     roster: Arc<Roster>,
-    /// Index of the change of members that the roster has.
-    roster_at: Index,
+    /// Index of the change of members, and the version, that the roster has.
+    roster_at: (Index, u16),
     inbox: Inbox,
     control: mpsc::UnboundedSender<Control>,
     standing: watch::Sender<Standing>,
@@ -126,7 +126,7 @@ impl Node {
             jobs,
             roster: peers.roster().clone(),
             peers,
-            roster_at: 0,
+            roster_at: (0, 0),
             inbox,
             control,
             standing,
@@ -221,7 +221,15 @@ impl Node {
             }
             Heard::Control(Control::Planned(plan)) => inputs.push(Input::Planned(plan)),
             Heard::Control(Control::SnapshotSent { to, ok }) => inputs.push(Input::SnapshotSent { to, ok }),
-            Heard::Control(Control::Met { id, incarnation }) => inputs.push(Input::Met { id, incarnation }),
+            Heard::Control(Control::Met {
+                id,
+                incarnation,
+                build,
+            }) => inputs.push(Input::Met {
+                id,
+                incarnation,
+                build,
+            }),
             Heard::Control(Control::Backup(answering)) => self.backups.push(answering),
             Heard::Control(Control::Stop) => self.resign(inputs),
             Heard::Peer(message) => inputs.push(Input::Peer(message)),
@@ -279,7 +287,7 @@ impl Node {
     /// Tells the roster and the lines to other servers that the members have changed.
     fn follow_members(&mut self) {
         let state = self.replica.state();
-        let changed = state.meta().members_changed;
+        let changed = (state.meta().members_changed, state.version());
         if std::mem::replace(&mut self.roster_at, changed) == changed {
             return;
         }

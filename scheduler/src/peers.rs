@@ -353,10 +353,10 @@ fn connect(
     }
 }
 
-/// True when a peer said that this server is no member, or not the one it says it is: no other try helps.
-fn is_final(status: &tonic::Status) -> bool {
-    v1::PeerRefusal::decode(status.details())
-        .is_ok_and(|refusal| refusal.kind() != v1::peer_refusal::Kind::Unspecified)
+/// Why a peer refused this server for good: no other try helps. A reason that this build does not know is none.
+fn refused_for_good(status: &tonic::Status) -> Option<v1::peer_refusal::Kind> {
+    let refusal = v1::PeerRefusal::decode(status.details()).ok()?;
+    Some(refusal.kind()).filter(|kind| *kind != v1::peer_refusal::Kind::Unspecified)
 }
 
 /// One stream to one peer, made again whenever it ends.
@@ -412,8 +412,12 @@ impl Line {
         let ended = |done: Result<_, tonic::Status>| match done {
             Ok(_) => "the peer closed it".to_owned(),
             Err(status) => {
-                if is_final(&status) {
-                    self.roster.dismiss(status.message().to_owned());
+                match refused_for_good(&status) {
+                    Some(v1::peer_refusal::Kind::OtherVersion) => {
+                        self.roster.outgrow(status.message().to_owned());
+                    }
+                    Some(_) => self.roster.dismiss(status.message().to_owned()),
+                    None => {}
                 }
                 format!("{:?}: {}", status.code(), status.message())
             }

@@ -2,12 +2,14 @@
 //! their listener and the clients' listener read it; the replica's task keeps it up to date.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rebound_core::limits::MEMBERS_MAX;
 use rebound_core::state::State;
 use rebound_core::state::members::{Founder, Member, Role, Stranger, admits};
 use rebound_core::types::ReplicaId;
+use rebound_core::version::{Build, FIRST, Versions};
 use rebound_proto::v1;
 use tokio::sync::watch;
 
@@ -20,6 +22,8 @@ const CONTACTS_MAX: usize = 2 * MEMBERS_MAX;
 pub struct Roster {
     cluster: String,
     own: Founder,
+    build: Build,
+    outgrown: AtomicBool,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
     dismissed: watch::Sender<Option<String>>,
@@ -32,6 +36,8 @@ struct Inner {
     contacts: BTreeMap<ReplicaId, Founder>,
     /// First met with this data directory, while the state does not know it yet.
     met: BTreeMap<ReplicaId, u64>,
+    /// The version at which the cluster runs.
+    version: u16,
 }
 
 impl Roster {
@@ -54,10 +60,13 @@ impl Roster {
                 .unwrap_or_default(),
             contacts: BTreeMap::new(),
             met: BTreeMap::new(),
+            version: FIRST,
         };
         let roster = Roster {
             cluster,
             own,
+            build: Build::ours(),
+            outgrown: AtomicBool::new(false),
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
             dismissed: watch::Sender::new(None),
@@ -93,6 +102,7 @@ impl Roster {
             .map(|(id, member)| (id, member.clone()))
             .collect();
         inner.last = state.meta().last_member;
+        inner.version = state.version();
         let last = inner.last;
         inner.contacts.retain(|id, _| *id > last);
         drop(inner);
@@ -161,7 +171,9 @@ impl Roster {
 
     /// This server's first word to another.
     pub fn hello(&self, to: ReplicaId) -> v1::PeerHello {
-        let known = self.inner().members.get(&to).map(|member| member.incarnation);
+        let inner = self.inner();
+        let known = inner.members.get(&to).map(|member| member.incarnation);
+        let Versions { oldest, newest } = self.build.versions;
         v1::PeerHello {
             cluster: self.cluster.clone(),
             from: self.own.id.0,
@@ -172,12 +184,32 @@ impl Roster {
             peer_address: self.own.peer.clone(),
             client_address: self.own.client.clone(),
             to_incarnation: known.unwrap_or_default(),
+            build: self.build.name.clone(),
+            version_min: oldest.into(),
+            version_max: newest.into(),
+            version: inner.version.into(),
         }
     }
 
     /// This server's own data directory.
     pub fn incarnation(&self) -> u64 {
         self.own.incarnation
+    }
+
+    /// The version at which the cluster runs, as this server has applied it, and what its build knows.
+    pub fn versions(&self) -> (u16, Versions) {
+        (self.inner().version, self.build.versions)
+    }
+
+    /// The cluster has outgrown this server's build: it stops, and may be started with a newer one.
+    pub fn outgrow(&self, why: String) {
+        self.outgrown.store(true, Ordering::SeqCst);
+        self.dismiss(why);
+    }
+
+    /// See [`Roster::outgrow`].
+    pub fn is_outgrown(&self) -> bool {
+        self.outgrown.load(Ordering::SeqCst)
     }
 
     /// This server is no member: it was told so, or applied it.

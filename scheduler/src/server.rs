@@ -77,6 +77,7 @@ pub struct RunningServer {
     handle: Handle,
     control: mpsc::UnboundedSender<Control>,
     dismissed: watch::Receiver<Option<String>>,
+    roster: Arc<Roster>,
     stop: watch::Sender<bool>,
     node: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
@@ -157,6 +158,7 @@ impl Server {
             handle,
             control,
             dismissed: roster.dismissal(),
+            roster,
             stop,
             node,
             listeners,
@@ -188,6 +190,7 @@ impl RunningServer {
             handle,
             control,
             dismissed: _,
+            roster: _,
             stop,
             node,
             mut listeners,
@@ -236,6 +239,8 @@ pub enum End {
     Failed,
     /// It is no member of its cluster, or lost its disk: it must not be started again.
     Dismissed,
+    /// Its build does not know the version at which its cluster runs: another build is to be started.
+    OtherVersion,
 }
 
 /// Runs a server until it is told to stop by SIGTERM or SIGINT, or is no member of its cluster any more. Any panic
@@ -283,6 +288,12 @@ async fn run(mut server: RunningServer) -> End {
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
         () = server.ended() => return End::Failed,
         why = dismissal(told) => {
+            if server.roster.is_outgrown() {
+                tracing::error!(%why, "the cluster has outgrown this build: stopping");
+                eprintln!("error: {why}");
+                server.stop().await;
+                return End::OtherVersion;
+            }
             tracing::error!(%why, "this server is no member of its cluster: stopping for good");
             eprintln!("error: {why}");
             // Others may not know yet that the change is done, and need this one's voice until they do.
@@ -310,7 +321,12 @@ async fn dismissal(mut told: watch::Receiver<Option<String>>) -> String {
 fn fail(error: &StartError) -> End {
     tracing::error!(%error, "server did not start");
     eprintln!("error: {error}");
-    End::Failed
+    match error {
+        StartError::Recover(RecoverError::OtherVersion(_)) | StartError::Store(StoreError::Newer(_)) => {
+            End::OtherVersion
+        }
+        _ => End::Failed,
+    }
 }
 
 fn abort_on_panic() {

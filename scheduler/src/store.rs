@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rebound_core::io::Persist;
 use rebound_core::replica::{Recovered, parse_log_entry};
-use rebound_core::state::{Plant, State};
+use rebound_core::state::{NEWER, Plant, State};
 use rebound_core::types::{Index, Term};
 use rocksdb::{DB, IteratorMode, WriteBatch, WriteOptions};
 
@@ -411,10 +411,13 @@ pub(crate) fn read_state(
     if let Some(error) = broken {
         return Err(failed(dir, error));
     }
-    loaded.map_err(|error| StoreError::Corrupt {
-        dir: dir.to_owned(),
-        what: "the state",
-        why: error.to_string(),
+    loaded.map_err(|error| match error.why {
+        NEWER => StoreError::Newer(dir.to_owned()),
+        _ => StoreError::Corrupt {
+            dir: dir.to_owned(),
+            what: "the state",
+            why: error.to_string(),
+        },
     })
 }
 

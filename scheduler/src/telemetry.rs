@@ -310,6 +310,8 @@ fn count(fact: &Fact) {
         | Fact::MemberLeaving { .. }
         | Fact::MemberRemoved { .. }
         | Fact::MembersSettled { .. }
+        | Fact::Upgraded { .. }
+        | Fact::MemberBuild { .. }
         | Fact::Restored { .. } => {}
     }
 }
@@ -339,7 +341,9 @@ fn log(event: &Event) {
         | Fact::MemberPromoted { .. }
         | Fact::MemberLeaving { .. }
         | Fact::MemberRemoved { .. }
-        | Fact::MembersSettled { .. } => tracing::info!(index, change = ?event.fact, "members change"),
+        | Fact::MembersSettled { .. }
+        | Fact::MemberBuild { .. }
+        | Fact::Upgraded { .. } => tracing::info!(index, change = ?event.fact, "members change"),
         fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
     }
 }

@@ -44,6 +44,7 @@ impl Machine {
         let session = self.session.clone();
         out.push(say(Say::Hello(v1::Hello {
             protocol: PROTOCOL,
+            protocol_min: PROTOCOL,
             name: self.config.name.clone(),
             boot_nonce: self.config.boot_nonce,
             worker: session.as_ref().map_or(0, |session| session.worker),

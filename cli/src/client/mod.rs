@@ -13,11 +13,12 @@ use rebound_core::codec::client::{CLIENT_PROTOCOL, PROTOCOL_KEY};
 use rebound_proto::v1::{
     AcceptClockReply, AcceptClockRequest, AddMemberReply, AddMemberRequest, AppendReply, AppendRequest,
     CancelRequest, ChangeSettingsRequest, CloseRequest, DrainWorkerReply, DrainWorkerRequest, Environment,
-    EnvironmentsRequest, GetRequest, Job, JobReply, ListReply, ListRequest, MembersReply, MembersRequest,
-    OpenReply, OpenRequest, PingReply, PingRequest, RemoveMemberReply, RemoveMemberRequest, ResultsReply,
-    ResultsRequest, SetEnvironmentRequest, Setting, SettingChange, SettingsRequest, StatusReply,
-    StatusRequest, TaskReply, TaskRequest, TransferLeaderReply, TransferLeaderRequest, WatchRequest, Worker,
-    WorkersRequest, jobs_client::JobsClient, operator_client::OperatorClient,
+    EnvironmentsRequest, FinalizeReply, FinalizeRequest, GetRequest, Job, JobReply, ListReply, ListRequest,
+    MembersReply, MembersRequest, OpenReply, OpenRequest, PingReply, PingRequest, RemoveMemberReply,
+    RemoveMemberRequest, ResultsReply, ResultsRequest, SetEnvironmentRequest, Setting, SettingChange,
+    SettingsRequest, StatusReply, StatusRequest, TaskReply, TaskRequest, TransferLeaderReply,
+    TransferLeaderRequest, WatchRequest, Worker, WorkersRequest, jobs_client::JobsClient,
+    operator_client::OperatorClient,
 };
 use rebound_scheduler::api::{AGE_KEY, INDEX_KEY, STALE_KEY};
 use tonic::Request;
@@ -359,6 +360,16 @@ impl Client {
         let make = |timeout_us| TransferLeaderRequest { timeout_us, to };
         self.call(repeat, self.limits(), make, |c, r| async {
             operator(c).transfer_leader(r).await
+        })
+        .await
+    }
+
+    /// The cluster runs at a higher version from now on; 0: the newest that its servers know. Asked again, it is the same
+    /// change.
+    pub async fn finalize(&self, version: u32) -> Result<FinalizeReply, ClientError> {
+        let make = |timeout_us| FinalizeRequest { timeout_us, version };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            operator(c).finalize(r).await
         })
         .await
     }

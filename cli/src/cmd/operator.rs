@@ -3,6 +3,7 @@
 mod environment;
 mod settings;
 mod snapshot;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,9 @@ pub enum OperatorCommand {
     /// Backups: save, restore, inspect, verify
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// The version at which the cluster runs: show, finalize an upgrade
+    #[command(subcommand)]
+    Upgrade(upgrade::UpgradeCommand),
     /// Let another server lead
     TransferLeader {
         /// This one; without it the living one that has most of the log
@@ -66,6 +70,7 @@ pub async fn run(ctx: &mut Context, command: OperatorCommand) -> Result<Exit, Fa
         OperatorCommand::Add(args) => members::add(ctx, args).await,
         OperatorCommand::Remove(args) => members::remove(ctx, args).await,
         OperatorCommand::Snapshot(command) => snapshot::run(ctx, command).await,
+        OperatorCommand::Upgrade(command) => upgrade::run(ctx, command).await,
         OperatorCommand::TransferLeader { to } => members::transfer(ctx, to).await,
     }
 }

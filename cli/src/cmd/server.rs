@@ -35,5 +35,6 @@ pub fn run(args: &ServerArgs) -> Result<Exit, Failure> {
         End::Stopped => Exit::Ok,
         End::Failed => Exit::Failed,
         End::Dismissed => Exit::Dismissed,
+        End::OtherVersion => Exit::OtherVersion,
     })
 }

@@ -12,6 +12,12 @@ pub const VERSION: &str = if cfg!(feature = "planted") {
         " PLANTED: has bugs on purpose, for testing the tests"
     )
 } else {
+    PLAIN
+};
+
+const PLAIN: &str = if cfg!(feature = "next") {
+    concat!(env!("CARGO_PKG_VERSION"), "+next")
+} else {
     env!("CARGO_PKG_VERSION")
 };
 
@@ -26,7 +32,7 @@ struct VersionView {
 pub fn run(ctx: &mut Context) -> Result<Exit, Failure> {
     let view = VersionView {
         name: "rebound",
-        version: env!("CARGO_PKG_VERSION"),
+        version: PLAIN,
         planted: cfg!(feature = "planted"),
     };
     ctx.out

@@ -9,6 +9,7 @@ use rebound_proto::v1;
 
 use crate::event::Cause;
 use crate::types::{Market, Pool, Resources};
+use crate::version::{Build, FIRST, Versions};
 
 /// Resources as the wire has them; absent ones ask for nothing.
 pub fn resources_in(wire: Option<&v1::Resources>) -> Resources {
@@ -94,4 +95,14 @@ pub fn cause_out(own: Option<Cause>) -> v1::Cause {
         Some(Cause::TakenBack) => v1::Cause::TakenBack,
         Some(Cause::Dropped) => v1::Cause::Dropped,
     }
+}
+
+/// A build as a server says it: what is not said is of before there were versions.
+pub fn build(name: &str, oldest: u32, newest: u32) -> Build {
+    let version = |said: u32| u16::try_from(said).unwrap_or(u16::MAX).max(FIRST);
+    let versions = Versions {
+        oldest: version(oldest),
+        newest: version(newest),
+    };
+    Build::new(name, versions)
 }

@@ -10,14 +10,16 @@ use crate::state::settings::{Setting, Settings};
 use crate::types::{
     Caller, ClusterId, Given, JobId, Pool, Recogniser, ReplicaId, Resources, Time, TraceId, WorkerId,
 };
+use crate::version::{self, Build};
 
-/// Format of [`Entry`] in the log. A replica that meets another one stops.
-pub const ENTRY_VERSION: u16 = 1;
+/// The version of an entry that every build reads: [`version::FIRST`](crate::version::FIRST).
+pub const ENTRY_VERSION: u16 = crate::version::FIRST;
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// [`ENTRY_VERSION`].
+    /// The version at which the cluster ran when it was proposed, as the leader had applied it. First, so that a build
+    /// that does not know it reads no further.
     pub version: u16,
     /// The leader's stamp.
     pub at: Time,
@@ -98,6 +100,20 @@ pub enum Command {
         /// The servers that it goes on with, all voters.
         founders: Vec<Founder>,
     },
+    /// The cluster runs at a higher version from the next entry on.
+    Upgrade { to: u16 },
+    /// A server runs this build.
+    MemberBuild { server: ReplicaId, build: Build },
+}
+
+impl Command {
+    /// The version that brought it: it is proposed at none below.
+    pub fn since(&self) -> u16 {
+        match self {
+            Command::MemberBuild { .. } => version::BUILDS,
+            _ => version::FIRST,
+        }
+    }
 }
 
 /// Changes of what an environment may have; what is `None` stays.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::types::{ClusterId, EnvId, Given, Index, JobId, ReplicaId, Time, TraceId, WorkerId};
+use crate::version::Build;
 
 /// A fact, with where and when it became one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,4 +196,8 @@ pub enum Fact {
     MembersSettled { voters: Vec<ReplicaId> },
     /// The state was another cluster's before, which was backed up.
     Restored { cluster: ClusterId, before: ClusterId },
+    /// The cluster runs at a higher version from the next entry on.
+    Upgraded { from: u16, to: u16 },
+    /// A server runs another build than before.
+    MemberBuild { server: ReplicaId, build: Build },
 }

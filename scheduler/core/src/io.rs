@@ -20,6 +20,7 @@ use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
 use crate::table::{Change, Digest};
 use crate::types::*;
+use crate::version::{Build, OtherVersion};
 
 /// Something that happened outside.
 pub enum Input {
@@ -43,7 +44,12 @@ pub enum Input {
     /// the next outputs orders its installation; the driver keeps the pairs until then, or until another comes.
     SnapshotReceived { message: Bytes, state: Box<State> },
     /// Another server said who it is and which data directory it has; whoever heard it asks [`State::admits`].
-    Met { id: ReplicaId, incarnation: u64 },
+    Met {
+        id: ReplicaId,
+        incarnation: u64,
+        /// The build it runs, as it says.
+        build: Build,
+    },
     /// This server is about to stop: leadership goes to another one, if it can.
     Resign,
 }
@@ -103,9 +109,11 @@ pub enum Request {
     /// A server goes. The leader hands over first and lets the next one do it.
     RemoveMember(ReplicaId),
     /// A server that starts for the first time says who it is, and hears whether it was added.
-    Join(Founder),
+    Join { new: Founder, build: Build },
     /// Another server shall lead: this one, or the best.
     Transfer(Option<ReplicaId>),
+    /// The cluster shall run at this version, or at the newest that its servers know.
+    Upgrade(Option<u16>),
 }
 
 /// What can be read.
@@ -179,6 +187,8 @@ pub struct Output {
     pub events: Vec<Event>,
     /// The state that a snapshot took the place of. To free it takes long where the queue is long: not here.
     pub retired: Option<Box<State>>,
+    /// The cluster runs at a version that this build does not know: the process must end. Nothing else is to be done.
+    pub halt: Option<OtherVersion>,
 }
 
 /// An order to the store: one synced batch of entries and hard state, then one unsynced batch of the rest.
@@ -270,7 +280,12 @@ pub enum Answer {
     /// All environments: each with what it may have and the keys it has remembered.
     Environments(Vec<(Environment, Allotment, u64)>),
     /// All servers, and where the leader's log ends.
-    Members { members: Vec<MemberView>, last: Index },
+    Members {
+        members: Vec<MemberView>,
+        last: Index,
+        /// The version at which the cluster runs.
+        version: u16,
+    },
     /// This server leads now.
     Leads(ReplicaId),
 }
@@ -292,6 +307,17 @@ pub struct MemberView {
     pub matched: Index,
     /// Another data directory that came under this id, and how long ago in µs.
     pub stranger: Option<(u64, u64)>,
+    /// The build it runs; none: it has not said so.
+    pub build: Option<MemberBuild>,
+}
+
+/// Which build a server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberBuild {
+    /// The build.
+    pub build: Build,
+    /// As it was last recorded; else as the server says now.
+    pub is_recorded: bool,
 }
 
 /// What is on disk only.

@@ -14,6 +14,7 @@ use crate::replica::shed::{Asked, LetIn, TurnedAway};
 use crate::speed::Speed;
 use crate::state::State;
 use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
+use crate::version::Build;
 
 /// Silence after which a worker gets nothing new, long before its lease ends.
 const QUIET: u64 = 3 * WORKER_HEARTBEAT;
@@ -120,6 +121,8 @@ pub struct Leader {
     pub peers: BTreeMap<ReplicaId, u64>,
     /// `MemberMet` is on its way.
     pub meeting: BTreeSet<ReplicaId>,
+    /// `MemberBuild` is on its way.
+    pub noted: BTreeMap<ReplicaId, Build>,
     /// Running time at which it was no member any more.
     pub removed_at: Option<u64>,
 }
@@ -153,6 +156,7 @@ impl Leader {
             coming: Vec::new(),
             peers: BTreeMap::new(),
             meeting: BTreeSet::new(),
+            noted: BTreeMap::new(),
             removed_at: None,
         }
     }

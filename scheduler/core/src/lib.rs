@@ -23,3 +23,4 @@ pub mod state;
 pub mod table;
 pub mod types;
 pub mod validate;
+pub mod version;

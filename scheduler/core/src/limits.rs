@@ -240,6 +240,8 @@ pub const TRANSFER_TIMEOUT: u64 = 2 * SECOND;
 pub const REMOVED_LEADS: u64 = SECOND;
 /// Longest address of a server, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 256;
+/// Longest name of a build, in bytes.
+pub const BUILD_BYTES_MAX: usize = 64;
 
 /// The stamp follows the wall clock by at most 1/20 of the time passed.
 pub const CLOCK_SLEW_DIVISOR: u64 = 20;

@@ -11,7 +11,7 @@ use protobuf::Message as _;
 use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType};
 use raft::{Config as RaftConfig, RawNode, StateRole};
 
-use crate::command::{Command, ENTRY_VERSION, Entry};
+use crate::command::{Command, Entry};
 use crate::io::*;
 use crate::leader::Leader;
 use crate::limits::*;
@@ -21,6 +21,7 @@ use crate::state::settings::Settings;
 use crate::state::{Plant, State};
 use crate::table::{decode, encode};
 use crate::types::*;
+use crate::version::{Build, NEXT, OtherVersion};
 
 mod asks;
 mod duties;
@@ -34,12 +35,15 @@ pub(crate) mod shed;
 pub mod snapshot;
 mod stale;
 mod transfer;
+mod upgrade;
 mod waiting;
 
 use asks::Asks;
 use log::LogCache;
 pub use outlook::Outlook;
-pub use parse::{Promise, is_append, parse_hard_state, parse_log_entry, parse_promise};
+pub use parse::{
+    Promise, changes_members, entry_version, is_append, parse_hard_state, parse_log_entry, parse_promise,
+};
 use ready::InFlight;
 pub use shed::Refusals;
 use snapshot::Sending;
@@ -78,6 +82,8 @@ pub struct Config {
     pub policy: Policy,
     /// Local bounds.
     pub limits: Limits,
+    /// The build that runs it, and the versions it knows.
+    pub build: Build,
     /// A planted bug, for tests of the tests.
     pub plant: Plant,
 }
@@ -95,6 +101,7 @@ impl Config {
             settings: Settings::default(),
             policy: Policy::default(),
             limits: Limits::default(),
+            build: Build::ours(),
             plant: Plant::None,
         }
     }
@@ -130,6 +137,9 @@ pub enum RecoverError {
         "the data directory belongs to cluster {found}, not {expected}; name its own directory for each cluster"
     )]
     OtherCluster { found: ClusterId, expected: ClusterId },
+    /// The cluster runs at a version that this build does not know.
+    #[error(transparent)]
+    OtherVersion(#[from] OtherVersion),
     /// raft refused the configuration.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
@@ -195,6 +205,10 @@ pub struct Replica {
     met: BTreeMap<ReplicaId, u64>,
     /// Servers that came with another data directory than their own, and when.
     strangers: BTreeMap<ReplicaId, (u64, u64)>,
+    /// What other servers said that they run.
+    builds: BTreeMap<ReplicaId, Build>,
+    /// A version was met that this build does not know.
+    halted: Option<OtherVersion>,
     transfer: Option<Transfer>,
     freshness: Freshness,
     refusals: Refusals,
@@ -214,6 +228,10 @@ impl Replica {
             let (found, expected) = (found.clone(), config.cluster.clone());
             return Err(RecoverError::OtherCluster { found, expected });
         }
+        let knows = config.build.versions;
+        if *found != ClusterId::default() {
+            knows.allow(state.version())?;
+        }
         let mut hard = HardState::default();
         if let Some(bytes) = hard_state {
             hard.merge_from_bytes(&bytes)
@@ -228,6 +246,10 @@ impl Replica {
             .map(parse)
             .collect::<Result<_, _>>()
             .map_err(|_| RecoverError::Unreadable("log"))?;
+        let to_apply = |entry: &&RaftEntry| entry.index > applied && entry.index <= hard.commit;
+        for entry in entries.iter().filter(to_apply) {
+            upgrade::allows(knows, members::content(entry))?;
+        }
         let voters = match state.members.is_empty() {
             true => Voters {
                 incoming: config.founders.iter().map(|founder| founder.id).collect(),
@@ -268,6 +290,8 @@ impl Replica {
             snapshots_out: BTreeMap::new(),
             met: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            halted: None,
             transfer: None,
             freshness: Freshness::default(),
             refusals: Refusals::default(),
@@ -285,6 +309,10 @@ impl Replica {
     pub fn handle(&mut self, now: Now, inputs: &mut dyn Iterator<Item = Input>) -> Output {
         let mut out = Output::default();
         self.pass_time(now);
+        if self.halted.is_some() {
+            out.halt = self.halted;
+            return out;
+        }
         for input in inputs {
             self.input(input, &mut out);
         }
@@ -299,6 +327,12 @@ impl Replica {
         self.ask_reads(&mut out);
         self.propose_waiting(&mut out);
         self.ready(&mut out);
+        if self.halted.is_some() {
+            return Output {
+                halt: self.halted,
+                ..Output::default()
+            };
+        }
         self.freshen();
         self.watch_transfer(&mut out);
         self.expire_asks(&mut out);
@@ -309,6 +343,7 @@ impl Replica {
     /// When to call again at the latest; now, while raft has more to say.
     pub fn wake_at(&self) -> Mono {
         match self.may_take_ready() {
+            _ if self.halted.is_some() => Mono(self.now.mono.0 + TICK),
             true => self.now.mono,
             false => self.next_tick,
         }
@@ -341,7 +376,11 @@ impl Replica {
             Input::Unreachable(id) => self.raft.report_unreachable(id.0),
             Input::SnapshotSent { to, ok } => self.snapshot_sent(to, ok),
             Input::SnapshotReceived { message, state } => self.snapshot_received(&message, state),
-            Input::Met { id, incarnation } => self.met(id, incarnation),
+            Input::Met {
+                id,
+                incarnation,
+                build,
+            } => self.met(id, incarnation, build),
             Input::Resign => self.resign(),
         }
         self.seed_election();
@@ -493,9 +532,8 @@ pub fn decode_entry(data: &[u8]) -> Result<Option<Entry>, &'static str> {
     if data.is_empty() {
         return Ok(None);
     }
-    let entry: Entry = decode(data)?;
-    match entry.version {
-        ENTRY_VERSION => Ok(Some(entry)),
-        _ => Err("an entry of a version this build does not know"),
+    match entry_version(data) {
+        Some(version) if version > NEXT => Err("an entry of a version this build does not know"),
+        _ => decode(data).map(Some),
     }
 }

@@ -3,13 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, ENTRY_VERSION, Entry};
+use crate::command::{Command, Entry};
 use crate::event::{Event, Fact};
 pub use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::{Change, Corrupt, Digest, Table};
 use crate::types::{ClusterId, EnvId, Index, JobId, ReplicaId, Time, TraceId};
+use crate::version::{Build, NEXT};
 
+pub mod builds;
 pub mod environments;
 mod expiry;
 mod giving;
@@ -53,10 +55,12 @@ mod number {
     pub const WORKERS: u8 = 10;
     pub const REMAINS: u8 = 11;
     pub const MEMBERS: u8 = 16;
+    pub const BUILDS: u8 = 17;
 }
 
-/// The version of what `apply` answers that this build knows. A cluster runs at the version in its state.
-pub const CLUSTER_VERSION: u16 = 1;
+/// Why a state is not read that a newer build has written.
+pub const NEWER: &str =
+    "the cluster runs at a version that this build does not know: it is too old. Start a newer one";
 
 /// Key on disk of what there is one of.
 pub(crate) const META_KEY: [u8; 1] = [number::META];
@@ -120,6 +124,8 @@ pub struct State {
     remains: Table<(EnvId, JobId), ()>,
     /// Servers.
     pub members: Members,
+    /// Which build each server runs.
+    builds: Table<ReplicaId, Build>,
     plant: Plant,
 }
 
@@ -163,6 +169,7 @@ impl State {
             workers: Workers::new(number::WORKERS),
             remains: Table::new(number::REMAINS),
             members: Members::new(number::MEMBERS),
+            builds: Table::new(number::BUILDS),
             plant,
         }
     }
@@ -205,9 +212,11 @@ impl State {
                 kept_gone: Vec::new(),
             };
         };
-        assert_eq!(
-            entry.version, ENTRY_VERSION,
-            "a version of entries this build does not know"
+        let version = self.version();
+        assert!(
+            entry.version <= version && entry.command.since() <= entry.version,
+            "an entry of version {} at {version}",
+            entry.version
         );
         let meta = self.meta_mut();
         meta.now = meta.now.max(entry.at);
@@ -264,6 +273,8 @@ impl State {
             Command::MembersSettle => self.members_settle(context),
             Command::Overdue { appends } => self.overdue(context, appends),
             Command::Restore { cluster, founders } => self.restore(context, cluster, founders),
+            Command::Upgrade { to } => self.upgrade(context, *to),
+            Command::MemberBuild { server, build } => self.member_build(context, *server, build),
         }
     }
 
@@ -290,10 +301,6 @@ impl State {
         settings: &Settings,
         founders: &[Founder],
     ) -> Result<Reply, Rejected> {
-        assert!(
-            version <= CLUSTER_VERSION,
-            "the cluster runs at version {version}: this build is too old for it"
-        );
         let meta = self.meta_mut();
         if meta.cluster != ClusterId::default() {
             return Err(Rejected::AlreadyBegun);
@@ -365,6 +372,7 @@ impl State {
         self.workers.table.settle(&mut changes);
         self.remains.settle(&mut changes);
         self.members.table.settle(&mut changes);
+        self.builds.settle(&mut changes);
         changes
     }
 
@@ -383,6 +391,7 @@ impl State {
             self.workers.table.digest(),
             self.remains.digest(),
             self.members.table.digest(),
+            self.builds.digest(),
         ];
         let mut sum = Digest::default();
         tables.iter().for_each(|digest| sum.add(digest.0));
@@ -425,8 +434,19 @@ impl State {
                 why: "empty key",
             });
         };
+        let corrupt = |why| Corrupt {
+            table,
+            key: key.to_vec(),
+            why,
+        };
         match table {
-            number::META => self.meta.load(key, value),
+            number::META => {
+                self.meta.load(key, value)?;
+                match self.meta().version > NEXT {
+                    true => Err(corrupt(NEWER)),
+                    false => Ok(()),
+                }
+            }
             number::ENVIRONMENTS => self.environments.table.load(key, value),
             number::SPECS => self.specs.table.load(key, value),
             number::KEYS => self.keys.table.load(key, value),
@@ -438,11 +458,8 @@ impl State {
             number::WORKERS => self.workers.table.load(key, value),
             number::REMAINS => self.remains.load(key, value),
             number::MEMBERS => self.members.table.load(key, value),
-            _ => Err(Corrupt {
-                table,
-                key: key.to_vec(),
-                why: "unknown table",
-            }),
+            number::BUILDS => self.builds.load(key, value),
+            _ => Err(corrupt("unknown table")),
         }
     }
 
@@ -460,6 +477,7 @@ impl State {
         self.workers.table.dump(&mut each);
         self.remains.dump(&mut each);
         self.members.table.dump(&mut each);
+        self.builds.dump(&mut each);
     }
 
     /// Asserts every cross-reference. The state must be settled.
@@ -475,6 +493,7 @@ impl State {
         self.remains.check();
         self.check_left();
         self.members.check();
+        self.check_builds();
         self.jobs
             .check_queue(|job, from| self.retries.due_from(job, from));
         self.check_jobs();

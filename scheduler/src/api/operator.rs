@@ -1,6 +1,6 @@
 //! Running the cluster.
 
-use rebound_core::codec::{client, settings};
+use rebound_core::codec::{self, client, settings};
 use rebound_core::io::{Answer, Read, Request as Asked};
 use rebound_core::reply::{Rejected, Reply};
 use rebound_core::state::members::{Founder, Member};
@@ -14,9 +14,10 @@ use crate::config::loopback;
 use crate::node::{Answered, Standing};
 
 /// What servers say they are.
-pub const VERSION: &str = match cfg!(feature = "planted") {
-    true => concat!(env!("CARGO_PKG_VERSION"), " PLANTED"),
-    false => env!("CARGO_PKG_VERSION"),
+pub const VERSION: &str = match (cfg!(feature = "planted"), cfg!(feature = "next")) {
+    (true, _) => concat!(env!("CARGO_PKG_VERSION"), " PLANTED"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), "+next"),
+    (false, false) => env!("CARGO_PKG_VERSION"),
 };
 
 type Answers<A> = Result<Response<A>, Status>;
@@ -193,9 +194,14 @@ impl Operator for Api {
         let timeout = request.into_inner().timeout_us;
         let asked = Asked::Read(Read::Members);
         match self.ask(&from, draw_trace(), timeout, asked).await? {
-            Answered::Core(Answer::Members { members, last }) => Ok(Response::new(v1::MembersReply {
+            Answered::Core(Answer::Members {
+                members,
+                last,
+                version,
+            }) => Ok(Response::new(v1::MembersReply {
                 members: members.iter().map(client::member).collect(),
                 last_index: last,
+                version: version.into(),
                 cluster: self.roster.cluster().to_owned(),
             })),
             other => Err(unexpected(&other)),
@@ -251,6 +257,22 @@ impl Operator for Api {
         }
     }
 
+    async fn finalize(&self, request: Request<v1::FinalizeRequest>) -> Answers<v1::FinalizeReply> {
+        let from = From::read(request.metadata());
+        let v1::FinalizeRequest { timeout_us, version } = request.into_inner();
+        let out_of_range = |_| {
+            let why = format!("{version} is no version of a cluster");
+            self.rejected(Rejected::Invalid {
+                field: "version",
+                why,
+            })
+        };
+        let to = u16::try_from(version).map_err(out_of_range)?;
+        let asked = Asked::Upgrade(Some(to).filter(|to| *to != 0));
+        self.apply(&from, draw_trace(), timeout_us, asked).await?;
+        Ok(Response::new(v1::FinalizeReply {}))
+    }
+
     async fn join(&self, request: Request<v1::JoinRequest>) -> Answers<v1::JoinReply> {
         let from = From::read(request.metadata());
         let v1::JoinRequest {
@@ -259,13 +281,19 @@ impl Operator for Api {
             peer_address,
             client_address,
             incarnation,
+            build,
+            version_min,
+            version_max,
         } = request.into_inner();
-        let asked = Asked::Join(Founder {
-            id: ReplicaId(server),
-            peer: peer_address,
-            client: client_address,
-            incarnation,
-        });
+        let asked = Asked::Join {
+            new: Founder {
+                id: ReplicaId(server),
+                peer: peer_address,
+                client: client_address,
+                incarnation,
+            },
+            build: codec::build(&build, version_min, version_max),
+        };
         self.apply(&from, draw_trace(), timeout_us, asked).await?;
         let cluster = self.roster.cluster().to_owned();
         Ok(Response::new(v1::JoinReply { cluster }))

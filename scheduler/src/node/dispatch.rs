@@ -42,7 +42,11 @@ impl Node {
             snapshots,
             events,
             retired,
+            halt,
         } = out;
+        if let Some(halt) = halt {
+            return self.roster.outgrow(halt.to_string());
+        }
         if retired.is_some() {
             drop(tokio::task::spawn_blocking(move || drop(retired)));
         }

@@ -10,6 +10,7 @@ use rebound_core::limits::{ASK_TIMEOUT, ASK_TIMEOUT_MAX};
 use rebound_core::plan::Plan;
 use rebound_core::reply::Refused;
 use rebound_core::types::{Caller, MILLISECOND, PersistId, ReplicaId, TraceId, WorkerId};
+use rebound_core::version::Build;
 use rebound_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -211,7 +212,11 @@ pub enum Control {
     /// A snapshot was taken by a follower, or not.
     SnapshotSent { to: ReplicaId, ok: bool },
     /// Another server said who it is.
-    Met { id: ReplicaId, incarnation: u64 },
+    Met {
+        id: ReplicaId,
+        incarnation: u64,
+        build: Build,
+    },
     /// Somebody wants a backup of this server: its head, and the chunks to come. Nothing when there is nothing yet.
     Backup(oneshot::Sender<Backup>),
     /// The server stops.

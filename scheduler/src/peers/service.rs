@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use prost::Message as _;
+use rebound_core::codec;
 use rebound_core::replica::snapshot::about;
 use rebound_core::state::members::{Founder, Stranger};
 use rebound_core::state::{Plant, State};
 use rebound_core::types::ReplicaId;
+use rebound_core::version::Build;
 use rebound_proto::v1;
 use rebound_proto::v1::peers_server::Peers;
 use tokio::sync::{mpsc, oneshot};
@@ -131,10 +133,16 @@ impl PeerService {
             incarnation: hello.incarnation,
         };
         let (id, incarnation) = (from, said.incarnation);
+        let build = codec::build(&hello.build, hello.version_min, hello.version_max);
         // The leader shows to operators who came, also when it was not let in.
-        let _ = self.control.send(Control::Met { id, incarnation });
+        let _ = self.control.send(Control::Met {
+            id,
+            incarnation,
+            build: build.clone(),
+        });
         self.roster.admits(id, incarnation).map_err(stranger)?;
         self.is_meant(&hello)?;
+        self.knows_version(&hello, &build)?;
         if !self.roster.meet(said) {
             return denied(format!(
                 "incarnation: server {id} came back with another data directory; a server that lost its disk must \
@@ -159,6 +167,28 @@ impl PeerService {
         };
         self.roster.dismiss(why.to_string());
         Err(Status::permission_denied(why.to_string()))
+    }
+
+    /// Each must know the version at which the other runs; whoever does not has to stop.
+    fn knows_version(&self, hello: &v1::PeerHello, build: &Build) -> Result<(), Status> {
+        let (runs, ours) = self.roster.versions();
+        if let Err(refused) = build.versions.allow(runs) {
+            let kind = v1::peer_refusal::Kind::OtherVersion.into();
+            let details = v1::PeerRefusal { kind }.encode_to_vec();
+            let why = format!("server {} runs build {:?}: {refused}", hello.from, build.name);
+            return Err(Status::with_details(
+                Code::FailedPrecondition,
+                why,
+                details.into(),
+            ));
+        }
+        let theirs = codec::build("", hello.version, hello.version).versions.newest;
+        if let Err(refused) = ours.allow(theirs.max(runs)) {
+            let why = format!("server {} runs at another version: {refused}", hello.from);
+            self.roster.outgrow(why.clone());
+            return Err(Status::failed_precondition(why));
+        }
+        Ok(())
     }
 
     async fn receive(&self, mut frames: Streaming<v1::SnapshotFrame>) -> Result<(), Status> {

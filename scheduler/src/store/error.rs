@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rebound_core::state::NEWER;
+
 /// A data directory that cannot be used, with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -34,6 +36,9 @@ pub enum StoreError {
         what: &'static str,
         why: String,
     },
+    /// A newer build's.
+    #[error("data_dir {}: {NEWER}", .0.display())]
+    Newer(PathBuf),
     /// The disk or RocksDB.
     #[error("data_dir {}: {why}", dir.display())]
     Failed { dir: PathBuf, why: String },

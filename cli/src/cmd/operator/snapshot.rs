@@ -163,6 +163,14 @@ fn place(part: &Path, file: &Path) -> std::io::Result<()> {
 }
 
 fn bad_file(error: &BackupError) -> Failure {
+    if let BackupError::OtherVersion { .. } = error {
+        return Failure {
+            exit: Exit::OtherVersion,
+            kind: "other_version",
+            message: error.to_string(),
+            field: None,
+        };
+    }
     Failure::failed(error.to_string())
 }
 

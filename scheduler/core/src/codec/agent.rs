@@ -24,11 +24,18 @@ const REPORT_ROWS_BYTES: usize = 64 * 1024;
 
 /// An agent's first word: who it is, and the session it had in this boot.
 pub fn hello(wire: &v1::Hello) -> Result<(Join, Option<(ClusterId, WorkerId)>), Rejected> {
-    if wire.protocol != AGENT_PROTOCOL {
-        let why = format!(
-            "the agent speaks {}, this server {AGENT_PROTOCOL}; install one that matches",
-            wire.protocol
-        );
+    let oldest = if wire.protocol_min == 0 {
+        wire.protocol
+    } else {
+        wire.protocol_min
+    };
+    if !(oldest..=wire.protocol).contains(&AGENT_PROTOCOL) {
+        let speaks = match oldest == wire.protocol {
+            true => oldest.to_string(),
+            false => format!("{oldest} to {}", wire.protocol),
+        };
+        let why =
+            format!("the agent speaks {speaks}, this server {AGENT_PROTOCOL}; install one that matches");
         return Err(Rejected::Invalid {
             field: "protocol",
             why,
@@ -198,6 +205,7 @@ fn add_reports(run: &v1::ResultRun, reports: &mut Vec<Report>) {
 /// The session is on; with no word of a leader for `orphan_for` µs it has ended.
 pub fn welcome(cluster: &ClusterId, worker: WorkerId, term: Term, now: Time, orphan_for: u64) -> v1::Welcome {
     v1::Welcome {
+        protocol: AGENT_PROTOCOL,
         cluster: cluster.0.clone(),
         worker: worker.0,
         term,

@@ -292,6 +292,7 @@ pub fn member(view: &MemberView) -> v1::MemberState {
         Role::Leaving => "leaving",
     };
     let (stranger, stranger_us_ago) = view.stranger.unwrap_or_default();
+    let said = view.build.as_ref();
     v1::MemberState {
         server: view.id.0,
         peer_address: view.member.peer.clone(),
@@ -305,6 +306,10 @@ pub fn member(view: &MemberView) -> v1::MemberState {
         replaces: view.member.replaces.map_or(0, |id| id.0),
         stranger,
         stranger_us_ago,
+        build: said.map(|said| said.build.name.clone()).unwrap_or_default(),
+        version_min: said.map_or(0, |said| said.build.versions.oldest.into()),
+        version_max: said.map_or(0, |said| said.build.versions.newest.into()),
+        build_recorded: said.is_some_and(|said| said.is_recorded),
     }
 }
 

@@ -171,11 +171,15 @@ impl Replica {
                 let asked = self.ask_remove(server);
                 return self.propose_or_done(ask, by, trace, asked, out);
             }
-            Request::Join(new) => {
-                let asked = self.ask_join(&new).map_err(Refused::Rejected);
+            Request::Join { new, build } => {
+                let asked = self.ask_join(&new, &build).map_err(Refused::Rejected);
                 return self.propose_or_done(ask, by, trace, asked, out);
             }
             Request::Transfer(to) => return self.ask_transfer(ask, to, out),
+            Request::Upgrade(to) => {
+                let asked = self.ask_upgrade(to).map_err(Refused::Rejected);
+                return self.propose_or_done(ask, by, trace, asked, out);
+            }
         };
         self.propose_for(Origin::Ask(ask), by, trace, command, out);
     }

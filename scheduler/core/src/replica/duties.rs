@@ -4,7 +4,7 @@ use raft::StateRole;
 
 use super::members::change_of;
 use super::{Origin, Proposal, Replica, encode_entry};
-use crate::command::{Command, ENTRY_VERSION, Entry, Report};
+use crate::command::{Command, Entry, Report};
 use crate::event::Cause;
 use crate::io::{Output, WorkerReport};
 use crate::leader::may_take;
@@ -99,6 +99,7 @@ impl Replica {
             commands.insert(0, self.begin_command());
         }
         commands.extend(self.member_duties());
+        commands.extend(self.builds_to_note());
         self.leave_when_removed();
         for command in commands {
             self.duty(command);
@@ -141,12 +142,16 @@ impl Replica {
                 bytes: estimate,
             } = proposal;
             let entry = Entry {
-                version: ENTRY_VERSION,
+                version: self.state.version(),
                 at,
                 by,
                 trace,
                 command,
             };
+            assert!(
+                entry.command.since() <= entry.version,
+                "proposed above the cluster's version"
+            );
             let data = encode_entry(&entry);
             if data.len() > ENTRY_BYTES_MAX {
                 let limit = ENTRY_BYTES_MAX as u64;

@@ -16,6 +16,7 @@ use crate::reply::{Refused, Rejected, Reply};
 use crate::state::State;
 use crate::state::members::{Founder, Member, Role, Voters};
 use crate::types::*;
+use crate::version::Build;
 
 /// Servers of unknown ids whose word is remembered.
 const MET_MAX: usize = 4 * MEMBERS_MAX;
@@ -95,13 +96,16 @@ pub(super) fn change_of(command: &Command, state: &State) -> Option<ConfChangeV2
 
 impl Replica {
     /// Another server said who it is, and was let in or not.
-    pub(super) fn met(&mut self, id: ReplicaId, incarnation: u64) {
+    pub(super) fn met(&mut self, id: ReplicaId, incarnation: u64, build: Build) {
         let admitted = self.state.admits(id, incarnation).is_ok();
         if !admitted {
             if self.state.members.get(id).is_some() {
                 self.strangers.insert(id, (incarnation, self.elapsed));
             }
-        } else if self.met.len() < MET_MAX {
+            return;
+        }
+        self.heard_build(id, build);
+        if self.met.len() < MET_MAX {
             self.met.entry(id).or_insert(incarnation);
         }
     }
@@ -122,7 +126,7 @@ impl Replica {
         });
         Command::Begin {
             cluster: self.config.cluster.clone(),
-            cluster_version: crate::state::CLUSTER_VERSION,
+            cluster_version: self.first_version(),
             settings: Box::new(self.config.settings.clone()),
             founders: founders.collect(),
         }
@@ -303,6 +307,14 @@ impl Replica {
             return Ok(None);
         }
         self.state.may_add(new, replaces)?;
+        if self.state.members.voters().incoming.len() == 1 && replaces == Some(self.config.id) {
+            // Who goes does not lead there, and nobody else can.
+            let why = format!(
+                "server {} is the only voter; add {} first, and remove it when that one votes",
+                self.config.id, new.id
+            );
+            return Err(invalid("replace", why));
+        }
         self.quorum_without(replaces, Some(new.id))?;
         Ok(Some(Command::MemberAdd {
             new: new.clone(),
@@ -328,8 +340,11 @@ impl Replica {
     }
 
     /// A server that starts asks whether it was added, and says which data directory it has.
-    pub(super) fn ask_join(&mut self, new: &Founder) -> Result<Option<Command>, Rejected> {
+    pub(super) fn ask_join(&mut self, new: &Founder, build: &Build) -> Result<Option<Command>, Rejected> {
         let id = new.id;
+        if let Err(refused) = build.versions.allow(self.state.version()) {
+            return Err(invalid("version", refused.to_string()));
+        }
         if let Err(stranger) = self.state.admits(id, new.incarnation) {
             return Err(invalid("server", stranger.to_string()));
         }
@@ -369,11 +384,13 @@ impl Replica {
                 heard_ago: heard.map(|at| self.elapsed.saturating_sub(*at)),
                 matched: self.raft.raft.prs().get(id.0).map_or(0, |of| of.matched),
                 stranger: stranger.map(|(incarnation, at)| (*incarnation, self.elapsed.saturating_sub(*at))),
+                build: self.build_view(id),
             }
         };
         Answer::Members {
             members: self.state.members.iter().map(view).collect(),
             last: self.raft.raft.raft_log.last_index(),
+            version: self.state.version(),
         }
     }
 

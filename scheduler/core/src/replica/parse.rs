@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use protobuf::Message as _;
-use raft::eraftpb::{Entry as RaftEntry, HardState, Message, MessageType};
+use raft::eraftpb::{Entry as RaftEntry, EntryType, HardState, Message, MessageType};
 
 use super::{RecoverError, members};
+use crate::table::RECORD_FORMAT;
 use crate::types::{Index, ReplicaId, Term};
 
 /// Index, term and command of an entry as it is in a persist order, as [`decode_entry`] takes it: for tools that read
@@ -13,6 +14,19 @@ pub fn parse_log_entry(bytes: &Bytes) -> Result<(Index, Term, Bytes), RecoverErr
     let entry = RaftEntry::parse_from_carllerche_bytes(bytes).map_err(|_| RecoverError::Unreadable("log"))?;
     let content = members::content(&entry).clone();
     Ok((entry.index, entry.term, content))
+}
+
+/// The version of an entry: its first field in every version, so that a build that cannot read the rest can read this.
+pub fn entry_version(content: &[u8]) -> Option<u16> {
+    let (format, rest) = content.split_first()?;
+    let version = postcard::take_from_bytes(rest).ok().map(|(version, _)| version);
+    version.filter(|_| *format == RECORD_FORMAT)
+}
+
+/// Whether an entry as it is in a persist order changes who is a member: for checkers.
+pub fn changes_members(bytes: &Bytes) -> bool {
+    let entry = RaftEntry::parse_from_carllerche_bytes(bytes);
+    entry.is_ok_and(|entry| entry.get_entry_type() != EntryType::EntryNormal)
 }
 
 /// Term and vote of a hard state: for checkers.

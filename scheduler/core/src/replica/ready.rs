@@ -50,6 +50,9 @@ impl Replica {
         if self.may_take_ready() {
             self.take_ready(&mut persist, out);
         }
+        if self.halted.is_some() {
+            return;
+        }
         self.compact(&mut persist);
         persist.state.extend(self.state.settle());
         if !persist.sync && self.config.plant.is(Plant::AppliedApart) {
@@ -102,6 +105,9 @@ impl Replica {
         }
         let committed = ready.take_committed_entries();
         let steps = self.apply_entries(&committed, persist, out);
+        if self.halted.is_some() {
+            return;
+        }
         // After applying: a snapshot describes the state as this output leaves it on disk.
         let (snapshots, messages) = messages.into_iter().partition(is_snapshot);
         self.send_snapshots(snapshots, persist, out);
@@ -269,11 +275,15 @@ impl Replica {
         for entry in entries {
             let mut decoded = match decode_entry(content(entry)) {
                 Ok(decoded) => decoded,
+                Err(_) if self.halts_at(content(entry)) => return steps,
                 // Skipping an entry would make this replica another state machine: it must stop.
                 Err(why) => panic!("log entry {} cannot be applied: {why}", entry.index),
             };
             if self.config.plant.is(Plant::LocalClock) {
                 decoded.iter_mut().for_each(|entry| entry.at = self.now.wall);
+            }
+            if decoded.as_ref().is_some_and(|entry| self.halts_before(entry)) {
+                return steps;
             }
             let applied = self.state.apply(entry.index, entry.term, decoded.as_ref());
             steps.extend(self.conf_step(entry));

@@ -16,6 +16,7 @@ use crate::plant::Plant;
 use crate::state::State;
 use crate::table::{Digest, decode, encode};
 use crate::types::*;
+use crate::version::NEXT;
 
 /// Format of snapshots and backups: of their description and of what their chunks hold.
 pub const SNAPSHOT_FORMAT: u16 = 1;
@@ -83,6 +84,12 @@ pub fn about(message: &[u8]) -> Result<About, String> {
     }
     let about: About =
         decode(&message.get_snapshot().data).map_err(|why| format!("its description: {why}"))?;
+    if about.version > NEXT {
+        let found = about.version;
+        return Err(format!(
+            "its cluster runs at version {found}; this build knows up to {NEXT}"
+        ));
+    }
     if about.format != SNAPSHOT_FORMAT {
         let found = about.format;
         return Err(format!("format {found}; this build reads {SNAPSHOT_FORMAT}"));
@@ -181,6 +188,7 @@ impl Replica {
             && about(bytes).is_ok_and(|about| about == About::of(&state))
             && message.to == self.config.id.0
             && !state.members.is_empty()
+            && self.config.build.versions.allow(state.version()).is_ok()
             && meta.index == state.applied()
             && meta.term == state.meta().applied_term
             && state.meta().cluster == self.config.cluster

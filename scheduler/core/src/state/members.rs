@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, State};
 use crate::event::Fact;
+use crate::key::Key as _;
 use crate::limits::MEMBERS_MAX;
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
@@ -230,6 +231,13 @@ impl State {
         admits(self.members.get(id), self.meta().last_member, id, incarnation)
     }
 
+    /// The key on disk of a server's record: for checkers.
+    pub fn member_key(id: ReplicaId) -> Vec<u8> {
+        let mut key = vec![super::number::MEMBERS];
+        id.put(&mut key);
+        key
+    }
+
     /// True for an id that was a member's and is none's any more.
     pub fn was_removed(&self, id: ReplicaId) -> bool {
         id <= self.meta().last_member && self.members.get(id).is_none()
@@ -260,6 +268,7 @@ impl State {
 
     fn members_changed(&mut self, context: &Context) {
         self.meta_mut().members_changed = context.index;
+        self.forget_builds();
     }
 
     /// Whether a server may be added. The leader asks before it proposes, apply asks again.

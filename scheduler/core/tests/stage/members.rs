@@ -80,8 +80,12 @@ impl Stage {
         let id = ReplicaId(from);
         let is_new = self.greeted.insert((to, from, ours));
         if is_new {
-            let incarnation = ours;
-            self.inbox(to).push(Input::Met { id, incarnation });
+            let build = self.servers[&from].config.build.clone();
+            self.inbox(to).push(Input::Met {
+                id,
+                incarnation: ours,
+                build,
+            });
         }
         let why = match (refused, told) {
             (None, None) => return true,

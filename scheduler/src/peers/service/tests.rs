@@ -1,6 +1,8 @@
 use rebound_core::command::{Command, ENTRY_VERSION, Entry};
 use rebound_core::types::{Caller as By, ClusterId, Time, TraceId};
 
+use rebound_proto::v1::peer_refusal::Kind;
+
 use super::*;
 use crate::node::doors;
 
@@ -65,6 +67,10 @@ fn hello(from: u64) -> v1::PeerHello {
         peer_address: format!("server-{from}:peer"),
         client_address: format!("server-{from}:client"),
         to_incarnation: 10,
+        build: "0.1.0".into(),
+        version_min: 1,
+        version_max: 1,
+        version: 1,
     }
 }
 
@@ -102,7 +108,11 @@ async fn one_from_the_future_hears_which_protocol_is_spoken_here() {
         status.message(),
         "protocol: server 2 speaks peer protocol 2 to 5, server 1 speaks 1; run builds that have one in common"
     );
-    assert!(!super::super::is_final(&status), "it may be rolled back");
+    assert_eq!(
+        super::super::refused_for_good(&status),
+        None,
+        "it may be rolled back"
+    );
 }
 
 #[tokio::test]
@@ -115,16 +125,16 @@ async fn one_that_lost_its_disk_or_was_removed_is_told_for_good() {
     };
     let status = service.greet(Some(wiped)).unwrap_err();
     assert!(status.message().starts_with("server 2 lost its disk"), "{status}");
-    assert!(super::super::is_final(&status));
+    assert_eq!(super::super::refused_for_good(&status), Some(Kind::OtherDisk));
     assert!(
         service.greet(Some(hello(2))).is_ok(),
         "the one it knows still comes in"
     );
     let status = service.greet(Some(hello(3))).unwrap_err();
     assert!(status.message().starts_with("server 3 was removed"), "{status}");
-    assert!(super::super::is_final(&status));
+    assert_eq!(super::super::refused_for_good(&status), Some(Kind::Removed));
     let mut met = Vec::new();
-    while let Ok(Control::Met { id, incarnation }) = inbox.control.try_recv() {
+    while let Ok(Control::Met { id, incarnation, .. }) = inbox.control.try_recv() {
         met.push((id.0, incarnation));
     }
     assert_eq!(met, [(2, 99), (2, 20), (3, 30)], "the leader shows who came");
@@ -153,4 +163,69 @@ async fn a_server_with_another_disk_takes_nothing_that_is_meant_for_the_lost_one
     assert!(why(&service, meant).starts_with("server 1 lost its disk"));
     let dismissed = service.roster.dismissal().borrow().clone();
     assert!(dismissed.is_some_and(|why| why.starts_with("server 1 lost its disk")));
+}
+
+#[tokio::test]
+async fn a_build_that_the_cluster_has_outgrown_is_refused_by_name_and_for_good() {
+    let to = rebound_core::version::NEXT;
+    let (service, mut inbox) = service(&state([Command::Upgrade { to }]));
+    let newer = |from| v1::PeerHello {
+        build: "0.2.0".into(),
+        version_max: to.into(),
+        ..hello(from)
+    };
+    assert!(service.greet(Some(newer(2))).is_ok(), "it knows the version");
+    let status = service.greet(Some(hello(3))).unwrap_err();
+    assert_eq!(
+        status.message(),
+        "server 3 runs build \"0.1.0\": the cluster runs at version 2, and this build knows version 1 alone: it is too \
+         old. Start a build that knows version 2; since the upgrade was finalized there is no way back to this one but \
+         a backup of before"
+    );
+    assert_eq!(super::super::refused_for_good(&status), Some(Kind::OtherVersion));
+    let said_nothing = v1::PeerHello {
+        build: String::new(),
+        version_min: 0,
+        version_max: 0,
+        ..hello(3)
+    };
+    assert!(
+        why(&service, said_nothing).contains("knows version 1 alone"),
+        "it is of before"
+    );
+    let Ok(Control::Met { build, .. }) = inbox.control.try_recv() else {
+        panic!("who comes is heard of");
+    };
+    assert_eq!((build.name.as_str(), build.versions.newest), ("0.2.0", to));
+}
+
+#[tokio::test]
+async fn one_that_hears_of_a_version_it_does_not_know_stops_and_says_why() {
+    let (service, _inbox) = service(&state([]));
+    let ours = rebound_core::version::Versions::OURS.newest;
+    for said in [u32::from(ours) + 1, u32::MAX] {
+        let ahead = v1::PeerHello {
+            version_max: u32::MAX,
+            version: said,
+            ..hello(2)
+        };
+        assert!(why(&service, ahead).contains("this build knows"));
+    }
+    assert!(service.roster.is_outgrown());
+    let dismissed = service.roster.dismissal().borrow().clone();
+    assert!(dismissed.is_some_and(|why| why.contains("it is too old")));
+}
+
+#[tokio::test]
+async fn what_a_hello_says_beyond_this_build_is_passed_over() {
+    let (service, _inbox) = service(&state([]));
+    // A field of a later protocol: number 900, a varint.
+    let mut bytes = hello(2).encode_to_vec();
+    bytes.extend([0xa0, 0x38, 0x07]);
+    let read = v1::PeerHello::decode(&bytes[..]).unwrap();
+    assert_eq!(service.greet(Some(read)).unwrap().id, ReplicaId(2));
+    // A reason that is not known is no reason to stop for good.
+    let details = v1::PeerRefusal { kind: 77 }.encode_to_vec();
+    let status = Status::with_details(Code::PermissionDenied, "later", details.into());
+    assert_eq!(super::super::refused_for_good(&status), None);
 }
