@@ -9,6 +9,7 @@ use rebound_core::io::Status;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
 use rebound_core::state::environments::Environment;
+use rebound_core::state::members::Voters;
 use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
 use rebound_core::types::*;
@@ -16,6 +17,7 @@ use rebound_core::types::*;
 use crate::disk::{Disk, Image};
 
 pub mod leases;
+pub mod versions;
 
 use leases::Leases;
 
@@ -42,6 +44,8 @@ pub struct Checks {
     pub entries: BTreeMap<Index, bytes::Bytes>,
     /// The highest index that anybody took as committed.
     pub committed: Index,
+    /// Who counted when it was.
+    pub voters: Voters,
     /// Cancels that took tasks from workers.
     pub cancels_with_runs: u64,
     /// What the cluster's clock said when it was first seen.
@@ -59,8 +63,8 @@ const VIOLATIONS_KEPT: usize = 20;
 const GIVEN_MAX: u32 = 10 + 11 + 1 + REGIVES_MAX;
 
 impl Checks {
-    /// Nothing was seen yet of a cluster with these settings.
-    pub fn new(settings: Settings) -> Checks {
+    /// Nothing was seen yet of a cluster with these settings that begins with these servers.
+    pub fn new(settings: Settings, founders: &[ReplicaId]) -> Checks {
         Checks {
             leases: Leases::new(settings.lease, settings.grace),
             settings,
@@ -74,6 +78,10 @@ impl Checks {
             deleted: BTreeSet::new(),
             entries: BTreeMap::new(),
             committed: 0,
+            voters: Voters {
+                incoming: founders.to_vec(),
+                ..Voters::default()
+            },
             cancels_with_runs: 0,
             clock: None,
             facts_to: 0,

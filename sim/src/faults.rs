@@ -20,6 +20,9 @@ use extremes::Extremes;
 pub use kind::{Kind, Strength};
 use load::Load;
 
+/// Entries that a short log keeps.
+const SHORT_LOG: u64 = 40;
+
 /// Which kinds may be there at all: what a person asked for, and what the shrinker tries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -115,8 +118,14 @@ impl Faults {
 
     /// Entries a server keeps behind the applied one. A follower only falls behind a short log.
     pub fn log_keep(&self) -> u64 {
+        let ends = || {
+            [Kind::Crash, Kind::Rot, Kind::LostDisk]
+                .iter()
+                .any(|kind| self.of(*kind).is_some())
+        };
         match self.of(Kind::Lag) {
             Some(lag) => self.load.log_keep.min(20 + lag.ppm % 200),
+            None if self.load.short_log && ends() => self.load.log_keep.min(SHORT_LOG),
             None => self.load.log_keep,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rebound_core::io::{Input, Output};
-use rebound_core::replica::{Config, Replica};
+use rebound_core::replica::{Config, RecoverError, Replica};
 use rebound_core::types::{Index, Mono, Now, ReplicaId, Time};
 
 use crate::disk::{Damage, Disk, Image};
@@ -44,6 +44,14 @@ impl Clocks {
     }
 }
 
+/// Why a server does not start.
+pub enum Unfit {
+    /// Its disk.
+    Damage(Damage),
+    /// Its build does not know the version at which its cluster runs.
+    Outgrown,
+}
+
 /// One server.
 pub struct Server {
     /// How its replica is configured.
@@ -80,6 +88,14 @@ pub struct Server {
     pub received_at: Option<u64>,
     /// The wake that is in the heap.
     pub wake_at: u64,
+    /// It was added, and has not been started yet.
+    pub absent: bool,
+    /// It is no member, knows it, and is about to stop.
+    pub leaving: bool,
+    /// It has stopped for good.
+    pub gone: bool,
+    /// It lost its disk, on which entries up to this one were durable; its present one is another.
+    pub lost: Option<Index>,
 }
 
 impl Server {
@@ -103,6 +119,10 @@ impl Server {
             sending: 0,
             received_at: None,
             wake_at: u64::MAX,
+            absent: false,
+            leaving: false,
+            gone: false,
+            lost: None,
         }
     }
 
@@ -111,12 +131,21 @@ impl Server {
         self.config.id
     }
 
-    /// Starts it from its disk, unless that is damaged.
-    pub fn start(&mut self, at: u64) -> Result<(), Damage> {
+    /// It has been started and has not stopped for good.
+    pub fn is_present(&self) -> bool {
+        !self.absent && !self.gone
+    }
+
+    /// Starts it from its disk, unless that is damaged, or of a cluster that has outgrown its build.
+    pub fn start(&mut self, at: u64) -> Result<(), Unfit> {
         assert!(self.replica.is_none());
-        let recovered = self.disk.recover(self.config.plant)?;
+        let recovered = self.disk.recover(self.config.plant).map_err(Unfit::Damage)?;
         let replica = Replica::recover(self.config.clone(), recovered, self.clocks.now(at));
-        self.replica = Some(replica.expect("a disk of its own is good"));
+        self.replica = match replica {
+            Ok(replica) => Some(replica),
+            Err(RecoverError::OtherVersion(_)) => return Err(Unfit::Outgrown),
+            Err(error) => panic!("a disk of its own is good: {error}"),
+        };
         self.life += 1;
         self.disk_free_at = at;
         self.received.clear();

@@ -31,6 +31,8 @@ use crate::trace::{Tell, Trace};
 mod break_hosts;
 mod break_links;
 mod finish;
+mod greet;
+mod members;
 mod notes;
 mod people;
 mod persist;
@@ -40,6 +42,7 @@ mod snapshots;
 mod staff;
 mod storm;
 mod streams;
+mod versions;
 
 pub use finish::Outcome;
 use storm::Armed;
@@ -184,6 +187,15 @@ pub(crate) enum Happening {
     StartAgent {
         agent: usize,
     },
+    /// Servers connect to each other.
+    Greet,
+    /// The operator looks at the members.
+    Operate,
+    /// A server stops for good.
+    Dismissed {
+        server: u64,
+        life: u64,
+    },
     /// Cut links work again.
     Mend {
         reason: u64,
@@ -200,6 +212,7 @@ pub(crate) enum Asker {
     Client { client: usize, tries: u64 },
     Call { client: usize, call: usize },
     Agent { agent: usize, stream: Stream },
+    Operator,
 }
 
 /// How often rare things happened.
@@ -250,6 +263,9 @@ pub struct World {
     /// Fences of what was taken back from another worker.
     regiven: BTreeSet<Given>,
     last_term: Term,
+    /// With which disk a life was met by another.
+    met: BTreeMap<greet::Met, u64>,
+    operator: members::Operator,
     armed: Vec<Armed>,
     next_point: usize,
     calm: bool,
@@ -272,6 +288,8 @@ impl World {
         let members: Vec<ReplicaId> = (1..=load.servers).map(ReplicaId).collect();
         let founders: Vec<Founder> = members.iter().copied().map(Founder::named).collect();
         let mut clocks = root.branch("clocks");
+        let mut builds = root.branch("builds");
+        let all_old = builds.chance(600_000);
         let servers = members.iter().map(|id| {
             let mut config = Config::new(*id, founders.clone(), ClusterId("sim".into()));
             config.election = Election::Seeded(seed);
@@ -281,6 +299,9 @@ impl World {
             if let Some(extremes) = &faults.extremes {
                 config.limits = extremes.limits.clone();
                 config.policy = extremes.policy;
+            }
+            if faults.of(Kind::Versions).is_some() {
+                config.build = versions::first_build(&mut builds, all_old);
             }
             let drift = faults.ppm(Kind::Clock);
             let drift_ppm = clocks.within(0, 2 * drift) as i64 - drift as i64;
@@ -307,7 +328,7 @@ impl World {
         World {
             seed,
             counters: Counters::new(),
-            checks: Checks::new(faults.settings()),
+            checks: Checks::new(faults.settings(), &members),
             trace: Trace::default(),
             now: 0,
             heap: BinaryHeap::new(),
@@ -331,6 +352,8 @@ impl World {
             given_in: BTreeMap::new(),
             regiven: BTreeSet::new(),
             last_term: 0,
+            met: BTreeMap::new(),
+            operator: members::Operator::default(),
             armed: Vec::new(),
             next_point: root.branch("points").within(0, 19) as usize,
             calm: false,
@@ -361,6 +384,8 @@ impl World {
             let (at, tries) = (self.clients[client].begins, self.clients[client].tries);
             self.at(at, Happening::Ask { client, tries });
         }
+        self.at(0, Happening::Greet);
+        self.at(SECOND, Happening::Operate);
         self.at(SECOND, Happening::Probe);
         self.at(SECOND, Happening::Read);
         self.at(SECOND, Happening::Meddle);
@@ -477,6 +502,9 @@ impl World {
             Happening::Churn { until } => self.churn(until),
             Happening::Start { server } => self.start_server(server),
             Happening::StartAgent { agent } => self.start_agent(agent),
+            Happening::Greet => self.greet_all(),
+            Happening::Operate => self.operate(),
+            Happening::Dismissed { server, life } => self.dismissed(server, life),
             Happening::Mend { reason } => self.net.mend(reason),
             Happening::Calm => self.calm_down(),
             Happening::Look => self.look(),

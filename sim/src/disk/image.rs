@@ -100,6 +100,19 @@ impl Image {
         self.log.get(&index)
     }
 
+    /// Entries of the log behind an index.
+    pub fn entries_after(&self, index: Index) -> Vec<Bytes> {
+        self.log
+            .range(index + 1..)
+            .map(|(_, bytes)| bytes.clone())
+            .collect()
+    }
+
+    /// A record of the state.
+    pub fn state_record(&self, key: &[u8]) -> Option<&[u8]> {
+        self.state.get(key).map(Vec::as_slice)
+    }
+
     /// The list that holds a photo: its key is the last one not after the photo's.
     pub fn at_or_before(&self, key: &[u8]) -> Option<(&Vec<u8>, &Vec<u8>)> {
         self.kept.range(..=key.to_vec()).next_back()

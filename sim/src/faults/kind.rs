@@ -36,6 +36,9 @@ pub enum Kind {
     Herd,
     Overload,
     Limits,
+    LostDisk,
+    Members,
+    Versions,
 }
 
 /// How strong a kind is in one seed; what a field means is in the kind's words.
@@ -62,7 +65,7 @@ impl Kind {
     /// All kinds with name, words, and ranges of `every`, `long` and `ppm`. In the words {every}, {long} and {ppm}
     /// stand for the strength. The name is what people and counters use.
     #[rustfmt::skip]
-    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 28] = [
+    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 31] = [
         (Kind::Loss, "loss", "of messages {ppm} are lost", NO, NO, (1_000, 300_000)),
         (Kind::Copies, "copies", "of messages {ppm} come twice, up to {long} later", NO, (100 * MS, 60 * S), (1_000, 500_000)),
         (Kind::Delay, "delay", "messages take up to {long} and overtake one another", NO, (2 * MS, 2 * S), NO),
@@ -73,7 +76,7 @@ impl Kind {
         (Kind::Crash, "crash", "a server ends at a named moment each {every}, for up to {long}", (3 * S, 20 * S), (100 * MS, 30 * S), NO),
         (Kind::Power, "power", "servers lose power each {every}, for up to {long}; all at once {ppm} of the times", (10 * S, 60 * S), (100 * MS, 20 * S), (200_000, 1_000_000)),
         (Kind::Torn, "torn", "of losses of power {ppm} tear the last record", NO, NO, (800_000, 1_000_000)),
-        (Kind::Rot, "rot", "a record of a minority's disks rots each {every}; a good copy is there within {long}", (15 * S, 60 * S), (S, 30 * S), NO),
+        (Kind::Rot, "rot", "a record of a minority's disks rots each {every}; a good copy is there within {long}", (8 * S, 40 * S), (S, 30 * S), NO),
         (Kind::WriteError, "write-error", "a disk refuses a write or a sync each {every}, for up to {long}", (10 * S, 60 * S), (MS, 10 * S), NO),
         (Kind::Full, "full", "a disk is full each {every}, for up to {long}", (15 * S, 60 * S), (S, 120 * S), NO),
         (Kind::SlowDisk, "slow-disk", "a disk takes a second and more for a sync each {every}, for up to {long}", (10 * S, 60 * S), (S, 30 * S), NO),
@@ -91,6 +94,9 @@ impl Kind {
         (Kind::Herd, "herd", "all streams break and many jobs come at once each {every}", (15 * S, 60 * S), NO, NO),
         (Kind::Overload, "overload", "the cluster takes few photos, {long} of work is too much, and far more comes at once each {every}", (15 * S, 60 * S), (MS, 2 * S), NO),
         (Kind::Limits, "limits", "limits are extreme", NO, NO, NO),
+        (Kind::LostDisk, "lost-disk", "a server loses its disk for good each {every}, is started again under its id within {long}, and is replaced", (15 * S, 60 * S), (S, 30 * S), NO),
+        (Kind::Members, "members", "a server is added, replaced or removed, often the leader, each {every}", (10 * S, 60 * S), NO, NO),
+        (Kind::Versions, "versions", "builds of two versions; a server is stopped for up to {long} to get another each {every}, and at last the upgrade is finalized", (8 * S, 40 * S), (100 * MS, 10 * S), NO),
     ];
 
     fn row(self) -> &'static (Kind, &'static str, &'static str, Range, Range, Range) {

@@ -36,6 +36,8 @@ pub struct Load {
     pub log_keep: u64,
     /// Results an agent's spool takes.
     pub spool: u64,
+    /// Where servers end or rot the log is short, so that snapshots are sent.
+    pub short_log: bool,
 }
 
 impl Load {
@@ -62,6 +64,7 @@ impl Load {
             plan_max: rng.scaled(MILLISECOND, 3 * SECOND),
             log_keep: *rng.pick(&[50, 200, 1_000, 100_000]).expect("not empty"),
             spool: *rng.pick(&[4, 16, 256]).expect("not empty"),
+            short_log: rng.chance(600_000),
         }
     }
 }

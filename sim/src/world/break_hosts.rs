@@ -8,6 +8,8 @@ use crate::clients::Client;
 use crate::disk::Loss;
 use crate::faults::Kind;
 
+/// A follower that is to need a snapshot misses everything for at least so long, in µs.
+const BEHIND: u64 = 12 * SECOND;
 /// A wall clock jumps by at most so much, in µs.
 const JUMP_MAX: u64 = 3_600 * SECOND;
 
@@ -50,7 +52,7 @@ impl World {
         if all {
             self.count("power lost by all");
         }
-        for id in (1..=self.count_servers()).filter(|id| all || *id == one) {
+        for id in self.present().into_iter().filter(|id| all || *id == one) {
             let (down, torn_ppm) = (self.length(kind), self.faults.ppm(Kind::Torn));
             let torn = self.dice(kind).chance(torn_ppm);
             self.count(kind.name());
@@ -62,12 +64,13 @@ impl World {
     /// A record rots, never on a majority. Half of the times the server is started again soon, and finds it.
     pub(super) fn rot(&mut self) {
         let kind = Kind::Rot;
-        let id = self.any_server(kind);
+        let id = self.leader_or_any(kind);
         let damaged = self
             .servers
             .iter()
-            .filter(|server| server.id().0 != id && server.disk.durable().is_damaged());
-        if 2 * (damaged.count() + 1) >= self.servers.len() {
+            .filter(|server| server.id().0 != id && server.is_present())
+            .filter(|server| server.lost.is_some() || server.disk.durable().is_damaged());
+        if 2 * (damaged.count() + 1) >= self.present().len() {
             return;
         }
         let dice = self.dice.get_mut(&kind).expect("each kind has its own");
@@ -75,8 +78,11 @@ impl World {
             return;
         }
         self.count(kind.name());
-        if self.dice(kind).chance(500_000) {
+        if self.dice(kind).chance(300_000) {
             self.end_with(id, Loss::Nothing, kind, SECOND);
+        } else if self.leader() == Some(id) {
+            // Somebody will need a snapshot of what has rotted.
+            self.misses_all(kind, BEHIND);
         }
     }
 
@@ -139,7 +145,7 @@ impl World {
             let server = self.server(id);
             server.paused_until = server.paused_until.max(until);
             let until = server.paused_until;
-            if self.count_servers() == 1 {
+            if self.present().len() == 1 {
                 self.checks.leases.stands_still(self.now, until);
             }
         }

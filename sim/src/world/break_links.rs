@@ -16,9 +16,9 @@ impl World {
     }
 
     fn others(&self, than: u64) -> Vec<u64> {
-        (1..=self.count_servers())
-            .filter(|other| *other != than)
-            .collect()
+        let mut others = self.present();
+        others.retain(|other| *other != than);
+        others
     }
 
     fn agents_and_clients(&self) -> Vec<Node> {
@@ -67,12 +67,14 @@ impl World {
             1 => {
                 // Each hears only its neighbours; of three, two hear the third.
                 self.count("majority rings");
-                let all = self.count_servers();
-                let near = |a: u64, b: u64| (a + 1) % all == b % all || (b + 1) % all == a % all;
-                let all_pairs = (1..=all).flat_map(|a| (a + 1..=all).map(move |b| (a, b)));
+                let present = self.present();
+                let all = present.len();
+                let near = |a: usize, b: usize| (a + 1) % all == b % all || (b + 1) % all == a % all;
+                let all_pairs = (0..all).flat_map(|a| (a + 1..all).map(move |b| (a, b)));
+                let far = all_pairs.filter(|(a, b)| !near(*a, *b));
                 match all {
                     3 => pairs.extend(others.first().map(|other| (alone, *other))),
-                    _ => pairs.extend(all_pairs.filter(|(a, b)| !near(*a, *b))),
+                    _ => pairs.extend(far.map(|(a, b)| (present[a], present[b]))),
                 }
             }
             _ => {
@@ -137,7 +139,7 @@ impl World {
             return;
         }
         let kind = Kind::Churn;
-        if let Some(leader) = self.leader().filter(|_| self.count_servers() > 1) {
+        if let Some(leader) = self.leader().filter(|_| self.present().len() > 1) {
             self.count(kind.name());
             let long = self.dice(kind).within(MILLISECOND * 700, CHURN_CUT);
             let links = self
@@ -152,19 +154,25 @@ impl World {
 
     /// A follower misses everything; the leader's log may be cut meanwhile.
     pub(super) fn leave_behind(&mut self) {
-        let kind = Kind::Lag;
-        let (leader, long) = (self.leader(), self.length(kind));
-        let followers: Vec<u64> = (1..=self.count_servers())
-            .filter(|one| Some(*one) != leader)
-            .collect();
-        if let Some(one) = self.dice(kind).pick(&followers).copied() {
-            self.count(kind.name());
-            let links = self
-                .others(one)
-                .into_iter()
-                .flat_map(|other| [(one, other), (other, one)]);
-            self.cut_for(links.collect(), long);
+        if self.misses_all(Kind::Lag, 0) {
+            self.count(Kind::Lag.name());
         }
+    }
+
+    /// A follower is cut off for a while, at least for `least`. False when there is none.
+    pub(super) fn misses_all(&mut self, kind: Kind, least: u64) -> bool {
+        let (leader, long) = (self.leader(), self.length(kind).max(least));
+        let mut followers = self.present();
+        followers.retain(|one| Some(*one) != leader);
+        let Some(one) = self.dice(kind).pick(&followers).copied() else {
+            return false;
+        };
+        let links = self
+            .others(one)
+            .into_iter()
+            .flat_map(|other| [(one, other), (other, one)]);
+        self.cut_for(links.collect(), long);
+        true
     }
 
     pub(super) fn break_a_stream(&mut self) {

@@ -10,6 +10,7 @@ use rebound_core::types::*;
 
 use super::{Counters, Happening, World};
 use crate::agents::answer;
+use crate::check::versions::Versions;
 use crate::faults::Kind;
 use crate::model::Model;
 
@@ -88,13 +89,16 @@ impl World {
         if spooled > 0 {
             why.push(format!("{spooled} results in spools"));
         }
+        if let Some(what) = self.members_unsettled() {
+            why.push(what);
+        }
         let states: Vec<_> = self
             .servers
             .iter()
             .filter_map(|server| Some(server.replica.as_ref()?.state()))
             .collect();
         let applied: BTreeSet<Index> = states.iter().map(|state| state.applied()).collect();
-        if states.len() != self.servers.len() || applied.len() != 1 {
+        if states.len() != self.present().len() || applied.len() != 1 {
             why.push(format!("{} servers up, applied {applied:?}", states.len()));
         }
         for state in &states {
@@ -108,9 +112,9 @@ impl World {
                     )
                 });
             if counts != (0, 0) || state.jobs.open_count() > 0 {
-                let open = state.jobs.open_count();
+                let open: Vec<JobId> = state.jobs.to_close(Time(u64::MAX)).collect();
                 why.push(format!(
-                    "{} tasks wait, {} are given, {open} jobs are open",
+                    "{} tasks wait, {} are given, jobs {open:?} are open",
                     counts.0, counts.1
                 ));
                 break;
@@ -141,7 +145,7 @@ impl World {
     /// C1: every acknowledged photo is there, on every server, with its one result.
     fn check_acknowledged(&mut self) {
         let mut violations = Vec::new();
-        for server in &self.servers {
+        for server in self.servers.iter().filter(|server| server.is_present()) {
             let (id, image) = (server.id(), server.disk.image());
             let state = server.replica.as_ref().expect("all are up").state();
             state.check();
@@ -185,6 +189,7 @@ impl World {
     /// J2, independently: the committed log, read by the model, allows exactly what was recorded.
     fn check_model(&mut self) {
         let mut model = Model::default();
+        let mut log = Versions::default();
         let entries = std::mem::take(&mut self.checks.entries);
         for server in &self.servers {
             let image = server.disk.image();
@@ -207,6 +212,9 @@ impl World {
             }
             let (_, _, data) = parse_log_entry(bytes).expect("readable");
             if let Some(entry) = decode_entry(&data).expect("readable") {
+                if let Err(why) = log.take(&entry) {
+                    self.checks.violated(format!("O1: entry {index}: {why}"));
+                }
                 model.apply(*index, &entry);
             }
         }

@@ -104,6 +104,8 @@ impl World {
             Fact::Requeued { cause, .. } if cause.is_loss() => self.count("tasks requeued by losses"),
             Fact::Requeued { .. } => self.count("tasks requeued by failures"),
             Fact::JobClosed { by_itself: true } => self.count("jobs closed by themselves"),
+            Fact::Upgraded { .. } => self.count("upgrades finalized"),
+            Fact::MemberBuild { .. } => self.count("builds recorded"),
             Fact::JobCancelled { .. } => self.count("jobs cancelled"),
             Fact::JobDeleted { .. } => self.count("jobs deleted"),
             Fact::KeysForgotten { .. } => self.count("keys forgotten"),

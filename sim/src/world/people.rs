@@ -28,11 +28,11 @@ impl World {
         let now = self.now;
         self.clients[client].asks_since.get_or_insert(now);
         self.client_calls(client);
-        let servers = self.count_servers();
+        let next = self.next_server(self.clients[client].server);
         let one = &mut self.clients[client];
         if one.ask.is_some() {
             // The last question was not answered in time: another server may know more.
-            one.server = one.server % servers + 1;
+            one.server = next;
             one.unanswered += 1;
         } else {
             one.unanswered = 0;
@@ -201,7 +201,8 @@ impl World {
         if self.faults.load.probe_every == 0 {
             return;
         }
-        let server = self.people_rng.within(1, self.count_servers());
+        let present = self.present();
+        let server = self.people_rng.pick(&present).copied().unwrap_or(1);
         let ask = AskId(self.next_ask);
         self.next_ask += 1;
         let by = Caller {

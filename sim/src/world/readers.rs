@@ -61,7 +61,8 @@ impl World {
     }
 
     fn call(&mut self, client: usize, ask: Ask, request: Request, timeout: u64) {
-        let server = self.people_rng.within(1, self.count_servers());
+        let present = self.present();
+        let server = self.people_rng.pick(&present).copied().unwrap_or(1);
         let call = self.begin_call(client, ask);
         let asker = Asker::Call { client, call };
         if !self.question(server, asker, client, timeout, request) {

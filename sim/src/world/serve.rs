@@ -5,11 +5,13 @@ use rebound_core::codec::agent as codec;
 use rebound_core::io::{Answer, Input, Output};
 use rebound_core::plan::plan;
 use rebound_core::reply::Refused;
+use rebound_core::state::members::Voters;
 use rebound_core::types::*;
 use rebound_proto::v1::server_message::Body;
 
 use super::{Asker, Happening, World};
 use crate::faults::Kind;
+use crate::hosts::Unfit;
 use crate::net::Ways;
 use crate::points::Point;
 
@@ -22,7 +24,7 @@ impl World {
     pub(super) fn start_server(&mut self, id: u64) {
         let at = self.now;
         let server = self.server(id);
-        if server.replica.is_some() {
+        if server.replica.is_some() || !server.is_present() {
             return;
         }
         let blocked = server.broken_until.max(server.shelved_until);
@@ -30,6 +32,7 @@ impl World {
             return self.at(blocked.min(at + SECOND), Happening::Start { server: id });
         }
         let unfit = server.disk.image().is_unfit();
+        self.swaps_build(id);
         match self.server(id).start(at) {
             Ok(()) => {
                 if unfit {
@@ -39,7 +42,8 @@ impl World {
                 let life = self.server(id).life;
                 self.at(at, Happening::Wake { server: id, life });
             }
-            Err(damage) => {
+            Err(Unfit::Outgrown) => self.outgrown(id, "older builds refused at their start"),
+            Err(Unfit::Damage(damage)) => {
                 self.count("rot found by a start");
                 if self.trace.is_on() {
                     self.trace
@@ -93,7 +97,8 @@ impl World {
     }
 
     pub(super) fn peer(&mut self, from: u64, to: u64, bytes: Bytes) {
-        if self.net.open(from, to) {
+        if self.net.open(from, to) && self.greets(from, to) {
+            self.check_heard(from, &bytes);
             self.mix(&[bytes.len() as u64, xxhash_rust::xxh3::xxh3_64(&bytes)]);
             self.inputs(to, vec![Input::Peer(bytes)]);
         }
@@ -101,6 +106,9 @@ impl World {
 
     /// Does what an output says, in its order. The process may end at each step.
     fn output(&mut self, id: u64, mut out: Output) {
+        if out.halt.is_some() {
+            return self.outgrown(id, "older builds stopped by an entry");
+        }
         self.check_after(id, &out);
         let life = self.server(id).life;
         if self.strikes(id, Point::BeforeSend) {
@@ -119,6 +127,7 @@ impl World {
         if !self.tell(id, out, life) || self.strikes(id, Point::AfterCall) {
             return;
         }
+        self.notice_removal(id);
         self.wake_in_time(id, life);
     }
 
@@ -205,6 +214,7 @@ impl World {
         let (environments, jobs) = (&replica.state().environments, &replica.state().jobs);
         self.checks.cluster(environments.waiting(), jobs.live_bytes());
         self.check_quorum(id, status.committed);
+        self.check_version(id);
         let digest = status.digest.0;
         self.mix(&[
             id,
@@ -225,18 +235,35 @@ impl World {
             return;
         }
         self.checks.committed = committed;
-        let mut durable: Vec<Index> = self
-            .servers
-            .iter()
-            .map(|server| server.disk.durable().last_index())
-            .collect();
-        durable.sort_unstable();
-        let on_majority = durable[(durable.len() - 1) / 2];
-        if on_majority < committed {
+        let on_majority = |ids: &[ReplicaId]| {
+            let mut durable: Vec<Index> = ids.iter().map(|id| self.durable(id.0)).collect();
+            durable.sort_unstable();
+            (durable.len().checked_sub(1)).map_or(Index::MAX, |last| durable[last / 2])
+        };
+        let agreed = |voters: &Voters| on_majority(&voters.incoming).min(on_majority(&voters.outgoing));
+        // Those who counted before this call, or since: what was committed first may have changed who counts.
+        let members = self
+            .host(id)
+            .replica
+            .as_ref()
+            .map(|replica| &replica.state().members);
+        let now = members
+            .filter(|members| !members.is_empty())
+            .map(|members| members.voters());
+        let now = now.unwrap_or_else(|| self.checks.voters.clone());
+        let on_disks = agreed(&now).max(agreed(&self.checks.voters));
+        if on_disks < committed {
             self.checks.violated(format!(
-                "C3: server {id} took entry {committed} as committed; a majority has up to {on_majority} on disk"
+                "C3: server {id} took entry {committed} as committed; a majority has up to {on_disks} on disk"
             ));
         }
+        self.checks.voters = now;
+    }
+
+    /// What a server's disk has, or had when it was lost.
+    fn durable(&self, id: u64) -> Index {
+        let server = self.host(id);
+        server.lost.unwrap_or_else(|| server.disk.durable().last_index())
     }
 
     pub(super) fn send(&mut self, from: u64, messages: Vec<(ReplicaId, Bytes)>) {
@@ -262,8 +289,11 @@ impl World {
 
     /// C3: no vote and no acknowledgement leaves before what it rests on is durable.
     fn check_promise(&mut self, from: u64, bytes: &Bytes) {
-        let disk = &self.servers[from as usize - 1].disk;
-        self.checks.promise(ReplicaId(from), disk.durable(), bytes);
+        let server = &self.servers[from as usize - 1];
+        // What one says that lost its disk counts when it is heard, and must not be.
+        if server.lost.is_none() {
+            self.checks.promise(ReplicaId(from), server.disk.durable(), bytes);
+        }
     }
 
     /// Sends half of what is to go and ends, if this is the moment for it.
@@ -318,6 +348,7 @@ impl World {
                 }
             }
             Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
+            Some(Asker::Operator) => self.operator_hears(&answer),
             None => {}
         }
     }

@@ -85,6 +85,9 @@ impl World {
             Kind::StreamBreak => self.break_a_stream(),
             Kind::Herd => self.herd(),
             Kind::Overload => self.overload(),
+            Kind::LostDisk => self.lose_disk(),
+            Kind::Members => self.change_members(),
+            Kind::Versions => self.roll(),
             // These are there all the time.
             Kind::Loss | Kind::Copies | Kind::Delay | Kind::Torn => {}
             Kind::SlowAgent | Kind::Liar | Kind::Poison | Kind::Limits => {}
@@ -102,8 +105,8 @@ impl World {
     }
 
     pub(super) fn any_server(&mut self, kind: Kind) -> u64 {
-        let servers = self.count_servers();
-        self.dice(kind).within(1, servers)
+        let present = self.present();
+        self.dice(kind).pick(&present).copied().unwrap_or(1)
     }
 
     pub(super) fn leader(&self) -> Option<u64> {
@@ -178,7 +181,7 @@ impl World {
                 *until = (*until).min(now);
             }
         }
-        for server in 1..=self.count_servers() {
+        for server in self.present() {
             self.start_server(server);
         }
         (0..self.agents.len()).for_each(|agent| self.start_agent(agent));

@@ -33,7 +33,7 @@ impl World {
                 // Whoever was told of it was told that it leads.
                 self.agents[agent].unreached = Some(server);
             }
-            self.agents[agent].next_server = server % self.count_servers() + 1;
+            self.agents[agent].next_server = self.next_server(server);
             self.after(100 * MILLISECOND, Happening::Connect { agent, life });
             return;
         }
@@ -196,7 +196,7 @@ impl World {
                     }
                     _ => None,
                 };
-                let next = stream.server % self.count_servers() + 1;
+                let next = self.next_server(stream.server);
                 self.agents[agent].next_server = hint.unwrap_or(next);
                 let way = self.net.way();
                 self.after(way, Happening::Broken { agent, stream });
