@@ -176,6 +176,11 @@ soak: build ## MINUTES=120 of steady load: memory, open files, disks, digests
 	@echo "soak: $(MINUTES) minutes of steady load, a look each minute."
 	@$(ENV) $(REBOUND) campaign soak --rounds $(MINUTES) --round 55 --seed $(SEED) $(CAMPAIGN_FLAGS)
 
+.PHONY: upgrade
+upgrade: setup ## From this build to the one ahead under load, back, up again and finalized; two builds, then 2 minutes
+	@echo "upgrade: builds this version and the one ahead of it, then takes a cluster there, back, and there for good."
+	@$(ENV) bash tests/upgrade.sh --seed $(SEED) $(CAMPAIGN_FLAGS)
+
 .PHONY: bench
 bench: build ## Throughput, latency, a long queue and failover of real processes, see docs/BENCHMARKS.md; about 5 minutes
 	@echo "bench: rebound bench throughput, latency, queue and failover, one after another. About 5 minutes."

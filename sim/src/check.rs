@@ -9,7 +9,6 @@ use rebound_core::io::Status;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
 use rebound_core::state::environments::Environment;
-use rebound_core::state::members::Voters;
 use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
 use rebound_core::types::*;
@@ -44,8 +43,6 @@ pub struct Checks {
     pub entries: BTreeMap<Index, bytes::Bytes>,
     /// The highest index that anybody took as committed.
     pub committed: Index,
-    /// Who counted when it was.
-    pub voters: Voters,
     /// Cancels that took tasks from workers.
     pub cancels_with_runs: u64,
     /// What the cluster's clock said when it was first seen.
@@ -63,8 +60,8 @@ const VIOLATIONS_KEPT: usize = 20;
 const GIVEN_MAX: u32 = 10 + 11 + 1 + REGIVES_MAX;
 
 impl Checks {
-    /// Nothing was seen yet of a cluster with these settings that begins with these servers.
-    pub fn new(settings: Settings, founders: &[ReplicaId]) -> Checks {
+    /// Nothing was seen yet of a cluster with these settings.
+    pub fn new(settings: Settings) -> Checks {
         Checks {
             leases: Leases::new(settings.lease, settings.grace),
             settings,
@@ -78,10 +75,6 @@ impl Checks {
             deleted: BTreeSet::new(),
             entries: BTreeMap::new(),
             committed: 0,
-            voters: Voters {
-                incoming: founders.to_vec(),
-                ..Voters::default()
-            },
             cancels_with_runs: 0,
             clock: None,
             facts_to: 0,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rebound_core::io::{Input, Output};
 use rebound_core::replica::{Config, RecoverError, Replica};
+use rebound_core::state::members::Voters;
 use rebound_core::types::{Index, Mono, Now, ReplicaId, Time};
 
 use crate::disk::{Damage, Disk, Image};
@@ -88,6 +89,8 @@ pub struct Server {
     pub received_at: Option<u64>,
     /// The wake that is in the heap.
     pub wake_at: u64,
+    /// Who counted for its replica after its last call, and the entry that made it so.
+    pub voters: (Index, Voters),
     /// It was added, and has not been started yet.
     pub absent: bool,
     /// It is no member, knows it, and is about to stop.
@@ -101,6 +104,11 @@ pub struct Server {
 impl Server {
     /// A server that is down and has an empty disk.
     pub fn new(config: Config, clocks: Clocks) -> Server {
+        let incoming = config.founders.iter().map(|founder| founder.id).collect();
+        let voters = Voters {
+            incoming,
+            ..Voters::default()
+        };
         Server {
             config,
             replica: None,
@@ -119,6 +127,7 @@ impl Server {
             sending: 0,
             received_at: None,
             wake_at: u64::MAX,
+            voters: (0, voters),
             absent: false,
             leaving: false,
             gone: false,

@@ -328,7 +328,7 @@ impl World {
         World {
             seed,
             counters: Counters::new(),
-            checks: Checks::new(faults.settings(), &members),
+            checks: Checks::new(faults.settings()),
             trace: Trace::default(),
             now: 0,
             heap: BinaryHeap::new(),

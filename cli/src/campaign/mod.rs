@@ -14,6 +14,7 @@ mod pin;
 pub mod power;
 mod root;
 pub mod soak;
+pub mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

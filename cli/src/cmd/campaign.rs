@@ -10,6 +10,7 @@ use crate::campaign::partition::{self, NetworkArgs};
 use crate::campaign::pause::{self, PauseArgs};
 use crate::campaign::power::{self, PowerArgs};
 use crate::campaign::soak::{self, SoakArgs};
+use crate::campaign::upgrade::{self, UpgradeArgs};
 use crate::exit::{Exit, Failure};
 
 /// Faults against a cluster of real processes on this machine, and an audit of what they left.
@@ -30,6 +31,9 @@ pub enum CampaignCommand {
     Overload(OverloadArgs),
     /// A steady load for a long time: memory, open files, disks, digests
     Soak(SoakArgs),
+    /// Servers and agents are replaced by those of a newer build, one by one, back, and up again; then the upgrade is
+    /// finalized (needs the programs of that build: `make upgrade`)
+    Upgrade(UpgradeArgs),
 }
 
 /// Runs one of them.
@@ -42,5 +46,6 @@ pub async fn run(ctx: &mut Context, command: CampaignCommand) -> Result<Exit, Fa
         CampaignCommand::Clock(args) => clock::run(ctx, args).await,
         CampaignCommand::Overload(args) => overload::run(ctx, args).await,
         CampaignCommand::Soak(args) => soak::run(ctx, args).await,
+        CampaignCommand::Upgrade(args) => upgrade::run(ctx, args).await,
     }
 }

@@ -16,6 +16,8 @@ use super::process::{Place, Process};
 use crate::client::{Client, ClientError};
 use crate::exit::Failure;
 
+mod builds;
+
 /// Between two looks at a process that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(2);
 /// Longest time of a call of the client: a failover fits many times.
@@ -32,6 +34,8 @@ struct Server {
     place: Place,
     address: String,
     http: String,
+    /// The program of another build.
+    build: Option<PathBuf>,
     process: Option<Process>,
     /// It stands still: nobody waits for its word.
     paused: bool,
@@ -42,6 +46,8 @@ struct Agent {
     args: Vec<String>,
     data: PathBuf,
     place: Place,
+    /// The program `rebound` of another build.
+    build: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -102,6 +108,7 @@ impl House {
                 place,
                 address: client,
                 http,
+                build: None,
                 process: None,
                 paused: false,
             });
@@ -139,7 +146,7 @@ impl House {
 
     /// Starts a server, for the first time or again.
     pub fn start_server(&mut self, at: usize, init: bool) -> Result<(), Failure> {
-        let program = std::env::current_exe().map_err(|error| Failure::failed(error.to_string()))?;
+        let program = self.server_program(at)?;
         let server = &mut self.servers[at];
         let mut args = vec![
             "server".to_owned(),
@@ -157,8 +164,7 @@ impl House {
 
     /// Starts an agent, for the first time or again.
     pub fn start_agent(&mut self, at: usize) -> Result<(), Failure> {
-        let own = std::env::current_exe().map_err(|error| Failure::failed(error.to_string()))?;
-        let program = own.with_file_name("rebound-agent");
+        let program = self.agent_program(at)?;
         let agent = &mut self.agents[at];
         let log = agent.data.with_extension("log");
         let process = Process::start(&program, &agent.args, &log, &agent.place);
@@ -479,6 +485,7 @@ fn agents(layout: &Layout, dir: &Path, members: &[MemberConfig]) -> Vec<Agent> {
             args: flags,
             data,
             place: layout.agents_at.clone(),
+            build: None,
             process: None,
         }
     };

@@ -121,7 +121,7 @@ fn results(desired: v1::Desired, reported: &mut BTreeSet<(u64, u64, u64)>) -> Ve
     results
 }
 
-fn hello(session: &(String, u64)) -> v1::Hello {
+pub fn hello(session: &(String, u64)) -> v1::Hello {
     v1::Hello {
         protocol: 1,
         name: "agent-1".into(),

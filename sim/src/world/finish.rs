@@ -191,7 +191,8 @@ impl World {
         let mut model = Model::default();
         let mut log = Versions::default();
         let entries = std::mem::take(&mut self.checks.entries);
-        for server in &self.servers {
+        // One that is gone may have entries of its own that never came to be.
+        for server in self.servers.iter().filter(|server| server.is_present()) {
             let image = server.disk.image();
             let other = entries
                 .iter()

@@ -231,6 +231,8 @@ impl World {
 
     /// C3: what is committed is durable on a majority.
     fn check_quorum(&mut self, id: u64, committed: Index) {
+        let before = self.host(id).voters.1.clone();
+        self.note_voters(id);
         if committed <= self.checks.committed {
             return;
         }
@@ -241,23 +243,24 @@ impl World {
             (durable.len().checked_sub(1)).map_or(Index::MAX, |last| durable[last / 2])
         };
         let agreed = |voters: &Voters| on_majority(&voters.incoming).min(on_majority(&voters.outgoing));
-        // Those who counted before this call, or since: what was committed first may have changed who counts.
-        let members = self
-            .host(id)
-            .replica
-            .as_ref()
-            .map(|replica| &replica.state().members);
-        let now = members
-            .filter(|members| !members.is_empty())
-            .map(|members| members.voters());
-        let now = now.unwrap_or_else(|| self.checks.voters.clone());
-        let on_disks = agreed(&now).max(agreed(&self.checks.voters));
+        // Those who counted before this call, or since: what was committed may have changed who counts.
+        let on_disks = agreed(&before).max(agreed(&self.host(id).voters.1));
         if on_disks < committed {
             self.checks.violated(format!(
                 "C3: server {id} took entry {committed} as committed; a majority has up to {on_disks} on disk"
             ));
         }
-        self.checks.voters = now;
+    }
+
+    fn note_voters(&mut self, id: u64) {
+        let server = &mut self.servers[id as usize - 1];
+        let Some(state) = server.replica.as_ref().map(|replica| replica.state()) else {
+            return;
+        };
+        let changed = state.meta().members_changed;
+        if changed != server.voters.0 {
+            server.voters = (changed, state.members.voters());
+        }
     }
 
     /// What a server's disk has, or had when it was lost.

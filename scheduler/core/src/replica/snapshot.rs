@@ -16,7 +16,6 @@ use crate::plant::Plant;
 use crate::state::State;
 use crate::table::{Digest, decode, encode};
 use crate::types::*;
-use crate::version::NEXT;
 
 /// Format of snapshots and backups: of their description and of what their chunks hold.
 pub const SNAPSHOT_FORMAT: u16 = 1;
@@ -84,12 +83,6 @@ pub fn about(message: &[u8]) -> Result<About, String> {
     }
     let about: About =
         decode(&message.get_snapshot().data).map_err(|why| format!("its description: {why}"))?;
-    if about.version > NEXT {
-        let found = about.version;
-        return Err(format!(
-            "its cluster runs at version {found}; this build knows up to {NEXT}"
-        ));
-    }
     if about.format != SNAPSHOT_FORMAT {
         let found = about.format;
         return Err(format!("format {found}; this build reads {SNAPSHOT_FORMAT}"));

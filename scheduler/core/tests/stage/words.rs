@@ -125,6 +125,10 @@ pub fn event(names: &Names, event: &Event) -> String {
             let and = replaces.map_or(String::new(), |old| format!(", server {old} goes"));
             format!("server {server} becomes a voter{and}: joint from here")
         }
+        Fact::Upgraded { from, to } => {
+            format!("the cluster runs at version {to}, and not at {from} any more")
+        }
+        Fact::MemberBuild { server, build } => format!("server {server} runs {build}"),
         Fact::MemberLeaving { server } => format!("server {server} goes: joint from here"),
         Fact::MemberRemoved { server } => format!("server {server} is no member any more"),
         Fact::MembersSettled { voters } => {
