@@ -91,7 +91,10 @@ impl Alone {
         self.asked += 1;
         let question = Question {
             ask: AskId(self.asked),
-            by: Caller::default(),
+            by: Caller {
+                environment: "default".into(),
+                actor: "operator".into(),
+            },
             trace: TraceId::default(),
             timeout: 0,
             request,
