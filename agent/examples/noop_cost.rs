@@ -156,6 +156,7 @@ async fn lead(leader: Arc<Leader>, mut heard: Streaming<v1::AgentMessage>, say: 
         heartbeat_us: 1_000_000,
         orphan_for_us: 70_000_000,
         now_us: 0,
+        protocol: 1,
     }))
     .await;
     let mut books = Books::default();

@@ -97,6 +97,7 @@ pub(super) fn welcome(cluster: &str, worker: u64, term: u64) -> Input {
         heartbeat_us: SECOND,
         orphan_for_us: 70 * SECOND,
         now_us: 0,
+        protocol: 1,
     }))
 }
 

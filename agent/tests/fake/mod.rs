@@ -303,6 +303,7 @@ impl Server {
             heartbeat_us: 200_000,
             orphan_for_us: 70_000_000,
             now_us: 0,
+            protocol: 1,
         }
     }
 

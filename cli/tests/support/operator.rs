@@ -106,6 +106,10 @@ impl Operator for Service {
         Err(tonic::Status::unimplemented("not of this test"))
     }
 
+    async fn finalize(&self, _: Request<FinalizeRequest>) -> Answer<FinalizeReply> {
+        Err(tonic::Status::unimplemented("not of this test"))
+    }
+
     async fn transfer_leader(&self, _: Request<TransferLeaderRequest>) -> Answer<TransferLeaderReply> {
         Err(tonic::Status::unimplemented("not of this test"))
     }

@@ -1,6 +1,8 @@
 //! What servers say of themselves before they are listened to, as their streams begin: who they are, which disk they
 //! have, which build they run. Either end may refuse the other, and whoever is refused for good stops.
 
+use std::collections::btree_map::Entry;
+
 use rebound_core::io::Input;
 use rebound_core::state::members::Stranger;
 use rebound_core::types::*;
@@ -43,8 +45,8 @@ impl World {
                 .contains_key(&((from, one.life.saturating_sub(1)), key.1));
         }
         let (incarnation, build) = (one.config.incarnation, one.config.build.clone());
-        if !self.met.contains_key(&key) {
-            self.met.insert(key, incarnation);
+        if let Entry::Vacant(first) = self.met.entry(key) {
+            first.insert(incarnation);
             let id = ReplicaId(from);
             let input = Input::Met {
                 id,
