@@ -27,7 +27,7 @@ use cmd::Context;
 use exit::{Exit, Failure};
 use output::Format;
 
-/// RocksDB's memory comes from it, too. What it brought stands in docs/BENCHMARKS.md.
+/// For all but RocksDB, which takes the system's. What it brought stands in docs/BENCHMARKS.md.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -196,6 +196,13 @@ impl Roster {
         self.own.incarnation
     }
 
+    /// The same of another build.
+    #[cfg(test)]
+    pub fn of_build(mut self, knows: Versions) -> Roster {
+        self.build.versions = knows;
+        self
+    }
+
     /// The version at which the cluster runs, as this server has applied it, and what its build knows.
     pub fn versions(&self) -> (u16, Versions) {
         (self.inner().version, self.build.versions)

@@ -1,5 +1,6 @@
 use rebound_core::command::{Command, ENTRY_VERSION, Entry};
 use rebound_core::types::{Caller as By, ClusterId, Time, TraceId};
+use rebound_core::version::Versions;
 
 use rebound_proto::v1::peer_refusal::Kind;
 
@@ -45,8 +46,14 @@ fn state(commands: impl IntoIterator<Item = Command>) -> State {
 
 /// Server 1's service with the roster of this state, and what the replica hears.
 fn service(state: &State) -> (PeerService, crate::node::Inbox) {
+    service_of(state, Versions::OURS)
+}
+
+/// The same of a build that knows these versions.
+fn service_of(state: &State, knows: Versions) -> (PeerService, crate::node::Inbox) {
     let [own, ..] = founders();
-    let roster = Arc::new(Roster::new(CLUSTER.into(), own, &founders(), state));
+    let roster = Roster::new(CLUSTER.into(), own, &founders(), state);
+    let roster = Arc::new(roster.of_build(knows));
     let peers = Arc::new(Outgoing::start(roster.clone(), 1 << 20));
     let (doors, inbox) = doors();
     let api = Api::new(doors.handle.clone(), Arc::new(config()), roster.clone());
@@ -168,7 +175,11 @@ async fn a_server_with_another_disk_takes_nothing_that_is_meant_for_the_lost_one
 #[tokio::test]
 async fn a_build_that_the_cluster_has_outgrown_is_refused_by_name_and_for_good() {
     let to = rebound_core::version::NEXT;
-    let (service, mut inbox) = service(&state([Command::Upgrade { to }]));
+    let knows = Versions {
+        oldest: 1,
+        newest: to,
+    };
+    let (service, mut inbox) = service_of(&state([Command::Upgrade { to }]), knows);
     let newer = |from| v1::PeerHello {
         build: "0.2.0".into(),
         version_max: to.into(),
@@ -202,7 +213,7 @@ async fn a_build_that_the_cluster_has_outgrown_is_refused_by_name_and_for_good()
 #[tokio::test]
 async fn one_that_hears_of_a_version_it_does_not_know_stops_and_says_why() {
     let (service, _inbox) = service(&state([]));
-    let ours = rebound_core::version::Versions::OURS.newest;
+    let ours = Versions::OURS.newest;
     for said in [u32::from(ours) + 1, u32::MAX] {
         let ahead = v1::PeerHello {
             version_max: u32::MAX,
