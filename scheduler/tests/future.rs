@@ -113,6 +113,7 @@ fn what_a_later_client_adds_is_passed_over_and_what_it_needs_is_refused() {
         cluster.finish(&submitted).await;
         assert_eq!(cluster.all_results(&submitted).await.len(), 10);
         agent.stop().await;
+        cluster.stop_all().await;
     });
 }
 
@@ -157,5 +158,7 @@ fn a_later_agent_is_taken_if_it_still_speaks_this_protocol() {
             panic!("it speaks version 1 too: {welcomed:?}");
         };
         assert_eq!(welcome.protocol, 1, "and is told that it must");
+        // RocksDB's threads must have ended before the process does.
+        cluster.stop_all().await;
     });
 }
