@@ -263,18 +263,10 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
                 "the generator lagged at most",
                 format!("{:.1} ms", figures.lag_ms),
             ),
-            (
-                "recorded twice, acknowledged lost",
-                format!("{}, {}", audit.recorded_twice, audit.acknowledged_lost),
-            ),
-            (
-                "audited",
-                format!(
-                    "{} entries, {} digests, {} stored results",
-                    audit.entries, audit.digests_compared, audit.acknowledged_compared
-                ),
-            ),
-        ] {
+        ]
+        .into_iter()
+        .chain(audit.facts())
+        {
             table.row([name.to_owned(), value]);
         }
         out.table(&mut table)?;

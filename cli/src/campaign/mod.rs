@@ -215,18 +215,10 @@ async fn campaign<C: Serialize, R>(
                 "jobs acknowledged, unanswered",
                 format!("{}, {}", report.jobs_acknowledged, report.jobs_unanswered),
             ),
-            (
-                "recorded twice, acknowledged lost",
-                format!("{}, {}", audit.recorded_twice, audit.acknowledged_lost),
-            ),
-            (
-                "audited",
-                format!(
-                    "{} entries, {} digests, {} stored results",
-                    audit.entries, audit.digests_compared, audit.acknowledged_compared
-                ),
-            ),
-        ] {
+        ]
+        .into_iter()
+        .chain(audit.facts())
+        {
             table.row([name.to_owned(), value]);
         }
         out.table(&mut table)?;

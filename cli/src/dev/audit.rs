@@ -60,6 +60,23 @@ impl Audit {
             && self.findings.is_empty()
     }
 
+    /// What people are told of it, by name.
+    pub fn facts(&self) -> [(&'static str, String); 2] {
+        [
+            (
+                "recorded twice, acknowledged lost",
+                format!("{}, {}", self.recorded_twice, self.acknowledged_lost),
+            ),
+            (
+                "audited",
+                format!(
+                    "{} entries, {} digests, {} stored results",
+                    self.entries, self.digests_compared, self.acknowledged_compared
+                ),
+            ),
+        ]
+    }
+
     fn find(&mut self, what: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(what);
