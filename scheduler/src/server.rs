@@ -1,6 +1,7 @@
 //! A whole server: opens the data directory, starts its parts, and stops them in order.
 
-use std::sync::{Arc, Weak};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
@@ -22,7 +23,7 @@ use crate::roster::Roster;
 use crate::store::identity::Identity;
 use crate::store::photos::Reader;
 use crate::store::thread::{Durable, start};
-use crate::store::{Disk, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::{http, telemetry};
 
 /// Streams on one connection of a client.
@@ -82,7 +83,7 @@ pub struct RunningServer {
     node: JoinHandle<()>,
     listeners: Vec<JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
-    disk: Weak<Disk>,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Sockets, bound before anything else starts.
@@ -163,7 +164,7 @@ impl Server {
             node,
             listeners,
             writer,
-            disk: Arc::downgrade(&disk),
+            closed: Box::pin(disk.closed()),
         })
     }
 }
@@ -195,7 +196,7 @@ impl RunningServer {
             node,
             mut listeners,
             writer,
-            disk,
+            closed,
         } = self;
         drop(handle);
         // Peers and clients are heard until another server leads.
@@ -211,9 +212,8 @@ impl RunningServer {
             }
         }
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
-        while disk.strong_count() > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the store is not closed after {CLOSE_TIMEOUT:?}");
         }
         tracing::info!("server stopped");
     }

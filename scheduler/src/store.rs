@@ -15,6 +15,7 @@ use rebound_core::replica::{Recovered, parse_log_entry};
 use rebound_core::state::{NEWER, Plant, State};
 use rebound_core::types::{Index, Term};
 use rocksdb::{DB, IteratorMode, WriteBatch, WriteOptions};
+use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 use crate::offline::OfflineStore;
@@ -68,9 +69,18 @@ pub struct Disk {
     /// Where it is.
     pub dir: PathBuf,
     turn: Turn,
+    /// After `db`, so that whoever waits for its end hears of it when the database is closed, not when it begins to.
+    open: watch::Sender<()>,
 }
 
 impl Disk {
+    /// Resolves when the database is closed, by whichever thread let go of it last. A process that ends before that
+    /// is aborted by RocksDB, whose threads then use what the process has already torn down.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut open = self.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
+    }
+
     /// The generation of state and kept records that counts.
     pub(crate) fn live(&self) -> Generation {
         self.turn.live()
@@ -180,6 +190,7 @@ impl Store {
             db,
             dir: dir.to_owned(),
             turn: Turn::new(live),
+            open: watch::Sender::new(()),
         });
         Ok(Store {
             disk,
