@@ -1,6 +1,6 @@
 //! A trace for people: one line an event, in four columns: seconds of virtual time, who, what, and more about it.
 //!
-//! `who` is `s2` for a server, `a0` for an agent, `c7` for a client, `-` for the world. `what` is a happening of the
+//! `who` is `s2` for a server, `a0` for an agent, `c7` for a client, `op` for the operator, `-` for the world. `what` is a happening of the
 //! world, or `*` before something the run counts.
 
 use crate::world::Happening;
@@ -35,6 +35,13 @@ impl Trace {
     /// Something that is counted.
     pub(crate) fn note(&mut self, now: u64, what: &str) {
         self.line(now, "-", "*", what);
+    }
+
+    /// What the operator asks, or is told.
+    pub(crate) fn operator(&mut self, now: u64, what: &str, more: &impl std::fmt::Debug) {
+        if self.is_on() {
+            self.line(now, "op", what, &cut(more));
+        }
     }
 
     pub(crate) fn happening(&mut self, now: u64, happening: &Happening) {

@@ -91,6 +91,7 @@ scripts! {
         remove
         remove_the_leader
         one_at_a_time
+        added_twice
         crash_while_joint
         leaving_server_leads
         lost_disk

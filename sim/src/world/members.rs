@@ -135,6 +135,24 @@ impl World {
             self.count(what);
             self.count(Kind::Members.name());
         }
+        if let Aim::Add {
+            new,
+            replaces: Some(old),
+        } = aim
+            && self.role_of(new) == Some(Role::Voter)
+            && self.role_of(old) == Some(Role::Voter)
+        {
+            // An earlier request, to add it in place of none, came late.
+            self.count("servers added that were to replace");
+            self.operator.aim = Some((
+                Aim::Remove {
+                    server: old,
+                    led: false,
+                },
+                self.now,
+            ));
+            return;
+        }
         if done || !begun && self.now - since > PATIENCE {
             self.operator.aim = None;
         }
@@ -159,11 +177,14 @@ impl World {
             .leader()
             .unwrap_or_else(|| self.next_server(self.operator.asks));
         self.operator.asks = server;
+        self.trace
+            .operator(self.now, "asks", &(server, self.operator.aim.map(|(aim, _)| aim)));
         self.question(server, Asker::Operator, 0, LOOKS, request);
     }
 
     /// He looks again anyway; only what is wrong with a good request matters.
     pub(super) fn operator_hears(&mut self, answer: &Result<Answer, Refused>) {
+        self.trace.operator(self.now, "is told", answer);
         if let Err(Refused::Rejected(why)) = answer {
             let why = why.to_string();
             if why.contains("upgrade it first") {

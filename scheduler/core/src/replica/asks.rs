@@ -64,6 +64,20 @@ impl Asks {
         asks
     }
 
+    /// Takes the watches of these questions away, with the job and the environment of each.
+    fn stop_watching(&mut self, due: &BTreeSet<AskId>) -> BTreeMap<AskId, (JobId, String)> {
+        let mut watched = BTreeMap::new();
+        self.watches.retain(|job, asks| {
+            let over: Vec<AskId> = asks.keys().filter(|ask| due.contains(ask)).copied().collect();
+            let taken = over
+                .into_iter()
+                .filter_map(|ask| Some((ask, (*job, asks.remove(&ask)?))));
+            watched.extend(taken);
+            !asks.is_empty()
+        });
+        watched
+    }
+
     /// Asks raft again at the next call.
     pub(super) fn tick(&mut self) {
         self.asked_again = true;
@@ -451,37 +465,43 @@ impl Replica {
         }
     }
 
-    /// True when the question's entry is proposed, or waits to be: it may still happen.
-    fn is_on_its_way(&self, ask: AskId) -> bool {
-        let of_ask = |origin: Origin| matches!(origin, Origin::Ask(one) | Origin::Hello(one) if one == ask);
-        self.pending.values().any(|(_, origin)| of_ask(*origin))
-            || self.waiting.iter().any(|proposal| of_ask(proposal.origin))
+    /// Questions whose entry is proposed, or waits to be: they may still happen.
+    fn on_their_way(&self) -> BTreeSet<AskId> {
+        let of = |origin: Origin| match origin {
+            Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
+            Origin::Report | Origin::Plan | Origin::Duty => None,
+        };
+        let pending = self.pending.values().filter_map(|(_, origin)| of(*origin));
+        pending
+            .chain(self.waiting.iter().filter_map(|proposal| of(proposal.origin)))
+            .collect()
     }
 
     /// Questions whose time is up. A watch is answered with what there is; what may still happen is unknown.
     pub(super) fn expire_asks(&mut self, out: &mut Output) {
-        while let Some(&(deadline, ask)) = self.asks.by_time.first() {
-            if deadline > self.now.mono {
-                break;
-            }
-            let watched = self
-                .asks
-                .watches
-                .iter()
-                .find_map(|(job, asks)| Some((*job, asks.get(&ask)?.clone())));
-            let answer = match watched {
+        let now = self.now.mono;
+        let due = self
+            .asks
+            .by_time
+            .iter()
+            .take_while(|(deadline, _)| *deadline <= now);
+        let due: BTreeSet<AskId> = due.map(|(_, ask)| *ask).collect();
+        if due.is_empty() {
+            return;
+        }
+        // Once for all of them: thousands that watch one visit end at the same moment.
+        let on_their_way = self.on_their_way();
+        let mut watched = self.asks.stop_watching(&due);
+        self.asks.reads.retain(|read| !due.contains(&read.ask));
+        self.held.retain(|question| !due.contains(&question.ask));
+        for ask in due {
+            let answer = match watched.remove(&ask) {
                 Some((job, environment)) => self
                     .look(&environment, &Read::Job { job, seen: 1 })
                     .map_err(Refused::Rejected),
-                None if self.is_on_its_way(ask) => Err(Refused::Unknown),
+                None if on_their_way.contains(&ask) => Err(Refused::Unknown),
                 None => Err(Refused::Timeout),
             };
-            for asks in self.asks.watches.values_mut() {
-                asks.remove(&ask);
-            }
-            self.asks.watches.retain(|_, asks| !asks.is_empty());
-            self.asks.reads.retain(|read| read.ask != ask);
-            self.held.retain(|question| question.ask != ask);
             self.answer(ask, answer, out);
         }
     }

@@ -303,8 +303,8 @@ impl Replica {
             }
         }
         let same = |member: &Member| member.peer == new.peer && member.client == new.client;
-        if self.state.members.get(new.id).is_some_and(same) {
-            return Ok(None);
+        if let Some(member) = self.state.members.get(new.id).filter(|member| same(member)) {
+            return self.was_added_so(new.id, member, replaces).map(|()| None);
         }
         self.state.may_add(new, replaces)?;
         if self.state.members.voters().incoming.len() == 1 && replaces == Some(self.config.id) {
@@ -320,6 +320,37 @@ impl Replica {
             new: new.clone(),
             replaces,
         }))
+    }
+
+    /// Whether a server that is here already was added in place of the one that is named now, not of another or of
+    /// none: an earlier request without it may have come late.
+    fn was_added_so(
+        &self,
+        id: ReplicaId,
+        member: &Member,
+        replaces: Option<ReplicaId>,
+    ) -> Result<(), Rejected> {
+        let goes = |old| match self.state.members.get(old) {
+            Some(old) => old.role == Role::Leaving,
+            None => self.state.was_removed(old),
+        };
+        let so = match member.role {
+            Role::Learner => member.replaces == replaces,
+            // A voter does not say any more whom it replaced.
+            _ => replaces.is_none_or(goes),
+        };
+        let instead = match (member.replaces, replaces) {
+            _ if so => return Ok(()),
+            (Some(old), _) => format!("in place of server {old}; remove {id} to undo that"),
+            (None, old) => {
+                let old = old.unwrap_or_default();
+                format!("and not in place of server {old}; remove {old} by itself once {id} votes")
+            }
+        };
+        Err(invalid(
+            "replace",
+            format!("server {id} was added before, {instead}"),
+        ))
     }
 
     /// Somebody asks for a server to be removed.
