@@ -174,17 +174,24 @@ impl Checks {
 
     /// What a server says to a peer rests on what is durable, and it votes once a term.
     pub fn promise(&mut self, from: ReplicaId, durable: &Image, message: &[u8]) {
-        match parse_promise(message) {
-            Some(Promise::Has { index }) if durable.last_index() < index => {
+        let Some(promise) = parse_promise(message) else {
+            return;
+        };
+        let hard = durable
+            .hard_state()
+            .and_then(|bytes| parse_hard_state(bytes).ok());
+        match promise {
+            // What it had in an earlier term another leader may have cut off since, in the same order even: as if the
+            // message had been long on its way. Its vote in the later term was given with those entries in mind.
+            Promise::Has { term, .. } if hard.is_some_and(|(at, ..)| at > term) => {}
+            Promise::Has { index, .. } if durable.last_index() < index => {
                 let last = durable.last_index();
                 self.violated(format!(
                     "C3: server {from} says that it has entry {index}; its disk has up to {last}"
                 ));
             }
-            Some(Promise::Vote { term, to }) => {
-                let hard = durable
-                    .hard_state()
-                    .and_then(|bytes| parse_hard_state(bytes).ok());
+            Promise::Has { .. } => {}
+            Promise::Vote { term, to } => {
                 let noted = hard.is_some_and(|(at, vote, _)| at > term || at == term && vote == to.0);
                 if !noted {
                     self.violated(format!(
@@ -198,7 +205,6 @@ impl Checks {
                     ));
                 }
             }
-            _ => {}
         }
     }
 

@@ -3,6 +3,8 @@
 //! `who` is `s2` for a server, `a0` for an agent, `c7` for a client, `op` for the operator, `-` for the world. `what` is a happening of the
 //! world, or `*` before something the run counts.
 
+use rebound_core::replica::message_words;
+
 use crate::world::Happening;
 
 /// Takes a line.
@@ -60,7 +62,7 @@ fn words(happening: &Happening) -> (String, &'static str, String) {
     let c = |id: &usize| format!("c{id}");
     let none = String::new;
     match happening {
-        Peer { from, to, bytes } => (s(to), "message", format!("of s{from}, {} bytes", bytes.len())),
+        Peer { from, to, bytes } => (s(to), "message", format!("of s{from}: {}", message_words(bytes))),
         Wake { server, .. } => (s(server), "tick", none()),
         Gathered { server, .. } => (s(server), "inputs", none()),
         Probe => ("-".into(), "probe", none()),

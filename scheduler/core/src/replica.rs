@@ -42,7 +42,8 @@ use asks::Asks;
 use log::LogCache;
 pub use outlook::Outlook;
 pub use parse::{
-    Promise, changes_members, entry_version, is_append, parse_hard_state, parse_log_entry, parse_promise,
+    Promise, changes_members, entry_version, is_append, message_words, parse_hard_state, parse_log_entry,
+    parse_promise,
 };
 use ready::InFlight;
 pub use shed::Refusals;

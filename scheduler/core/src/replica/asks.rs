@@ -30,6 +30,8 @@ struct Reading {
 pub(super) struct Asks {
     open: BTreeMap<AskId, Mono>,
     by_time: BTreeSet<(Mono, AskId)>,
+    /// Those of them whose entry is in raft's log: it may still be applied.
+    proposed: BTreeSet<AskId>,
     reads: Vec<Reading>,
     next_context: u64,
     asked_again: bool,
@@ -78,9 +80,26 @@ impl Asks {
         watched
     }
 
+    /// True when somebody still waits for what comes of this.
+    pub(super) fn waits_for(&self, origin: Origin) -> bool {
+        asked_by(origin).is_none_or(|ask| self.open.contains_key(&ask))
+    }
+
+    /// Its entry is in raft's log.
+    pub(super) fn proposed(&mut self, origin: Origin) {
+        self.proposed.extend(asked_by(origin));
+    }
+
     /// Asks raft again at the next call.
     pub(super) fn tick(&mut self) {
         self.asked_again = true;
+    }
+}
+
+fn asked_by(origin: Origin) -> Option<AskId> {
+    match origin {
+        Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
+        Origin::Report | Origin::Plan | Origin::Duty => None,
     }
 }
 
@@ -389,6 +408,7 @@ impl Replica {
     pub(super) fn answer(&mut self, ask: AskId, answer: Result<Answer, Refused>, out: &mut Output) {
         if let Some(deadline) = self.asks.open.remove(&ask) {
             self.asks.by_time.remove(&(deadline, ask));
+            self.asks.proposed.remove(&ask);
             out.replies.push((ask, answer));
         }
     }
@@ -465,18 +485,6 @@ impl Replica {
         }
     }
 
-    /// Questions whose entry is proposed, or waits to be: they may still happen.
-    fn on_their_way(&self) -> BTreeSet<AskId> {
-        let of = |origin: Origin| match origin {
-            Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
-            Origin::Report | Origin::Plan | Origin::Duty => None,
-        };
-        let pending = self.pending.values().filter_map(|(_, origin)| of(*origin));
-        pending
-            .chain(self.waiting.iter().filter_map(|proposal| of(proposal.origin)))
-            .collect()
-    }
-
     /// Questions whose time is up. A watch is answered with what there is; what may still happen is unknown.
     pub(super) fn expire_asks(&mut self, out: &mut Output) {
         let now = self.now.mono;
@@ -490,7 +498,6 @@ impl Replica {
             return;
         }
         // Once for all of them: thousands that watch one visit end at the same moment.
-        let on_their_way = self.on_their_way();
         let mut watched = self.asks.stop_watching(&due);
         self.asks.reads.retain(|read| !due.contains(&read.ask));
         self.held.retain(|question| !due.contains(&question.ask));
@@ -499,7 +506,7 @@ impl Replica {
                 Some((job, environment)) => self
                     .look(&environment, &Read::Job { job, seen: 1 })
                     .map_err(Refused::Rejected),
-                None if on_their_way.contains(&ask) => Err(Refused::Unknown),
+                None if self.asks.proposed.contains(&ask) => Err(Refused::Unknown),
                 None => Err(Refused::Timeout),
             };
             self.answer(ask, answer, out);

@@ -133,6 +133,11 @@ impl Replica {
                 self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
                 continue;
             };
+            if !self.asks.waits_for(proposal.origin) {
+                // It is asked again: a cluster that has too much to write would write nothing but what was given up.
+                self.answer_origin(proposal.origin, Err(Refused::Timeout), out);
+                continue;
+            }
             let at = leader.clock.stamp(self.now);
             let Proposal {
                 origin,
@@ -189,6 +194,7 @@ impl Replica {
             }
             let (index, term) = (self.raft.raft.raft_log.last_index(), self.raft.raft.term);
             self.pending.insert(index, (term, origin));
+            self.asks.proposed(origin);
             self.note_coming(index, &entry);
             bytes += size;
             if bytes > most {

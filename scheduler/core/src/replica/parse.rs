@@ -42,8 +42,8 @@ pub fn parse_hard_state(bytes: &[u8]) -> Result<(Term, u64, Index), RecoverError
 pub enum Promise {
     /// It votes for a server in a term.
     Vote { term: Term, to: ReplicaId },
-    /// It has everything up to this entry.
-    Has { index: Index },
+    /// It has everything up to this entry, as the leader of this term does.
+    Has { term: Term, index: Index },
 }
 
 /// The promise of a message, if it makes one.
@@ -66,7 +66,10 @@ pub fn parse_promise(message: &[u8]) -> Option<Promise> {
             term: message.term,
             to: ReplicaId(message.to),
         },
-        _ => Promise::Has { index: message.index },
+        _ => Promise::Has {
+            term: message.term,
+            index: message.index,
+        },
     })
 }
 
@@ -77,6 +80,33 @@ const FIELD_1_VARINT: u8 = 1 << 3;
 /// first field alone, the message's kind, which is always written when it is not 0.
 pub fn is_append(message: &[u8]) -> bool {
     message.starts_with(&[FIELD_1_VARINT, MessageType::MsgAppend as u8])
+}
+
+/// A peer message in a few words: for traces.
+pub fn message_words(message: &[u8]) -> String {
+    let bytes = message.len();
+    let Ok(message) = Message::parse_from_bytes(message) else {
+        return format!("unreadable, {bytes} bytes");
+    };
+    let kind = format!("{:?}", message.get_msg_type());
+    let mut words = format!("{} term {}", kind.trim_start_matches("Msg"), message.term);
+    let last = message.entries.last();
+    let more = [
+        (
+            message.index != 0,
+            format!(", index {} of term {}", message.index, message.log_term),
+        ),
+        (
+            last.is_some(),
+            format!(", entries to {}", last.map_or(0, |entry| entry.index)),
+        ),
+        (message.commit != 0, format!(", commit {}", message.commit)),
+        (message.reject, format!(", refused, hint {}", message.reject_hint)),
+    ];
+    more.iter()
+        .filter(|(is, _)| *is)
+        .for_each(|(_, more)| words.push_str(more));
+    words
 }
 
 #[cfg(test)]
