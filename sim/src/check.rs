@@ -225,6 +225,11 @@ impl Checks {
                 spoke / MILLISECOND
             ));
         }
+        if let Fact::WorkerJoined { worker, .. } = event.fact
+            && index > self.facts_to
+        {
+            self.leases.joined(worker, at);
+        }
         let Some(job) = event.job else { return };
         match event.fact {
             Fact::Recorded {

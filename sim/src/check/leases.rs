@@ -55,6 +55,11 @@ impl Leases {
         silent
     }
 
+    /// Its session begins. Whoever asked for it may be gone, and then nobody speaks until it is asked for again.
+    pub fn joined(&mut self, worker: WorkerId, at: u64) {
+        self.spoke.entry(worker).or_insert((at, None));
+    }
+
     /// It speaks.
     pub fn heard(&mut self, worker: WorkerId, at: u64) {
         let (spoke, silent) = self.spoke.get(&worker).copied().unwrap_or((at, None));
@@ -92,6 +97,18 @@ mod tests {
             None,
             "it was, and came back"
         );
+    }
+
+    #[test]
+    fn a_session_that_nobody_took_is_silent_from_its_beginning() {
+        let worker = WorkerId(1);
+        let mut leases = Leases::new(10 * SECOND, 60 * SECOND);
+        leases.joined(worker, 0);
+        leases.heard(worker, 11 * SECOND);
+        leases.joined(worker, 11 * SECOND);
+        assert_eq!(leases.was_never_silent(worker, 12 * SECOND), None);
+        leases.joined(WorkerId(2), 11 * SECOND);
+        assert_eq!(leases.was_never_silent(WorkerId(2), 12 * SECOND), Some(SECOND));
     }
 
     #[test]
