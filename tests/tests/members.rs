@@ -37,6 +37,13 @@ fn ids(cluster: &Cluster) -> Vec<u64> {
         .collect()
 }
 
+/// The leader has heard all others lately: without that it lets nobody go.
+fn all_alive(cluster: &Cluster) -> bool {
+    let members = cluster.json(0, &["operator", "members"]);
+    let list = members.as_array().expect("a list");
+    list.iter().all(|member| member["alive"] == true)
+}
+
 #[test]
 fn a_server_lost_for_good_is_replaced_under_load() {
     let mut cluster = Cluster::start();
@@ -177,6 +184,7 @@ fn leaders_hand_over_and_are_removed() {
     assert_ne!(third, second);
     cluster.restart_server(second);
     cluster.converge();
+    cluster.wait_until(|| all_alive(&cluster), "the leader to hear everybody");
     let removed = cluster.leader();
     let id = (removed + 1).to_string();
     let answer = cluster.json(0, &["operator", "remove", &id, "--timeout", "60s"]);
