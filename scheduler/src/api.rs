@@ -129,6 +129,15 @@ impl Api {
         }
     }
 
+    /// What a look says that follows a command which was carried out: a refusal of the look is none of the command.
+    fn after<A>(&self, seen: Result<Response<A>, Status>) -> Result<Response<A>, Status> {
+        use Code::{DeadlineExceeded, FailedPrecondition, ResourceExhausted};
+        seen.map_err(|status| match status.code() {
+            DeadlineExceeded | FailedPrecondition | ResourceExhausted => self.status(&Refused::Unknown),
+            _ => status,
+        })
+    }
+
     /// A refusal as gRPC says it: the code for everybody, the details for our own clients.
     fn status(&self, refused: &Refused) -> Status {
         let leader = match refused {

@@ -182,7 +182,7 @@ impl Checks {
             .and_then(|bytes| parse_hard_state(bytes).ok());
         match promise {
             // What it had in an earlier term another leader may have cut off since, in the same order even: as if the
-            // message had been long on its way. Its vote in the later term was given with those entries in mind.
+            // message had been long on its way. Any vote in the later term was given with those entries in mind.
             Promise::Has { term, .. } if hard.is_some_and(|(at, ..)| at > term) => {}
             Promise::Has { index, .. } if durable.last_index() < index => {
                 let last = durable.last_index();

@@ -28,7 +28,7 @@ impl Api {
     /// A command about a job, answered with the job as it is after it.
     async fn job_after(&self, from: &From, timeout: u64, job: u64, request: Asked) -> Answers<v1::JobReply> {
         self.apply(from, draw_trace(), timeout, request).await?;
-        self.job(from, timeout, job, 0).await
+        self.after(self.job(from, timeout, job, 0).await)
     }
 }
 

@@ -169,7 +169,7 @@ impl Operator for Api {
         let timeout = wire.timeout_us;
         let asked = Asked::Environment(Box::new(settings::allot(wire)));
         self.apply(&from, draw_trace(), timeout, asked).await?;
-        self.environments_reply(&from, timeout).await
+        self.after(self.environments_reply(&from, timeout).await)
     }
 
     async fn settings(&self, request: Request<v1::SettingsRequest>) -> Answers<v1::SettingsReply> {
@@ -186,7 +186,7 @@ impl Operator for Api {
         let changes = settings::changes(&changes).map_err(|rejected| self.rejected(rejected))?;
         self.apply(&from, draw_trace(), timeout_us, Asked::Settings(changes))
             .await?;
-        self.settings_reply(&from, timeout_us).await
+        self.after(self.settings_reply(&from, timeout_us).await)
     }
 
     async fn members(&self, request: Request<v1::MembersRequest>) -> Answers<v1::MembersReply> {

@@ -175,7 +175,8 @@ impl Handle {
         let limit = Duration::from_micros(asked.min(ASK_TIMEOUT_MAX)) + ANSWER_GRACE;
         let answer = tokio::time::timeout(limit, answer)
             .await
-            .map_err(|_| Refused::Timeout)?;
+            // The node has it, and may do it yet.
+            .map_err(|_| Refused::Unknown)?;
         telemetry::answered(begun.elapsed());
         answer.map_err(|_| Refused::Unknown)
     }

@@ -1,6 +1,8 @@
 //! Servers that come and go: an operator adds, replaces and removes them, the leader too, and replaces those that lost
 //! their disk. He knows what a member list shows, and asks again until it shows what he wants.
 
+use std::collections::BTreeSet;
+
 use rebound_core::io::{Answer, Request};
 use rebound_core::replica::changes_members;
 use rebound_core::reply::Refused;
@@ -37,6 +39,8 @@ pub(super) struct Operator {
     aim: Option<(Aim, u64)>,
     /// Whom he asks.
     asks: u64,
+    /// What he ever asked to be added, and in place of whom.
+    added: BTreeSet<(u64, Option<u64>)>,
 }
 
 impl World {
@@ -142,7 +146,12 @@ impl World {
             && self.role_of(new) == Some(Role::Voter)
             && self.role_of(old) == Some(Role::Voter)
         {
-            // An earlier request, to add it in place of none, came late.
+            // An earlier request, to add it in place of none or of another, came late.
+            let otherwise = |(one, of): &(u64, Option<u64>)| *one == new && *of != Some(old);
+            if !self.operator.added.iter().any(otherwise) {
+                let violation = format!("members: server {new} was added for server {old}, and both vote");
+                self.checks.violated(violation);
+            }
             self.count("servers added that were to replace");
             self.operator.aim = Some((
                 Aim::Remove {
@@ -162,6 +171,9 @@ impl World {
         let Some((aim, _)) = self.operator.aim else {
             return;
         };
+        if let Aim::Add { new, replaces } = aim {
+            self.operator.added.insert((new, replaces));
+        }
         let request = match aim {
             Aim::Add { new, replaces } => Request::AddMember {
                 new: Founder::named(ReplicaId(new)),

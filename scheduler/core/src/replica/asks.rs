@@ -81,8 +81,8 @@ impl Asks {
     }
 
     /// True when somebody still waits for what comes of this.
-    pub(super) fn waits_for(&self, origin: Origin) -> bool {
-        asked_by(origin).is_none_or(|ask| self.open.contains_key(&ask))
+    pub(super) fn waits_for(&self, origin: Origin, now: Mono) -> bool {
+        asked_by(origin).is_none_or(|ask| self.open.get(&ask).is_some_and(|deadline| *deadline > now))
     }
 
     /// Its entry is in raft's log.
@@ -506,7 +506,7 @@ impl Replica {
                 Some((job, environment)) => self
                     .look(&environment, &Read::Job { job, seen: 1 })
                     .map_err(Refused::Rejected),
-                None if self.asks.proposed.contains(&ask) => Err(Refused::Unknown),
+                None if self.asks.proposed.contains(&ask) || self.transfers_for(ask) => Err(Refused::Unknown),
                 None => Err(Refused::Timeout),
             };
             self.answer(ask, answer, out);

@@ -133,7 +133,7 @@ impl Replica {
                 self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
                 continue;
             };
-            if !self.asks.waits_for(proposal.origin) {
+            if !self.asks.waits_for(proposal.origin, self.now.mono) {
                 // It is asked again: a cluster that has too much to write would write nothing but what was given up.
                 self.answer_origin(proposal.origin, Err(Refused::Timeout), out);
                 continue;

@@ -123,11 +123,6 @@ impl Replica {
         open: &Open,
     ) -> Result<LetIn, Refused> {
         let photos = open.photos.len() as u64;
-        if let Some(env) = env {
-            // Apply asks again. Here it keeps the log free of who comes back and back until there is room.
-            self.state.room_for_job(env)?;
-            self.state.room_for_photos(env, photos)?;
-        }
         let asked = Asked {
             photos,
             bytes: bytes_of_job(open) + bytes_of(&open.photos),

@@ -33,6 +33,13 @@ impl Replica {
         }
     }
 
+    /// True while this question's handing over is under way.
+    pub(super) fn transfers_for(&self, ask: AskId) -> bool {
+        self.transfer
+            .as_ref()
+            .is_some_and(|transfer| transfer.asks.contains(&ask))
+    }
+
     /// Hands leadership over, if this replica leads and anybody can take it.
     pub(super) fn resign(&mut self) {
         // Nobody to take it: it stays, and whoever wants it gone tries again.

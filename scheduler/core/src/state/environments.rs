@@ -257,7 +257,7 @@ impl State {
     }
 
     /// Refuses a job beyond what its environment may have.
-    pub(crate) fn room_for_job(&self, env: EnvId) -> Result<(), Rejected> {
+    pub(super) fn room_for_job(&self, env: EnvId) -> Result<(), Rejected> {
         if self.plant.is(Plant::QuotaUnchecked) {
             return Ok(());
         }
@@ -311,7 +311,7 @@ impl State {
     }
 
     /// Refuses photos beyond what their environment may have in the queue.
-    pub(crate) fn room_for_photos(&self, env: EnvId, more: u64) -> Result<(), Rejected> {
+    pub(super) fn room_for_photos(&self, env: EnvId, more: u64) -> Result<(), Rejected> {
         let have = self
             .environments
             .get(env)
