@@ -21,7 +21,7 @@ use crate::state::settings::Settings;
 use crate::state::{Plant, State};
 use crate::table::{decode, encode};
 use crate::types::*;
-use crate::version::{Build, NEXT, OtherVersion};
+use crate::version::{Build, FIRST, NEXT, OtherVersion};
 
 mod asks;
 mod duties;
@@ -534,7 +534,9 @@ pub fn decode_entry(data: &[u8]) -> Result<Option<Entry>, &'static str> {
         return Ok(None);
     }
     match entry_version(data) {
-        Some(version) if version > NEXT => Err("an entry of a version this build does not know"),
+        Some(version) if !(FIRST..=NEXT).contains(&version) => {
+            Err("an entry of a version this build does not know")
+        }
         _ => decode(data).map(Some),
     }
 }

@@ -10,7 +10,7 @@ use rebound_core::state::members::Founder;
 use rebound_core::state::{Plant, State};
 use rebound_core::table::{Digest, record_hash};
 use rebound_core::types::*;
-use rebound_core::version::NEXT;
+use rebound_core::version::{FIRST, NEXT};
 
 mod history;
 
@@ -221,7 +221,7 @@ proptest! {
                 bytes[at] = byte;
             }
             if let Ok(Some(read)) = decode_entry(&bytes) {
-                prop_assert!(read.version <= NEXT, "version {}", read.version);
+                prop_assert!((FIRST..=NEXT).contains(&read.version), "version {}", read.version);
             }
         }
     }
