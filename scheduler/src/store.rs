@@ -27,6 +27,7 @@ pub mod identity;
 mod open;
 pub mod pairs;
 pub mod photos;
+pub mod promised;
 pub mod thread;
 
 use aside::Aside;
@@ -35,6 +36,7 @@ pub(crate) use error::failed;
 use generations::{Generation, Turn, handles};
 use identity::Identity;
 use open::{is_empty, make_dir, open_db};
+use promised::Promised;
 
 /// Families, in the order they are opened.
 pub const FAMILIES: [&str; 7] = [LOG, META, STATE, KEPT, ARCHIVE, STATE_B, KEPT_B];
@@ -116,6 +118,7 @@ impl Disk {
 pub struct Store {
     disk: Arc<Disk>,
     identity: Identity,
+    promised: Promised,
     /// Entries that are cut off go to the archive.
     archive: bool,
     /// Last entry cut off, with its term.
@@ -178,6 +181,7 @@ impl Store {
                 expected: server,
             });
         }
+        let promised = Promised::check(dir, db.latest_sequence_number())?;
         let mut batch = WriteBatch::default();
         Identity::put_format(&mut batch, family(&db, META));
         db.write_opt(batch, &synced())
@@ -195,6 +199,7 @@ impl Store {
         Ok(Store {
             disk,
             identity,
+            promised,
             archive,
             compacted,
             last: compacted.0,
@@ -259,12 +264,10 @@ impl Store {
             batch.put_cf(family(&self.disk.db, META), HARD_STATE, hard);
         }
         if !batch.is_empty() || order.sync {
-            let options = if order.sync || order.install.is_some() {
-                synced()
-            } else {
-                WriteOptions::default()
-            };
-            self.commit(batch, &options);
+            match order.sync || order.install.is_some() {
+                true => self.commit_synced(batch),
+                false => self.commit(batch, &WriteOptions::default()),
+            }
         }
         if let Some(aside) = installed {
             aside.installed();
@@ -281,11 +284,24 @@ impl Store {
 
     fn commit(&self, batch: WriteBatch, options: &WriteOptions) {
         if let Err(error) = self.disk.db.write_opt(batch, options) {
-            panic!(
-                "data_dir {}: a write failed, so this server stops: {error}",
-                self.disk.dir.display()
-            );
+            self.write_failed(error);
         }
+    }
+
+    fn commit_synced(&self, batch: WriteBatch) {
+        // Others write beside this one: only what was written before it is certainly synced with it.
+        let (before, len) = (self.disk.db.latest_sequence_number(), batch.len() as u64);
+        self.commit(batch, &synced());
+        if let Err(error) = self.promised.note(before + len) {
+            self.write_failed(error);
+        }
+    }
+
+    fn write_failed(&self, error: impl std::fmt::Display) -> ! {
+        panic!(
+            "data_dir {}: a write failed, so this server stops: {error}",
+            self.disk.dir.display()
+        );
     }
 
     /// Entries take the place of whatever is at and after the first of them.
@@ -477,5 +493,7 @@ fn synced() -> WriteOptions {
 
 #[cfg(test)]
 mod aside_tests;
+#[cfg(test)]
+mod promised_tests;
 #[cfg(test)]
 mod tests;

@@ -25,11 +25,13 @@ use crate::version::{Build, FIRST, NEXT, OtherVersion};
 
 mod asks;
 mod duties;
+mod held;
 mod log;
 mod look;
 mod members;
 pub(crate) mod outlook;
 mod parse;
+mod pending;
 mod ready;
 pub(crate) mod shed;
 pub mod snapshot;
@@ -39,12 +41,14 @@ mod upgrade;
 mod waiting;
 
 use asks::Asks;
+use held::Held;
 use log::LogCache;
 pub use outlook::Outlook;
 pub use parse::{
     Promise, changes_members, entry_version, is_append, message_words, parse_hard_state, parse_log_entry,
     parse_promise,
 };
+use pending::Pending;
 use ready::InFlight;
 pub use shed::Refusals;
 use snapshot::Sending;
@@ -180,6 +184,15 @@ enum Origin {
     Duty,
 }
 
+impl Origin {
+    fn ask(self) -> Option<AskId> {
+        match self {
+            Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
+            Origin::Report | Origin::Plan | Origin::Duty => None,
+        }
+    }
+}
+
 /// See the module.
 pub struct Replica {
     config: Config,
@@ -192,10 +205,9 @@ pub struct Replica {
     leader: Option<Leader>,
     asks: Asks,
     waiting: Waiting,
-    /// Proposed entries: their term and who waits.
-    pending: BTreeMap<Index, (Term, Origin)>,
+    pending: Pending,
     /// Questions that came before the leader was ready.
-    held: VecDeque<Box<Question>>,
+    held: Held,
     in_flight: VecDeque<InFlight>,
     /// When raft was last let speak, in µs that this replica has run.
     spoke_at: u64,
@@ -282,8 +294,8 @@ impl Replica {
             leader: None,
             asks: Asks::default(),
             waiting: Waiting::default(),
-            pending: BTreeMap::new(),
-            held: VecDeque::new(),
+            pending: Pending::default(),
+            held: Held::default(),
             in_flight: VecDeque::new(),
             spoke_at: 0,
             next_persist: PersistId(1),
@@ -509,11 +521,9 @@ fn raft_config(config: &Config, applied: Index) -> RaftConfig {
 fn command_bytes(command: &Command) -> usize {
     /// Of what is not counted one by one.
     const HEAD: usize = 128;
-    let photos =
-        |photos: &[crate::command::Photo]| photos.iter().map(|photo| photo.uri.len() + 2).sum::<usize>();
     HEAD + match command {
-        Command::Open(open) => photos(&open.photos) + open.key.len(),
-        Command::Append { photos: list, .. } => photos(list),
+        Command::Open(open) => photos_bytes(&open.photos) + open.key.len(),
+        Command::Append { photos, .. } => photos_bytes(photos),
         Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
         Command::Adopt(plan) => (plan.assign.len() + plan.regive.len()) * 32,
         Command::Settings(changes) => changes.len() * 12,
@@ -521,6 +531,13 @@ fn command_bytes(command: &Command) -> usize {
         Command::Overdue { appends } => appends.len() * 20,
         _ => 0,
     }
+}
+
+/// About how many bytes these photos take, in the log and in memory.
+fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
+    /// Besides the URI.
+    const EACH: usize = 2;
+    photos.iter().map(|photo| photo.uri.len() + EACH).sum()
 }
 
 /// An entry as bytes in raft's log.

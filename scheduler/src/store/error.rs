@@ -36,6 +36,9 @@ pub enum StoreError {
         what: &'static str,
         why: String,
     },
+    /// What was synced is not there any more.
+    #[error("data_dir {}: its log of writes ends at {last}, and {synced} were synced: the disk lost or damaged what this server had promised, and it must not go on with the rest; replace it with a server of a new id and an empty directory (rebound operator add --replace)", dir.display())]
+    Forgot { dir: PathBuf, last: u64, synced: u64 },
     /// A newer build's.
     #[error("data_dir {}: {NEWER}", .0.display())]
     Newer(PathBuf),

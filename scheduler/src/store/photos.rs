@@ -37,13 +37,18 @@ pub enum Fetched {
     },
 }
 
-/// A record that is not on disk, or cannot be read.
+/// A record that is not on disk.
 #[derive(Debug, thiserror::Error)]
 #[error("kept record of job {job}, task {task}: {why}")]
 pub struct ReadError {
     job: JobId,
     task: u64,
-    why: String,
+    why: &'static str,
+}
+
+fn absent(job: JobId, task: u64) -> ReadError {
+    let why = "no photo list has it";
+    ReadError { job, task, why }
 }
 
 /// A key and its value.
@@ -132,31 +137,22 @@ impl Reader {
     }
 
     fn uri(&self, env: EnvId, job: JobId, task: u64) -> Result<String, ReadError> {
-        let absent = |why: &str| ReadError {
-            job,
-            task,
-            why: why.to_owned(),
-        };
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(uri) = lists.uri(env, job, task) {
             return Ok(uri);
         }
         let (first, list) = self.list(env, job, task)?;
         lists.put((env, job, first), list);
-        lists
-            .uri(env, job, task)
-            .ok_or_else(|| absent("no photo list has it"))
+        lists.uri(env, job, task).ok_or_else(|| absent(job, task))
     }
 
     /// The list with a task: the last one that begins at or before it.
     fn list(&self, env: EnvId, job: JobId, task: u64) -> Result<(u64, PhotoList), ReadError> {
-        let error = |why: String| ReadError { job, task, why };
-        let found = self.at_or_before(&photos_key(env, job, task), job, task)?;
-        let (key, value) = found.ok_or_else(|| error("no photo list has it".to_owned()))?;
+        let found = self.at_or_before(&photos_key(env, job, task));
+        let (key, value) = found.ok_or_else(|| absent(job, task))?;
         let first = kept_task(&key).filter(|_| key.starts_with(&kept_prefix(Kept::Photos, env, job)));
-        let first = first.ok_or_else(|| error("no photo list has it".to_owned()))?;
-        let list = decode(&value).map_err(|why| error(why.to_owned()))?;
-        Ok((first, list))
+        let first = first.ok_or_else(|| absent(job, task))?;
+        Ok((first, self.intact(decode(&value))))
     }
 
     fn results(
@@ -168,20 +164,15 @@ impl Reader {
         tasks: u64,
     ) -> Result<Fetched, ReadError> {
         let prefix = kept_prefix(Kept::Results, env, job);
-        let error = |why: String| ReadError {
-            job,
-            task: first,
-            why,
-        };
-        let seek = self.holder(env, job, first)?;
+        let seek = self.holder(env, job, first);
         let mode = IteratorMode::From(&seek, Direction::Forward);
         let (mut results, mut bytes) = (Vec::new(), 0);
         for item in self.disk.db.iterator_cf(self.disk.kept(), mode) {
-            let (key, value) = item.map_err(|why| error(why.to_string()))?;
+            let (key, value) = self.intact(item);
             let Some(begin) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
                 break;
             };
-            let record: ResultsRecord = decode(&value).map_err(|why| error(why.to_owned()))?;
+            let record: ResultsRecord = self.intact(decode(&value));
             for (task, result) in (begin..).zip(record.iter()).filter(|(task, _)| *task >= first) {
                 if results.len() >= limit as usize || bytes >= RESULTS_PAGE_BYTES {
                     let next = Some(task);
@@ -197,39 +188,37 @@ impl Reader {
     }
 
     /// Key of the record that has a task's result, or of the place where it would be.
-    fn holder(&self, env: EnvId, job: JobId, task: u64) -> Result<Vec<u8>, ReadError> {
+    fn holder(&self, env: EnvId, job: JobId, task: u64) -> Vec<u8> {
         let key = result_key(env, job, task);
         let prefix = kept_prefix(Kept::Results, env, job);
-        let before = self.at_or_before(&key, job, task)?;
-        Ok(before
-            .map(|(before, _)| before.into_vec())
-            .filter(|before| before.starts_with(&prefix))
-            .unwrap_or(key))
+        let before = self.at_or_before(&key).map(|(before, _)| before.into_vec());
+        before.filter(|before| before.starts_with(&prefix)).unwrap_or(key)
     }
 
     /// The last kept record whose key is not after this one.
-    fn at_or_before(&self, key: &[u8], job: JobId, task: u64) -> Result<Option<Pair>, ReadError> {
+    fn at_or_before(&self, key: &[u8]) -> Option<Pair> {
         let mode = IteratorMode::From(key, Direction::Reverse);
         let found = self.disk.db.iterator_cf(self.disk.kept(), mode).next();
-        found.transpose().map_err(|why| ReadError {
-            job,
-            task,
-            why: why.to_string(),
+        found.map(|item| self.intact(item))
+    }
+
+    /// What was read. A disk that cannot read what it was given ends the process, as with every write that fails: the
+    /// records would be missing for as long as this server leads, and another one has them.
+    fn intact<T, E: std::fmt::Display>(&self, read: Result<T, E>) -> T {
+        read.unwrap_or_else(|why| {
+            panic!(
+                "data_dir {}: a record is unreadable, so this server stops: {why}; if that is so again, replace it with \
+                 a server of a new id and an empty directory (rebound operator add --replace)",
+                self.disk.dir.display()
+            )
         })
     }
 
     fn task(&self, view: TaskView) -> Result<Fetched, ReadError> {
         let TaskView { env, job, task, .. } = view;
         let uri = self.uri(env, job, task)?;
-        let record = match self.at_or_before(&result_key(env, job, task), job, task)? {
-            Some((key, value)) => result_of(&key, &value, env, job, task),
-            None => Ok(None),
-        };
-        let record = record.map_err(|why| ReadError {
-            job,
-            task,
-            why: why.to_owned(),
-        })?;
+        let before = self.at_or_before(&result_key(env, job, task));
+        let record = before.and_then(|(key, value)| self.intact(result_of(&key, &value, env, job, task)));
         let mut prefix = kept_prefix(Kept::Attempts, env, job);
         prefix.extend_from_slice(&task.to_be_bytes());
         let mut attempts = Vec::new();
@@ -240,19 +229,11 @@ impl Reader {
             .iterator_cf(self.disk.kept(), mode)
             .take(ATTEMPTS_SHOWN_MAX)
         {
-            let (key, value) = item.map_err(|why| ReadError {
-                job,
-                task,
-                why: why.to_string(),
-            })?;
+            let (key, value) = self.intact(item);
             if !key.starts_with(&prefix) {
                 break;
             }
-            attempts.push(decode(&value).map_err(|why| ReadError {
-                job,
-                task,
-                why: why.to_owned(),
-            })?);
+            attempts.push(self.intact(decode(&value)));
         }
         Ok(Fetched::Task {
             view,

@@ -17,14 +17,14 @@ const CLUSTER: &str = "test-00000000";
 /// Its name.
 const NAME: &str = "test";
 
-fn config() -> StoreConfig {
+pub(super) fn config() -> StoreConfig {
     StoreConfig {
         cache_mib: 1,
         write_buffer_mib: 1,
     }
 }
 
-fn identity() -> Identity {
+pub(super) fn identity() -> Identity {
     Identity {
         cluster: CLUSTER.to_owned(),
         server: 1,
@@ -34,7 +34,7 @@ fn identity() -> Identity {
 }
 
 /// raft's entry as it is on the wire: term in field 2, index in field 3, data in field 4.
-fn raft_entry(index: Index, term: Term, fill: usize) -> Bytes {
+pub(super) fn raft_entry(index: Index, term: Term, fill: usize) -> Bytes {
     let mut bytes = Vec::new();
     for (tag, value) in [(0x10, term), (0x18, index), (0x22, fill as u64)] {
         bytes.push(tag);
@@ -191,7 +191,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn open(dir: &Path, archive: bool) -> Store {
+pub(super) fn open(dir: &Path, archive: bool) -> Store {
     Store::open(dir, NAME, 1, &config(), archive).unwrap()
 }
 

@@ -14,6 +14,17 @@ const TWICE_PER_THOUSAND: u64 = 60;
 /// A client comes back after so long, whatever it was told.
 const COMES_BACK_MAX: u64 = 3 * SECOND;
 
+/// A refusal that promises that nothing came of this question and nothing will, though it may be asked again.
+fn is_without_effect(refused: &Refused) -> bool {
+    matches!(
+        refused,
+        Refused::NotLeader { .. }
+            | Refused::Timeout
+            | Refused::Overloaded { .. }
+            | Refused::Rejected(Rejected::Quota { .. } | Rejected::Full { .. })
+    )
+}
+
 impl World {
     pub(super) fn client_asks(&mut self, client: usize, tries: u64) {
         if self.clients[client].tries != tries {
@@ -113,6 +124,9 @@ impl World {
     pub(super) fn client_hears(&mut self, client: usize, tries: u64, answer: Result<Answer, Refused>) {
         if self.clients[client].tries != tries {
             return;
+        }
+        if answer.as_ref().is_err_and(is_without_effect) {
+            self.client_call_was_nothing(client);
         }
         match answer {
             Ok(Answer::Applied { reply, .. }) => {

@@ -50,6 +50,17 @@ impl World {
         }
     }
 
+    /// The client's try had no effect. An earlier one that nobody answered stays a call of its own.
+    pub(super) fn client_call_was_nothing(&mut self, client: usize) {
+        if self.clients[client].tried {
+            return;
+        }
+        if let Some(call) = self.clients[client].call.take() {
+            self.nothing_happened(client, call);
+            self.count("tries that promised to have no effect");
+        }
+    }
+
     /// The same question at another server, asked once.
     pub(super) fn asks_twice(&mut self, client: usize) {
         let one = &self.clients[client];

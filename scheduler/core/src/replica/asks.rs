@@ -82,24 +82,23 @@ impl Asks {
 
     /// True when somebody still waits for what comes of this.
     pub(super) fn waits_for(&self, origin: Origin, now: Mono) -> bool {
-        asked_by(origin).is_none_or(|ask| self.open.get(&ask).is_some_and(|deadline| *deadline > now))
+        origin.ask().is_none_or(|ask| self.remaining(ask, now).is_some())
+    }
+
+    /// How long somebody waits for this yet, in µs, if so.
+    pub(super) fn remaining(&self, ask: AskId, now: Mono) -> Option<u64> {
+        let deadline = self.open.get(&ask)?;
+        deadline.0.checked_sub(now.0).filter(|waits| *waits > 0)
     }
 
     /// Its entry is in raft's log.
     pub(super) fn proposed(&mut self, origin: Origin) {
-        self.proposed.extend(asked_by(origin));
+        self.proposed.extend(origin.ask());
     }
 
     /// Asks raft again at the next call.
     pub(super) fn tick(&mut self) {
         self.asked_again = true;
-    }
-}
-
-fn asked_by(origin: Origin) -> Option<AskId> {
-    match origin {
-        Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
-        Origin::Report | Origin::Plan | Origin::Duty => None,
     }
 }
 
@@ -126,9 +125,23 @@ impl Replica {
                 let leader = self.leader_id().filter(|id| *id != self.config.id);
                 self.answer(question.ask, Err(Refused::NotLeader { leader }), out);
             }
-            Some(leader) if !leader.ready => self.held.push_back(question),
+            Some(leader) if !leader.ready => self.hold(question, out),
             Some(_) => self.ask(*question, out),
         }
+    }
+
+    /// It waits for this leader to be ready, while not too many bytes do.
+    fn hold(&mut self, question: Box<Question>, out: &mut Output) {
+        if self.held.bytes() <= self.config.limits.propose_bytes_waiting {
+            return self.held.push(question);
+        }
+        let refused = overload(
+            "too many requests wait for a new leader",
+            question.ask,
+            question.trace,
+        );
+        self.note_refusal(Shed::Proposals);
+        self.answer(question.ask, Err(refused), out);
     }
 
     /// Questions that waited for this leader to be ready, or for one that never was.
@@ -136,7 +149,7 @@ impl Replica {
         if self.leader.is_some() && !self.is_ready() {
             return;
         }
-        for question in std::mem::take(&mut self.held) {
+        for question in self.held.take() {
             match self.is_ready() {
                 true => self.ask(*question, out),
                 false => {
@@ -332,9 +345,8 @@ impl Replica {
         command: Command,
         out: &mut Output,
     ) -> bool {
-        if let (Some(what), Origin::Ask(ask) | Origin::Hello(ask)) =
-            (self.waiting.is_overloaded(self.elapsed, most), origin)
-        {
+        let overloaded = self.waiting.is_overloaded(origin, self.elapsed, most);
+        if let (Some(what), Some(ask)) = (overloaded, origin.ask()) {
             self.note_refusal(Shed::Proposals);
             self.answer_origin(origin, Err(overload(what, ask, trace)), out);
             return false;
@@ -500,7 +512,7 @@ impl Replica {
         // Once for all of them: thousands that watch one visit end at the same moment.
         let mut watched = self.asks.stop_watching(&due);
         self.asks.reads.retain(|read| !due.contains(&read.ask));
-        self.held.retain(|question| !due.contains(&question.ask));
+        self.held.forget(&due);
         for ask in due {
             let answer = match watched.remove(&ask) {
                 Some((job, environment)) => self

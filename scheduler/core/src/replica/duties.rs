@@ -32,6 +32,7 @@ impl Replica {
     /// Once a tick: leases, jobs open for too long, waits that are over.
     pub(super) fn tick_duties(&mut self) {
         self.asks.tick();
+        self.pending.tick(self.elapsed);
         let elapsed = self.elapsed;
         let (lease, grace) = (self.state.meta().settings.lease, self.state.meta().settings.grace);
         let begun = self.state.meta().cluster != ClusterId::default();
@@ -126,7 +127,7 @@ impl Replica {
     pub(super) fn propose_waiting(&mut self, out: &mut Output) {
         let mut bytes = 0;
         let most = self.config.limits.propose_bytes_per_handle;
-        while let Some((since, proposal)) = self.waiting.pop(bytes, most) {
+        while let Some((since, proposal)) = self.next_waiting(bytes, most) {
             let leads = self.raft.raft.state == StateRole::Leader;
             let Some(leader) = self.leader.as_mut().filter(|_| leads) else {
                 let leader = self.leader_id();
@@ -193,7 +194,7 @@ impl Replica {
                 break;
             }
             let (index, term) = (self.raft.raft.raft_log.last_index(), self.raft.raft.term);
-            self.pending.insert(index, (term, origin));
+            self.pending.insert(index, term, origin, self.elapsed);
             self.asks.proposed(origin);
             self.note_coming(index, &entry);
             bytes += size;
@@ -201,6 +202,16 @@ impl Replica {
                 break;
             }
         }
+    }
+
+    fn next_waiting(&mut self, spent: usize, most: usize) -> Option<(u64, Proposal)> {
+        let waits = self
+            .waiting
+            .first_asked()
+            .and_then(|ask| self.asks.remaining(ask, self.now.mono));
+        // Nobody waits for the first one any more: it ends where it is proposed.
+        let room = waits.is_none_or(|waits| self.pending.has_room(self.elapsed, waits));
+        self.waiting.pop(spent, most, room)
     }
 
     /// A worker speaks.

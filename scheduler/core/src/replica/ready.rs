@@ -209,13 +209,13 @@ impl Replica {
 
     /// All that was asked of this leader is unknown, or not begun.
     fn step_down(&mut self, out: &mut Output) {
-        for (_, (_, origin)) in std::mem::take(&mut self.pending) {
+        for origin in self.pending.end() {
             self.answer_origin(origin, Err(Refused::Unknown), out);
         }
         // The driver ends them, and says nothing of it.
         self.snapshots_out.clear();
         let leader = self.leader_id();
-        while let Some((_, proposal)) = self.waiting.pop(0, 0) {
+        while let Some((_, proposal)) = self.waiting.pop(0, 0, true) {
             self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
         }
         for ask in self.asks.stop_reads() {
@@ -339,7 +339,7 @@ impl Replica {
         self.note_speed(&events);
         self.watchers_of(&events, out);
         out.events.extend(events);
-        if let Some((proposed, origin)) = self.pending.remove(&index) {
+        if let Some((proposed, origin)) = self.pending.remove(index) {
             match proposed == term {
                 true => self.entry_applied(origin, reply, out),
                 // Another leader's entry took its place.

@@ -210,7 +210,7 @@ impl Replica {
         self.raft.mut_store().reset(meta.index, term);
         self.raft.mut_store().conf_state = conf_state(&self.state.members.voters());
         persist.install = Some((meta.index, meta.term));
-        self.pending.clear();
+        self.pending = super::Pending::default();
     }
 }
 

@@ -1,5 +1,5 @@
-//! Commands that wait to be proposed, in two classes: what the cluster needs to get on (results, plans, leases), and
-//! what clients ask. The first goes first, within a part of each call, so that a burst of submits delays no result,
+//! Commands that wait to be proposed, in two classes: what the cluster needs to get on (results, plans, leases, workers
+//! that come), and what clients ask. The first goes first, within a part of each call, so that a burst of submits delays no result,
 //! and no flood of results keeps clients out.
 
 use std::collections::VecDeque;
@@ -34,8 +34,8 @@ pub(super) struct Waiting {
 impl Waiting {
     fn class(&mut self, proposal: &Proposal) -> &mut Class {
         match proposal.origin {
-            Origin::Ask(_) | Origin::Hello(_) => &mut self.asked,
-            Origin::Report | Origin::Plan | Origin::Duty => &mut self.own,
+            Origin::Ask(_) => &mut self.asked,
+            Origin::Hello(_) | Origin::Report | Origin::Plan | Origin::Duty => &mut self.own,
         }
     }
 
@@ -53,8 +53,12 @@ impl Waiting {
         class.queue.push_front((since, proposal));
     }
 
-    /// The next one, when `spent` of the `most` bytes of this call are spent, and since when it waits.
-    pub fn pop(&mut self, spent: usize, most: usize) -> Option<(u64, Proposal)> {
+    /// The next one, when `spent` of the `most` bytes of this call are spent, and since when it waits. Without room
+    /// for clients' in the log, none of those.
+    pub fn pop(&mut self, spent: usize, most: usize, room: bool) -> Option<(u64, Proposal)> {
+        if !room {
+            return self.own.pop();
+        }
         let own_first = spent < most - most / OWN_PART || self.asked.queue.is_empty();
         let (first, then) = match own_first {
             true => (&mut self.own, &mut self.asked),
@@ -63,7 +67,12 @@ impl Waiting {
         first.pop().or_else(|| then.pop())
     }
 
-    /// Bytes of results, plans and leases.
+    /// The client whose turn is next among clients.
+    pub fn first_asked(&self) -> Option<AskId> {
+        self.asked.queue.front()?.1.origin.ask()
+    }
+
+    /// Bytes of results, plans, leases and workers that come.
     pub fn own_bytes(&self) -> usize {
         self.own.bytes
     }
@@ -79,11 +88,15 @@ impl Waiting {
         self.own.bytes + self.asked.bytes > most / 2 || now.saturating_sub(oldest) > BUSY_AGE
     }
 
-    /// Why no more may be asked now, if so: too many bytes wait, of both classes together, or for too long.
-    pub fn is_overloaded(&self, now: u64, most: usize) -> Option<&'static str> {
+    /// Why no more of this may be asked now, if so: too many bytes wait, of both classes together, or for too long. For
+    /// a worker that comes only its own class counts: it is help.
+    pub fn is_overloaded(&self, origin: Origin, now: u64, most: usize) -> Option<&'static str> {
         let oldest = self.asked.queue.front().map_or(now, |(since, _)| *since);
-        if self.own.bytes + self.asked.bytes > most {
+        let asked = matches!(origin, Origin::Ask(_));
+        if self.own.bytes + if asked { self.asked.bytes } else { 0 } > most {
             Some("too many entries wait to be written")
+        } else if !asked {
+            None
         } else if now.saturating_sub(oldest) > OVERLOAD_AGE {
             Some("requests wait too long to be written")
         } else {
@@ -125,7 +138,7 @@ mod tests {
 
     fn order(waiting: &mut Waiting, most: usize) -> Vec<usize> {
         let (mut spent, mut order) = (0, Vec::new());
-        while let Some((_, proposal)) = waiting.pop(spent, most) {
+        while let Some((_, proposal)) = waiting.pop(spent, most, true) {
             spent += proposal.bytes;
             order.push(proposal.bytes);
         }
@@ -146,18 +159,40 @@ mod tests {
     }
 
     #[test]
-    fn too_much_or_too_old_is_overload() {
+    fn without_room_in_the_log_clients_wait() {
         let mut waiting = Waiting::default();
-        assert_eq!(waiting.is_overloaded(u64::MAX, 0), None);
-        waiting.push(5, of(Origin::Ask(AskId(1)), 10));
-        assert_eq!(waiting.is_overloaded(5 + OVERLOAD_AGE, 10), None);
-        assert!(waiting.is_overloaded(6 + OVERLOAD_AGE, 10).is_some());
-        assert!(waiting.is_overloaded(5, 9).is_some());
-        // Results that wait are no reason of age, but of bytes.
+        waiting.push(0, of(Origin::Ask(AskId(1)), 10));
+        waiting.push(0, of(Origin::Report, 31));
+        // The client's turn, by what is spent.
+        assert_eq!(
+            waiting.pop(80, 80, false).map(|(_, proposal)| proposal.bytes),
+            Some(31)
+        );
+        assert!(waiting.pop(0, 80, false).is_none());
+        assert_eq!(
+            waiting.pop(0, 80, true).map(|(_, proposal)| proposal.bytes),
+            Some(10)
+        );
+    }
+
+    #[test]
+    fn too_much_or_too_old_is_overload() {
+        let (client, worker) = (Origin::Ask(AskId(1)), Origin::Hello(AskId(1)));
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.is_overloaded(client, u64::MAX, 0), None);
+        waiting.push(5, of(client, 10));
+        assert_eq!(waiting.is_overloaded(client, 5 + OVERLOAD_AGE, 10), None);
+        assert!(waiting.is_overloaded(client, 6 + OVERLOAD_AGE, 10).is_some());
+        assert!(waiting.is_overloaded(client, 5, 9).is_some());
+        // Workers come in while clients wait.
+        assert_eq!(waiting.is_overloaded(worker, 6 + OVERLOAD_AGE, 9), None);
+        // Results that wait are no reason of age, but of bytes, for workers too.
         let mut waiting = Waiting::default();
         waiting.push(0, of(Origin::Report, 10));
-        assert_eq!(waiting.is_overloaded(u64::MAX, 10), None);
-        assert!(waiting.is_overloaded(0, 9).is_some());
+        for who in [client, worker] {
+            assert_eq!(waiting.is_overloaded(who, u64::MAX, 10), None);
+            assert!(waiting.is_overloaded(who, 0, 9).is_some());
+        }
     }
 
     #[test]

@@ -1,0 +1,53 @@
+//! Questions that came to a leader before it was ready.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::photos_bytes;
+use crate::io::{Question, Request};
+use crate::types::AskId;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Held {
+    questions: VecDeque<Box<Question>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// About how many bytes they are.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// One more.
+    pub fn push(&mut self, question: Box<Question>) {
+        self.bytes += question_bytes(&question);
+        self.questions.push_back(question);
+    }
+
+    /// Without these.
+    pub fn forget(&mut self, due: &BTreeSet<AskId>) {
+        self.questions.retain(|question| !due.contains(&question.ask));
+        self.bytes = self
+            .questions
+            .iter()
+            .map(|question| question_bytes(question))
+            .sum();
+    }
+
+    /// All of them, in the order they came.
+    pub fn take(&mut self) -> VecDeque<Box<Question>> {
+        std::mem::take(self).questions
+    }
+}
+
+/// About how many bytes of memory a question takes.
+fn question_bytes(question: &Question) -> usize {
+    /// Of what is not counted one by one.
+    const HEAD: usize = 512;
+    HEAD + match &question.request {
+        Request::Open(open) => photos_bytes(&open.photos),
+        Request::Append { photos, .. } => photos_bytes(photos),
+        _ => 0,
+    }
+}

@@ -1,0 +1,88 @@
+//! Damage to what was synced, and to what was not.
+
+use super::tests::{config, identity, open, raft_entry};
+use super::*;
+
+/// Orders written one by one.
+const ORDERS: u64 = 40;
+
+/// A directory with [`ORDERS`] synced orders, closed.
+fn written() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    Store::init(&path, &identity(), &config()).unwrap();
+    let mut store = open(&path, false);
+    for index in 1..=ORDERS {
+        let entries = vec![(index, raft_entry(index, 1, 500))];
+        let sync = true;
+        let order = Persist {
+            entries,
+            sync,
+            ..Persist::default()
+        };
+        store.write(&order, None);
+    }
+    (dir, path)
+}
+
+/// RocksDB's log of writes.
+fn wal(path: &Path) -> PathBuf {
+    let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let logs = files.filter(|file| file.extension().is_some_and(|end| end == "log"));
+    logs.max_by_key(|file| file.metadata().unwrap().len()).unwrap()
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(file).unwrap();
+    change(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+}
+
+fn entries(path: &Path) -> Result<usize, StoreError> {
+    let mut store = Store::open(path, "test", 1, &config(), false)?;
+    Ok(store.recover(Plant::None)?.entries.len())
+}
+
+#[test]
+fn a_server_that_forgot_what_it_promised_does_not_start() {
+    // The rest of the file, in quarters: in the middle, and the very last byte.
+    for place in [1, 2, 3, 4] {
+        let (_dir, path) = written();
+        change(&wal(&path), |bytes| {
+            let at = (bytes.len() * place / 4).min(bytes.len() - 1);
+            bytes[at] ^= 0x10;
+        });
+        for _ in 0..2 {
+            match entries(&path) {
+                Err(StoreError::Forgot { last, synced, .. }) => assert!(last < synced, "{last} and {synced}"),
+                other => panic!("damage at {place}/4: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_cut_short_is_no_better() {
+    let (_dir, path) = written();
+    change(&wal(&path), |bytes| bytes.truncate(bytes.len() / 2));
+    assert!(matches!(entries(&path), Err(StoreError::Forgot { .. })));
+}
+
+#[test]
+fn a_write_that_was_cut_off_does_not_keep_a_server_from_starting() {
+    let (_dir, path) = written();
+    change(&wal(&path), |bytes| bytes.extend([7; 300]));
+    assert_eq!(entries(&path).unwrap() as u64, ORDERS);
+}
+
+#[test]
+fn a_loss_of_power_may_take_the_note_back_or_leave_none() {
+    let (_dir, path) = written();
+    let note = path.join(promised::FILE);
+    let late = std::fs::read(&note).unwrap();
+    assert_eq!(entries(&path).unwrap() as u64, ORDERS);
+    for left in [&late[..], &[0; 16], &late[..5], &[]] {
+        std::fs::write(&note, left).unwrap();
+        assert_eq!(entries(&path).unwrap() as u64, ORDERS);
+    }
+}
