@@ -189,12 +189,7 @@ pub const BUSY_AGE: u64 = 500 * MILLISECOND;
 pub const OVERLOAD_AGE: u64 = 2 * SECOND;
 /// They come back after so long on the whole, in µs, from half to one and a half of it.
 pub const OVERLOAD_RETRY: u64 = 200 * MILLISECOND;
-/// When the oldest entry in raft's log that is not applied is older, a client's is proposed only if it will be applied
-/// while the client waits, in µs of running time.
-pub const PENDING_AGE: u64 = 250 * MILLISECOND;
-/// With fewer entries there, always.
-pub const PENDING_ALWAYS: u64 = 4;
-/// How fast they are applied is measured for so long at least, in µs of running time.
+/// How fast entries in raft's log are applied is measured for so long at least, in µs of running time.
 pub const PENDING_MEASURED: u64 = 250 * MILLISECOND;
 /// Most bytes waiting to be proposed; beyond, callers are told to come back.
 pub const PROPOSE_BYTES_WAITING: usize = 32 * 1024 * 1024;

@@ -80,11 +80,6 @@ impl Asks {
         watched
     }
 
-    /// True when somebody still waits for what comes of this.
-    pub(super) fn waits_for(&self, origin: Origin, now: Mono) -> bool {
-        origin.ask().is_none_or(|ask| self.remaining(ask, now).is_some())
-    }
-
     /// How long somebody waits for this yet, in µs, if so.
     pub(super) fn remaining(&self, ask: AskId, now: Mono) -> Option<u64> {
         let deadline = self.open.get(&ask)?;

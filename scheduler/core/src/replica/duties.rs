@@ -3,7 +3,8 @@
 use raft::StateRole;
 
 use super::members::change_of;
-use super::{Origin, Proposal, Replica, encode_entry};
+use super::shed::Shed;
+use super::{Origin, Proposal, Replica, encode_entry, overload};
 use crate::command::{Command, Entry, Report};
 use crate::event::Cause;
 use crate::io::{Output, WorkerReport};
@@ -127,18 +128,15 @@ impl Replica {
     pub(super) fn propose_waiting(&mut self, out: &mut Output) {
         let mut bytes = 0;
         let most = self.config.limits.propose_bytes_per_handle;
-        while let Some((since, proposal)) = self.next_waiting(bytes, most) {
-            let leads = self.raft.raft.state == StateRole::Leader;
-            let Some(leader) = self.leader.as_mut().filter(|_| leads) else {
-                let leader = self.leader_id();
-                self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
-                continue;
-            };
-            if !self.asks.waits_for(proposal.origin, self.now.mono) {
-                // It is asked again: a cluster that has too much to write would write nothing but what was given up.
-                self.answer_origin(proposal.origin, Err(Refused::Timeout), out);
+        while let Some((since, proposal)) = self.waiting.pop(bytes, most) {
+            if let Some(refused) = self.refusal_of(&proposal) {
+                if matches!(refused, Refused::Overloaded { .. }) {
+                    self.note_refusal(Shed::Proposals);
+                }
+                self.answer_origin(proposal.origin, Err(refused), out);
                 continue;
             }
+            let Some(leader) = &mut self.leader else { continue };
             let at = leader.clock.stamp(self.now);
             let Proposal {
                 origin,
@@ -204,14 +202,20 @@ impl Replica {
         }
     }
 
-    fn next_waiting(&mut self, spent: usize, most: usize) -> Option<(u64, Proposal)> {
-        let waits = self
-            .waiting
-            .first_asked()
-            .and_then(|ask| self.asks.remaining(ask, self.now.mono));
-        // Nobody waits for the first one any more: it ends where it is proposed.
-        let room = waits.is_none_or(|waits| self.pending.has_room(self.elapsed, waits));
-        self.waiting.pop(spent, most, room)
+    /// Why this is not proposed, if so.
+    fn refusal_of(&self, proposal: &Proposal) -> Option<Refused> {
+        if self.leader.is_none() || self.raft.raft.state != StateRole::Leader {
+            let leader = self.leader_id();
+            return Some(Refused::NotLeader { leader });
+        }
+        let ask = proposal.origin.ask()?;
+        let Some(waits) = self.asks.remaining(ask, self.now.mono) else {
+            // It is asked again: a cluster that has too much to write would write nothing but what was given up.
+            return Some(Refused::Timeout);
+        };
+        let is_client = matches!(proposal.origin, Origin::Ask(_));
+        let what = "entries take longer to be written than the request's time limit";
+        (is_client && !self.pending.in_time(waits)).then(|| overload(what, ask, proposal.trace))
     }
 
     /// A worker speaks.

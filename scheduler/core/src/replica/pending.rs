@@ -1,21 +1,21 @@
-//! Entries in raft's log that are not applied yet: who waits for them, and whether there is room for more of clients'.
+//! Entries in raft's log that are not applied yet: who waits for them, and how long it takes to get through them.
 //!
-//! What is in the log is written, wanted or not. If it took longer to get through it than clients wait, nothing would
-//! be written but what was given up, for as long as they ask again (a metastable failure: Bronson et al., HotOS 2021).
-//! So once the oldest entry is old, one of a client's is proposed only when at the present speed all before it are
-//! applied while the client still waits. Until then it waits before the log, where it ends when nobody waits for it.
-//! A store that is slow but takes much at once is fast by this measure. Results, plans and leases are never held back.
+//! What is in the log is written, wanted or not. If clients' entries took longer than clients wait, nothing would be
+//! written but what was given up, for as long as they ask again (a metastable failure: Bronson et al., HotOS 2021). So
+//! behind others an entry of a client's is proposed only when at the present speed it will be applied while the client
+//! waits. A store that is slow but takes much at once is fast by this measure.
 
 use std::collections::BTreeMap;
 
 use super::Origin;
-use crate::limits::{PENDING_AGE, PENDING_ALWAYS, PENDING_MEASURED};
+use crate::limits::PENDING_MEASURED;
 use crate::types::{Index, Term};
 
 struct Entry {
     term: Term,
     origin: Origin,
     since: u64,
+    ahead: u64,
 }
 
 /// See the module.
@@ -35,15 +35,23 @@ impl Pending {
         if self.entries.is_empty() {
             (self.applied, self.measured_from) = (0, now);
         }
-        let since = now;
+        let entry = Entry {
+            term,
+            origin,
+            since: now,
+            ahead: self.entries.len() as u64,
+        };
         // One that it takes the place of was cut off with an earlier term.
-        self.entries.insert(index, Entry { term, origin, since });
+        self.entries.insert(index, entry);
     }
 
     /// Applied: the term it was proposed in, and who waits.
-    pub fn remove(&mut self, index: Index) -> Option<(Term, Origin)> {
+    pub fn remove(&mut self, index: Index, now: u64) -> Option<(Term, Origin)> {
         let entry = self.entries.remove(&index)?;
         self.applied += 1;
+        // That it goes faster again is seen at once; the rest is measured over a while.
+        let took = now.saturating_sub(entry.since) / (entry.ahead + 1);
+        self.each = self.each.min(took);
         Some((entry.term, entry.origin))
     }
 
@@ -55,13 +63,10 @@ impl Pending {
             .map(|entry| entry.origin)
     }
 
-    /// True when a client's entry whose client waits for so long yet, in µs, is worth proposing.
-    pub fn has_room(&self, now: u64, waits: u64) -> bool {
+    /// True when one more is applied within so long, in µs, by what was measured. With nothing before it nobody knows.
+    pub fn in_time(&self, within: u64) -> bool {
         let ahead = self.entries.len() as u64;
-        let Some(oldest) = self.entries.values().next().filter(|_| ahead >= PENDING_ALWAYS) else {
-            return true;
-        };
-        now.saturating_sub(oldest.since) <= PENDING_AGE || (ahead + 1).saturating_mul(self.each) <= waits
+        ahead == 0 || (ahead + 1).saturating_mul(self.each) <= within
     }
 
     /// Measures, once a tick of raft's; `now` in µs of running time.
@@ -83,48 +88,58 @@ mod tests {
     fn old(n: u64, each: u64) -> Pending {
         let mut pending = Pending::default();
         (1..=n).for_each(|index| pending.insert(index, 1, Origin::Ask(AskId(index)), 0));
-        let applied = PENDING_MEASURED / each;
-        (1..=applied)
-            .for_each(|index| assert_eq!(pending.remove(index), Some((1, Origin::Ask(AskId(index))))));
+        for index in 1..=PENDING_MEASURED / each {
+            let removed = pending.remove(index, index * each);
+            assert_eq!(removed, Some((1, Origin::Ask(AskId(index)))));
+        }
         pending.tick(PENDING_MEASURED);
         pending
     }
 
     #[test]
-    fn a_young_log_takes_all() {
+    fn before_anything_is_measured_all_are_taken() {
         let mut pending = Pending::default();
         (1..1_000).for_each(|index| pending.insert(index, 1, Origin::Report, 0));
-        assert!(pending.has_room(PENDING_AGE, 0));
+        assert!(pending.in_time(0));
     }
 
     #[test]
-    fn an_old_log_takes_what_it_gets_to_in_time() {
+    fn what_it_gets_to_in_time_is_taken() {
         let pending = old(130, PENDING_MEASURED / 10);
-        // 120 are left: with the new one, twelve times as long as was measured, and a bit.
+        // 120 are left, and the new one.
         let needed = 121 * (PENDING_MEASURED / 10);
-        assert!(pending.has_room(PENDING_AGE + 1, needed));
-        assert!(!pending.has_room(PENDING_AGE + 1, needed - 1));
+        assert!(pending.in_time(needed));
+        assert!(!pending.in_time(needed - 1));
     }
 
     #[test]
     fn a_slow_store_that_takes_much_at_once_is_fast() {
-        let mut pending = old(10_000, PENDING_MEASURED / 5_000);
-        assert!(pending.has_room(3 * SECOND, 10 * SECOND));
+        let mut pending = Pending::default();
+        (1..=5_000).for_each(|index| pending.insert(index, 1, Origin::Report, 0));
+        pending.tick(SECOND);
+        for index in 1..=5_000 {
+            pending.remove(index, SECOND);
+            pending.insert(5_000 + index, 1, Origin::Report, SECOND);
+        }
+        pending.tick(SECOND);
+        assert!(pending.in_time(2 * SECOND));
+        assert!(!pending.in_time(SECOND / 2));
         assert_eq!(pending.end().count(), 5_000);
-        assert!(pending.has_room(u64::MAX, 0));
+        assert!(pending.in_time(0));
     }
 
     #[test]
-    fn a_few_are_always_let_in_and_idle_time_is_not_measured() {
-        let mut pending = old(PENDING_ALWAYS + 1, PENDING_MEASURED / 2);
-        assert!(pending.has_room(u64::MAX, 0));
-        (3..=PENDING_ALWAYS + 1).for_each(|index| assert!(pending.remove(index).is_some()));
-        let late = 1_000 * SECOND;
-        (10..10 + PENDING_ALWAYS).for_each(|index| pending.insert(index, 1, Origin::Duty, late));
-        assert!(!pending.has_room(late + PENDING_AGE + 1, 0));
-        // The time in which nothing was there is not a time that an entry took.
-        pending.remove(10);
-        pending.tick(late + PENDING_MEASURED);
-        assert_eq!(pending.each, PENDING_MEASURED);
+    fn what_was_slow_and_is_fast_again_is_found_out_by_one() {
+        let mut pending = old(2, PENDING_MEASURED);
+        assert!(!pending.in_time(PENDING_MEASURED));
+        pending.remove(2, 2 * PENDING_MEASURED);
+        // With nothing there, one is let in, however slow it was.
+        assert!(pending.in_time(0));
+        let later = 1_000 * SECOND;
+        pending.insert(3, 1, Origin::Duty, later);
+        assert!(!pending.in_time(2_000));
+        pending.remove(3, later + 1_000);
+        pending.insert(4, 1, Origin::Duty, later + 2_000);
+        assert!(pending.in_time(2_000));
     }
 }

@@ -215,7 +215,7 @@ impl Replica {
         // The driver ends them, and says nothing of it.
         self.snapshots_out.clear();
         let leader = self.leader_id();
-        while let Some((_, proposal)) = self.waiting.pop(0, 0, true) {
+        while let Some((_, proposal)) = self.waiting.pop(0, 0) {
             self.answer_origin(proposal.origin, Err(Refused::NotLeader { leader }), out);
         }
         for ask in self.asks.stop_reads() {
@@ -339,7 +339,7 @@ impl Replica {
         self.note_speed(&events);
         self.watchers_of(&events, out);
         out.events.extend(events);
-        if let Some((proposed, origin)) = self.pending.remove(index) {
+        if let Some((proposed, origin)) = self.pending.remove(index, self.elapsed) {
             match proposed == term {
                 true => self.entry_applied(origin, reply, out),
                 // Another leader's entry took its place.

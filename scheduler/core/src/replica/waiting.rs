@@ -53,23 +53,14 @@ impl Waiting {
         class.queue.push_front((since, proposal));
     }
 
-    /// The next one, when `spent` of the `most` bytes of this call are spent, and since when it waits. Without room
-    /// for clients' in the log, none of those.
-    pub fn pop(&mut self, spent: usize, most: usize, room: bool) -> Option<(u64, Proposal)> {
-        if !room {
-            return self.own.pop();
-        }
+    /// The next one, when `spent` of the `most` bytes of this call are spent, and since when it waits.
+    pub fn pop(&mut self, spent: usize, most: usize) -> Option<(u64, Proposal)> {
         let own_first = spent < most - most / OWN_PART || self.asked.queue.is_empty();
         let (first, then) = match own_first {
             true => (&mut self.own, &mut self.asked),
             false => (&mut self.asked, &mut self.own),
         };
         first.pop().or_else(|| then.pop())
-    }
-
-    /// The client whose turn is next among clients.
-    pub fn first_asked(&self) -> Option<AskId> {
-        self.asked.queue.front()?.1.origin.ask()
     }
 
     /// Bytes of results, plans, leases and workers that come.
@@ -138,7 +129,7 @@ mod tests {
 
     fn order(waiting: &mut Waiting, most: usize) -> Vec<usize> {
         let (mut spent, mut order) = (0, Vec::new());
-        while let Some((_, proposal)) = waiting.pop(spent, most, true) {
+        while let Some((_, proposal)) = waiting.pop(spent, most) {
             spent += proposal.bytes;
             order.push(proposal.bytes);
         }
@@ -156,23 +147,6 @@ mod tests {
         // Three quarters of 80 bytes are spent with the second result.
         assert_eq!(order(&mut waiting, 80), [31, 31, 10, 10, 10, 10, 31, 31]);
         assert_eq!(waiting.own_bytes(), 0);
-    }
-
-    #[test]
-    fn without_room_in_the_log_clients_wait() {
-        let mut waiting = Waiting::default();
-        waiting.push(0, of(Origin::Ask(AskId(1)), 10));
-        waiting.push(0, of(Origin::Report, 31));
-        // The client's turn, by what is spent.
-        assert_eq!(
-            waiting.pop(80, 80, false).map(|(_, proposal)| proposal.bytes),
-            Some(31)
-        );
-        assert!(waiting.pop(0, 80, false).is_none());
-        assert_eq!(
-            waiting.pop(0, 80, true).map(|(_, proposal)| proposal.bytes),
-            Some(10)
-        );
     }
 
     #[test]
