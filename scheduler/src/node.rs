@@ -177,6 +177,7 @@ impl Node {
             control = inbox.control.recv() => Some(control.map_or(Heard::Control(Control::Stop), Heard::Control)),
             Some(message) = inbox.peers.recv() => Some(Heard::Peer(message)),
             Some((worker, link, report)) = inbox.reports.recv() => Some(Heard::Report(worker, link, report)),
+            Some(ask) = inbox.greets.recv() => Some(Heard::Ask(Box::new(ask))),
             Some(ask) = inbox.asks.recv() => Some(Heard::Ask(Box::new(ask))),
             Some(received) = inbox.snapshots.recv(), if room_for_snapshot => Some(Heard::Snapshot(received)),
             () = tokio::time::sleep_until(self.clock.instant(until)) => None,
@@ -207,7 +208,11 @@ impl Node {
             self.take(Heard::Report(worker, link, report), inputs);
         }
         while inputs.len() < INPUTS_MAX
-            && let Ok(ask) = self.inbox.asks.try_recv()
+            && let Ok(ask) = self
+                .inbox
+                .greets
+                .try_recv()
+                .or_else(|_| self.inbox.asks.try_recv())
         {
             self.take(Heard::Ask(Box::new(ask)), inputs);
         }

@@ -23,6 +23,8 @@ use crate::telemetry;
 pub const PEER_INPUTS_MAX: usize = 64;
 /// Questions that wait; beyond, callers are told to come back.
 pub const ASKS_WAITING_MAX: usize = 512;
+/// Agents that come and wait; beyond, they are told to come back. They do not stand in line with clients: they are help.
+pub const GREETS_WAITING_MAX: usize = 256;
 /// They come back after so long, in µs.
 const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
 /// Reports of workers that wait; a full queue holds their streams up.
@@ -102,6 +104,7 @@ pub struct Standing {
 #[derive(Clone)]
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
+    greets: mpsc::Sender<Ask>,
     reports: mpsc::Sender<(WorkerId, Arc<Link>, WorkerReport)>,
     standing: watch::Receiver<Standing>,
     control: mpsc::UnboundedSender<Control>,
@@ -163,7 +166,11 @@ impl Handle {
             ask.timeout
         };
         let begun = Instant::now();
-        self.asks.try_send(ask).map_err(|error| match error {
+        let door = match ask.waiter {
+            Waiter::Call(_) => &self.asks,
+            Waiter::Agent(..) => &self.greets,
+        };
+        door.try_send(ask).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refused::Overloaded {
                 what: "too many requests wait",
                 // Those who are told so together do not come back together.
@@ -232,6 +239,7 @@ pub struct Inbox {
     pub(crate) control: mpsc::UnboundedReceiver<Control>,
     pub(super) peers: mpsc::Receiver<Bytes>,
     pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) greets: mpsc::Receiver<Ask>,
     pub(super) reports: mpsc::Receiver<(WorkerId, Arc<Link>, WorkerReport)>,
     pub(super) snapshots: mpsc::Receiver<Received>,
 }
@@ -254,11 +262,13 @@ pub fn doors() -> (Doors, Inbox) {
     let (control, control_in) = mpsc::unbounded_channel();
     let (peers, peers_in) = mpsc::channel(PEER_INPUTS_MAX);
     let (asks, asks_in) = mpsc::channel(ASKS_WAITING_MAX);
+    let (greets, greets_in) = mpsc::channel(GREETS_WAITING_MAX);
     let (reports, reports_in) = mpsc::channel(REPORTS_MAX);
     let (snapshots, snapshots_in) = mpsc::channel(1);
     let (standing, standing_in) = watch::channel(Standing::default());
     let handle = Handle {
         asks,
+        greets,
         reports,
         standing: standing_in,
         control: control.clone(),
@@ -267,6 +277,7 @@ pub fn doors() -> (Doors, Inbox) {
         control: control_in,
         peers: peers_in,
         asks: asks_in,
+        greets: greets_in,
         reports: reports_in,
         snapshots: snapshots_in,
     };
