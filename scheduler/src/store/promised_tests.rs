@@ -70,9 +70,12 @@ fn a_log_that_is_cut_short_is_no_better() {
 
 #[test]
 fn a_write_that_was_cut_off_does_not_keep_a_server_from_starting() {
-    let (_dir, path) = written();
-    change(&wal(&path), |bytes| bytes.extend([7; 300]));
-    assert_eq!(entries(&path).unwrap() as u64, ORDERS);
+    // The beginning of one more record, and what was on the disk before.
+    for rest in [&[0; 300][..], &[1; 5], &[1; 300], &[0xff; 300]] {
+        let (_dir, path) = written();
+        change(&wal(&path), |bytes| bytes.extend(rest));
+        assert_eq!(entries(&path).unwrap() as u64, ORDERS, "{rest:?}");
+    }
 }
 
 #[test]
