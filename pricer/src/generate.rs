@@ -88,10 +88,12 @@ impl Profile {
             Prices::Steps(steps) => steps.check(),
         };
         sound.map_err(|problem| FileError::at(file, 0, "prices", problem, fix))?;
+        let capacity = profile.capacity.as_ref().map_or(Ok(()), capacity::Spells::check);
+        capacity.map_err(|problem| FileError::at(file, 0, "capacity", problem, fix))?;
         Ok(profile)
     }
 
-    /// A price series from `from` up to `until` at most [`GENERATED_MINUTES_MAX`] long.
+    /// A price series from `from` up to `until`, at most [`GENERATED_MINUTES_MAX`] long.
     pub fn price(&self, on_demand: MicroUsd, from: Time, until: Time, rng: &mut dyn RngCore) -> Vec<Point> {
         let longest = from.0.saturating_add(GENERATED_MINUTES_MAX * 60 * SECOND);
         let until = Time(until.0.min(longest));

@@ -76,3 +76,7 @@ pub const AWAY_SAVING_PERMILLE: u64 = 100;
 
 /// Longest series the generator makes, in minutes: ten years.
 pub const GENERATED_MINUTES_MAX: u64 = 10 * 366 * 24 * 60;
+/// Most changes of price in a generated series; ten years of the most restless pool have a million.
+pub const GENERATED_POINTS_MAX: usize = 5_000_000;
+/// Most machines of one recording of capacity.
+pub const MACHINES_MAX: u32 = 100_000;

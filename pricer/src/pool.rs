@@ -11,6 +11,8 @@ use rebound_core::types::{Market, Pool};
 /// Which zone id each zone name of one account is.
 pub type ZoneNames = BTreeMap<String, String>;
 
+/// Longest name of a type or a zone.
+const NAME_MAX: usize = 64;
 const REGIONS: &str = include_str!("../data/regions.csv");
 
 /// The region of a zone id (`euw1-az2`) or of a zone name (`eu-west-1b`); nothing for what is neither.
@@ -44,8 +46,14 @@ pub fn is_zone_id(zone: &str) -> bool {
 ///
 /// # Errors
 ///
-/// A sentence for people, where the zone is of no known region.
+/// A sentence for people, where a name is none or the zone is of no known region.
 pub fn spot(instance_type: &str, zone: &str, names: &ZoneNames) -> Result<Pool, String> {
+    for name in [instance_type, zone] {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(plain) {
+            return Err(format!("`{}` is no name", crate::money::shown(name)));
+        }
+    }
     let zone_id = names.get(zone).map_or(zone, String::as_str);
     let region = region_of(zone_id)
         .or_else(|| region_of(zone))

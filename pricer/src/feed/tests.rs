@@ -185,6 +185,15 @@ fn faults_name_line_field_and_fix() {
             "{\"metadata\": {\"gap_seconds\": 60}, \"data\": [1, -1]}".into(),
             "f.csv:1: invalid value",
         ),
+        (
+            "{\"metadata\": {\"gap_seconds\": 60}, \"data\": [1, 4000000000]}".into(),
+            "f.csv: data[1]: 4000000000 is more",
+        ),
+        (
+            r#"{"SpotPriceHistory": [{"AvailabilityZone": "us-east-1a", "InstanceType": "\u001b[31m", "ProductDescription":
+               "Linux/UNIX", "SpotPrice": "1", "Timestamp": "2026-11-03T08:46:18Z"}]}"#.into(),
+            "f.csv: SpotPriceHistory[0].AvailabilityZone: `[31m` is no name",
+        ),
     ];
     for (text, wanted) in table {
         let error = read(&text).unwrap_err();

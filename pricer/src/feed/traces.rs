@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Capacity;
 use crate::error::FileError;
+use crate::limits::MACHINES_MAX;
 use crate::money::parse_usd;
 
 /// Longest tick, in seconds.
@@ -69,6 +70,21 @@ pub fn capacity(file: &str, text: &[u8]) -> Result<Capacity, FileError> {
             "prices",
             problem,
             "write one for each tick, or none",
+        ));
+    }
+    if let Some((tick, units)) = trace
+        .data
+        .iter()
+        .enumerate()
+        .find(|(_, units)| **units > MACHINES_MAX)
+    {
+        let problem = format!("{units} is more than {MACHINES_MAX} machines");
+        return Err(FileError::at(
+            file,
+            0,
+            &format!("data[{tick}]"),
+            problem,
+            "write the machines up at each tick",
         ));
     }
     let mut changes = Vec::new();

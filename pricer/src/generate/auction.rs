@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GRAIN;
 use super::draws::{Draws, below, draw_part, mean_of, parts};
+use crate::limits::GENERATED_POINTS_MAX;
 use crate::money::ratio;
 use crate::series::Point;
 
@@ -30,7 +31,7 @@ const HOLD_LEAST: u64 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Band {
     /// Prices seen.
-    of: u64,
+    of: u32,
     /// What they are, in ten-thousandths of on-demand: the means over time of nearly equal parts of them, sorted.
     price: Vec<u64>,
     /// How long a price of each part holds in the mean, in seconds.
@@ -59,7 +60,7 @@ impl Band {
     fn fit(mut seen: Vec<(u64, u64)>, next: Vec<(u32, u32)>) -> Self {
         seen.sort_unstable();
         let mut band = Self {
-            of: seen.len() as u64,
+            of: u32::try_from(seen.len()).unwrap_or(u32::MAX),
             next,
             ..Self::default()
         };
@@ -161,12 +162,14 @@ impl Jumps {
         // The band that was left most often is where a market mostly is.
         let most = |band: &Band| band.next.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         let mut band = self.bands.iter().max_by_key(|band| most(band));
-        while let Some(here) = band.filter(|_| at < until) {
+        while let Some(here) = band.filter(|_| at < until && points.len() < GENERATED_POINTS_MAX) {
             let (share, hold) = here.draw(rng);
-            let mut price = ratio(on_demand.0, share, MYRIAD * GRAIN).max(1) * GRAIN;
+            let mut price = ratio(on_demand.0, share, MYRIAD * GRAIN)
+                .max(1)
+                .saturating_mul(GRAIN);
             if points.last().is_some_and(|last| last.price.0 == price) {
                 // The recording changed here, if by no more than the grain.
-                price += GRAIN;
+                price = price.saturating_add(GRAIN);
             }
             let price = MicroUsd(price);
             points.push(Point { at, price });

@@ -51,6 +51,18 @@ impl Spells {
         })
     }
 
+    /// Whether a series can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.up_s.is_empty() || self.down_s.is_empty() {
+            return Err("up_s or down_s is empty, or not as long as its sample says".into());
+        }
+        Ok(())
+    }
+
     /// As the spot advisor has it: interruptions by a band, each followed by `down_s` seconds without capacity in the
     /// mean.
     pub fn of_band(band: Option<u8>, down_s: u64) -> Self {
@@ -65,7 +77,7 @@ impl Spells {
     /// One zone's capacity for `span` µs: 0 or 1.
     pub fn series(&self, span: u64, rng: &mut dyn RngCore) -> Capacity {
         let (up, down) = (self.up_s.mean(), self.down_s.mean());
-        let mut with = below(up + down, rng) < up;
+        let mut with = below(up.saturating_add(down), rng) < up;
         let mut changes = vec![(0, i64::from(with))];
         let mut at = 0u64;
         while changes.len() < SPELLS_MAX {

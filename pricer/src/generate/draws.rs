@@ -12,7 +12,7 @@ pub const VALUES_MAX: usize = 24;
 #[serde(deny_unknown_fields)]
 pub struct Draws {
     /// Size of the sample.
-    of: u64,
+    of: u32,
     /// Means of its parts.
     means: Vec<u64>,
 }
@@ -22,7 +22,7 @@ impl Draws {
     pub fn fit(mut sample: Vec<u64>) -> Self {
         sample.sort_unstable();
         Self {
-            of: sample.len() as u64,
+            of: u32::try_from(sample.len()).unwrap_or(u32::MAX),
             means: parts(sample.len())
                 .map(|part| mean_of(sample.get(part).unwrap_or_default()))
                 .collect(),
@@ -63,7 +63,7 @@ impl Draws {
 
     /// Whether there is nothing to draw, or not what was fitted.
     pub fn is_empty(&self) -> bool {
-        self.of == 0 || self.means.len() as u64 != self.of.min(VALUES_MAX as u64)
+        self.of == 0 || self.means.len() != parts(self.of as usize).count()
     }
 
     /// One of the values; 0 where there are none.
@@ -79,9 +79,9 @@ pub(super) fn parts(len: usize) -> impl Iterator<Item = std::ops::Range<usize>> 
 }
 
 /// Which of the [`parts`] of so large a sample one of its values, all being equally likely, is in.
-pub(super) fn draw_part(of: u64, rng: &mut dyn RngCore) -> usize {
-    let at = u128::from(below(of, rng)) + 1;
-    let parts = u128::from(of.min(VALUES_MAX as u64));
+pub(super) fn draw_part(of: u32, rng: &mut dyn RngCore) -> usize {
+    let at = u128::from(below(u64::from(of), rng)) + 1;
+    let parts = u128::from(of.min(VALUES_MAX as u32));
     ((at * parts).saturating_sub(1) / u128::from(of.max(1))) as usize
 }
 
@@ -120,7 +120,7 @@ mod tests {
         #[test]
         fn parts_are_as_likely_as_they_are_large(len in 1usize..200) {
             struct Step(u64);
-            impl RngCore for Step {
+            impl rand::RngCore for Step {
                 fn next_u32(&mut self) -> u32 { 0 }
                 fn next_u64(&mut self) -> u64 { self.0 }
                 fn fill_bytes(&mut self, _: &mut [u8]) {}
@@ -128,7 +128,7 @@ mod tests {
             for at in 0..len {
                 // The smallest word that `below` maps to this place.
                 let word = ((at as u128) << 64).div_ceil(len as u128) as u64;
-                let part = draw_part(len as u64, &mut Step(word));
+                let part = draw_part(len as u32, &mut Step(word));
                 prop_assert!(parts(len).nth(part).unwrap().contains(&at));
             }
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GRAIN;
 use super::draws::{Draws, below};
+use crate::limits::GENERATED_POINTS_MAX;
 use crate::money::ratio;
 use crate::series::Point;
 
@@ -64,9 +65,10 @@ impl Steps {
     ///
     /// Why not.
     pub fn check(&self) -> Result<(), String> {
-        if !(self.low <= self.level + MYRIAD / 1_000 && self.level <= self.high + MYRIAD / 1_000)
-            || self.high == 0
-        {
+        // The level is in permille, the range is finer.
+        let near = MYRIAD / 1_000;
+        let below = self.low > self.level.saturating_add(near);
+        if below || self.level > self.high.saturating_add(near) || self.high == 0 {
             return Err(format!(
                 "level {} is not within {} to {}",
                 self.level, self.low, self.high
@@ -80,22 +82,30 @@ impl Steps {
 
     /// A series from `from` up to `until`.
     pub fn series(&self, on_demand: MicroUsd, from: Time, until: Time, rng: &mut dyn RngCore) -> Vec<Point> {
-        let amount = |share: u64| ratio(on_demand.0, share, MYRIAD * GRAIN).max(1) * GRAIN;
+        let amount = |share: u64| {
+            ratio(on_demand.0, share, MYRIAD * GRAIN)
+                .max(1)
+                .saturating_mul(GRAIN)
+        };
         let (level, low, high) = (amount(self.level), amount(self.low), amount(self.high));
         let mut price = level;
         let mut at = from;
         let mut points = Vec::new();
-        while at < until {
+        while at < until && points.len() < GENERATED_POINTS_MAX {
             points.push(Point {
                 at,
                 price: MicroUsd(price),
             });
             let gap = self.gap_s.draw(rng).max(1);
             at = Time(at.0.saturating_add(gap.saturating_mul(SECOND)));
-            let step = ratio(on_demand.0, self.step.draw(rng), MILLION * GRAIN).max(1) * GRAIN;
+            let step = ratio(on_demand.0, self.step.draw(rng), MILLION * GRAIN)
+                .max(1)
+                .saturating_mul(GRAIN);
             let up = below(1_000, rng) < self.up_permille(price, (low, level, high));
             price = if up {
-                (price + step).min(high.max(low + GRAIN))
+                price
+                    .saturating_add(step)
+                    .min(high.max(low.saturating_add(GRAIN)))
             } else {
                 price.saturating_sub(step).max(low).max(GRAIN)
             };

@@ -92,6 +92,10 @@ fn a_damaged_profile_is_refused() {
             r#"{"era":"modern","fitted_to":"","prices":{"kind":"steps","level":9,"low":500,"high":900,"gap_s":{"of":1,"means":[1]},"step":{"of":1,"means":[1]}},"capacity":null}"#,
             "not within",
         ),
+        (
+            r#"{"era":"modern","fitted_to":"","prices":{"kind":"steps","level":700,"low":500,"high":900,"gap_s":{"of":1,"means":[1]},"step":{"of":1,"means":[1]}},"capacity":{"up_s":{"of":9,"means":[1]},"down_s":{"of":1,"means":[1]}}}"#,
+            "up_s or down_s",
+        ),
     ] {
         let error = Profile::parse("p.json", text).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");

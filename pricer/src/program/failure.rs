@@ -45,7 +45,12 @@ impl Failure {
         Self {
             exit,
             kind,
-            message: message.into(),
+            // Words of files are in it, and a terminal obeys what it is sent.
+            message: message
+                .into()
+                .chars()
+                .filter(|c| *c == '\n' || !c.is_control())
+                .collect(),
             field: None,
         }
     }

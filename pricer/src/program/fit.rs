@@ -1,6 +1,6 @@
 //! `rebound-pricer fit`: how well generated markets resemble recorded ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rand::SeedableRng;
@@ -300,7 +300,7 @@ fn write(
     Ok(())
 }
 
-fn put(path: &PathBuf, text: &str, out: &mut Out) -> Result<(), Failure> {
+fn put(path: &Path, text: &str, out: &mut Out) -> Result<(), Failure> {
     let file = name(path);
     std::fs::write(path, text)
         .map_err(|error| Failure::failed(format!("{file}: cannot be written: {error}")))?;

@@ -1,7 +1,7 @@
 //! `rebound-pricer import`: what is in files, what cannot be true, and prices in one format.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flate2::Compression;
@@ -139,7 +139,7 @@ fn notes(loaded: &Loaded, out: &mut Out) {
     }
 }
 
-fn write(book: &PriceBook, path: &PathBuf, out: &mut Out) -> Result<(), Failure> {
+fn write(book: &PriceBook, path: &Path, out: &mut Out) -> Result<(), Failure> {
     let file = name(path);
     let cannot = |error: std::io::Error| Failure::failed(format!("{file}: cannot be written: {error}"));
     let to = std::io::BufWriter::new(std::fs::File::create(path).map_err(cannot)?);

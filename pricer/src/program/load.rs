@@ -250,11 +250,16 @@ impl Loaded {
         match on_demand.age(at) {
             None => out.note("On-demand prices are of an unknown day. Say it with --as-of."),
             Some((age, old)) => {
-                let days = age / 86_400_000_000;
-                let day = on_demand.as_of().map(time).unwrap_or_default();
+                let of = on_demand.as_of().unwrap_or_default();
+                let days = |micros: u64| micros / 86_400_000_000;
                 let warning = if old { ", which is old" } else { "" };
+                let distance = match days(of.0.saturating_sub(at.0)) {
+                    0 => format!("{} days before", days(age)),
+                    after => format!("{after} days after"),
+                };
                 out.note(&format!(
-                    "On-demand prices are of {day}, {days} days before{warning}."
+                    "On-demand prices are of {}, {distance} the spot prices{warning}.",
+                    time(of)
                 ));
             }
         }

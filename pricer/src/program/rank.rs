@@ -1,7 +1,7 @@
 //! `rebound-pricer rank`: pools by dollars for a thousand photos.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rebound_core::types::Time;
@@ -310,7 +310,7 @@ fn limits(args: &RankArgs) -> Result<Limits, Failure> {
 }
 
 /// Measured machines from CSV.
-fn throughputs(path: &PathBuf) -> Result<Throughputs, Failure> {
+fn throughputs(path: &Path) -> Result<Throughputs, Failure> {
     let file = name(path);
     let content = text(path)?;
     let fix = "write instance_type,recogniser,photos_per_hour, as c5.large,shelf-text,3600";

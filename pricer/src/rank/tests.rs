@@ -173,7 +173,7 @@ fn a_dry_home_or_a_large_saving_moves_photos() {
     stage.photos.bytes = 10_000;
     let far = stage.price("c5.large", "use1-az1", 20_000);
     assert_eq!(
-        place(&stage.rank_of(&[far.clone()]).rows, "eu-west-1"),
+        place(&stage.rank_of(std::slice::from_ref(&far)).rows, "eu-west-1"),
         Place::HomeDry
     );
     let near = stage.price("c5.large", "euw1-az1", 36_000);
