@@ -69,8 +69,8 @@ models: ## The recognisers' models alone; under a minute once
 	@bash deploy/setup.sh models
 
 .PHONY: build
-build: setup ## The binaries, rebound and rebound-agent; about 10 minutes once, then seconds
-	@echo "build: compiles rebound and rebound-agent. About 10 minutes the first time (about 20 more where RocksDB"
+build: setup ## The binaries, rebound, rebound-agent and rebound-pricer; about 10 minutes once, then seconds
+	@echo "build: compiles rebound, rebound-agent and rebound-pricer. About 10 minutes the first time (about 20 more where RocksDB"
 	@echo "       must be compiled too), then seconds."
 	@$(ENV) cargo build $(CARGO_FLAGS) --bins
 

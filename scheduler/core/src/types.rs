@@ -64,6 +64,10 @@ id!(
     /// Microseconds of a monotonic clock with an origin of its own.
     Mono(u64)
 );
+id!(
+    /// Money, in millionths of a US dollar. A price is per hour unless said otherwise.
+    MicroUsd(u64)
+);
 
 /// A second, in the unit of [`Time`] and [`Mono`].
 pub const SECOND: u64 = 1_000_000;
