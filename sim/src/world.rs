@@ -283,7 +283,7 @@ impl World {
     /// The world of a seed, at its beginning.
     pub fn new(seed: u64, plant: Plant, choice: &Choice) -> World {
         let root = Rng::new(seed);
-        let faults = Faults::draw(&mut root.branch("faults"), choice);
+        let faults = Faults::of_seed(&root, choice);
         let load = faults.load.clone();
         let members: Vec<ReplicaId> = (1..=load.servers).map(ReplicaId).collect();
         let founders: Vec<Founder> = members.iter().copied().map(Founder::named).collect();
