@@ -208,6 +208,11 @@ impl Checks {
         }
     }
 
+    /// True when a server has led some term.
+    pub fn has_led(&self, id: ReplicaId) -> bool {
+        self.leaders.values().any(|leader| *leader == id)
+    }
+
     /// A worker speaks to a leader that is ready.
     pub fn heard(&mut self, worker: WorkerId, at: u64) {
         self.leases.heard(worker, at);

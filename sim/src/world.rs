@@ -32,6 +32,7 @@ mod break_hosts;
 mod break_links;
 mod finish;
 mod greet;
+mod handover;
 mod members;
 mod notes;
 mod people;
@@ -196,6 +197,8 @@ pub(crate) enum Happening {
         server: u64,
         life: u64,
     },
+    /// What comes of a leadership that is handed over.
+    Handover(handover::Step),
     /// Cut links work again.
     Mend {
         reason: u64,
@@ -213,6 +216,7 @@ pub(crate) enum Asker {
     Call { client: usize, call: usize },
     Agent { agent: usize, stream: Stream },
     Operator,
+    Transfer,
 }
 
 /// How often rare things happened.
@@ -505,6 +509,7 @@ impl World {
             Happening::Greet => self.greet_all(),
             Happening::Operate => self.operate(),
             Happening::Dismissed { server, life } => self.dismissed(server, life),
+            Happening::Handover(step) => self.handover(step),
             Happening::Mend { reason } => self.net.mend(reason),
             Happening::Calm => self.calm_down(),
             Happening::Look => self.look(),

@@ -351,6 +351,7 @@ impl World {
                 }
             }
             Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
+            Some(Asker::Transfer) => self.transfer_answered(server, &answer),
             Some(Asker::Operator) => self.operator_hears(&answer),
             None => {}
         }
