@@ -15,6 +15,7 @@ use crate::rng::Rng;
 pub mod extremes;
 pub mod kind;
 pub mod load;
+pub mod tenants;
 
 use extremes::Extremes;
 pub use kind::{Kind, Strength};

@@ -10,6 +10,7 @@ use rebound_core::io::{Answer, Input, Question};
 use rebound_core::plan::Plan;
 use rebound_core::replica::{Config, Election};
 use rebound_core::reply::Refused;
+use rebound_core::state::environments::Allotment;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
 use rebound_proto::v1;
@@ -43,6 +44,7 @@ mod snapshots;
 mod staff;
 mod storm;
 mod streams;
+mod tenants;
 mod versions;
 
 pub use finish::Outcome;
@@ -217,6 +219,10 @@ pub(crate) enum Asker {
     Agent { agent: usize, stream: Stream },
     Operator,
     Transfer,
+    /// Of another environment than the client's.
+    Stranger {
+        client: usize,
+    },
 }
 
 /// How often rare things happened.
@@ -324,15 +330,21 @@ impl World {
         let clients: Vec<Client> = (0..load.jobs)
             .map(|n| {
                 let begins = people.within(SECOND, load.storm);
-                Client::draw(n, begins, load.servers, &mut people)
+                let mut client = Client::draw(n, begins, load.servers, &mut people);
+                client.shares_key = load.tenants.len() > 1;
+                client
             })
             .collect();
+        let mut checks = Checks::new(faults.settings());
+        for tenant in &load.tenants {
+            checks.may_have(tenant.name, Allotment::default());
+        }
         let weather = faults.weather();
         let dice = |(kind, ..): (Kind, _, _, _, _, _)| (kind, root.branch("storm").branch(kind.name()));
         World {
             seed,
             counters: Counters::new(),
-            checks: Checks::new(faults.settings()),
+            checks,
             trace: Trace::default(),
             now: 0,
             heap: BinaryHeap::new(),

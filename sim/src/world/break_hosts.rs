@@ -218,6 +218,7 @@ impl World {
             let mut client = Client::draw(number as u64, now, servers, self.dice(kind));
             client.photos = client.photos.min(10);
             client.hurries = hurries;
+            client.shares_key = self.faults.load.tenants.len() > 1;
             let tries = client.tries;
             self.clients.push(client);
             self.calls.push(Calls::new());

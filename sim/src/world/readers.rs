@@ -4,6 +4,7 @@ use rebound_core::io::{Answer, Read, Request};
 use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::*;
 
+use super::tenants::STRANGERS_PPM;
 use super::{Asker, Calls, Happening, World};
 use crate::history::job::{self, Ask};
 use crate::history::{Call, Verdict, check};
@@ -95,6 +96,9 @@ impl World {
     /// Somebody reads about a job at any server, sometimes to wait until it changes.
     pub(super) fn read(&mut self) {
         if let Some((client, job)) = self.some_job() {
+            if self.people_rng.chance(STRANGERS_PPM) {
+                self.stranger_asks(client, job);
+            }
             let watch = self.people_rng.chance(200_000);
             let seen = if watch { Index::MAX } else { 0 };
             let request = Request::Read(Read::Job { job, seen });

@@ -160,6 +160,7 @@ impl World {
             workers.into_iter().for_each(|worker| self.hang_up(id, worker));
         }
         if let Some(seen) = out.plan {
+            self.note_shares(&seen);
             let plan = plan(&self.server(id).config.policy, &seen);
             let most = if self.calm {
                 3 * MILLISECOND
@@ -206,6 +207,7 @@ impl World {
             if self.unchecked * RECORDS_PER_CHECK >= disk.image().records() {
                 self.unchecked = 0;
                 replica.state().check();
+                self.checks.note_books(replica.state());
             }
         }
         for (_, environment) in replica.state().environments.iter() {
@@ -332,6 +334,7 @@ impl World {
     fn replied(&mut self, server: u64, ask: AskId, answer: Result<Answer, Refused>) {
         self.note_reply(&answer);
         self.check_refusal(server, &answer);
+        self.check_outlook(server, &answer);
         let answer = Box::new(answer);
         match self.asks.remove(&(server, ask)) {
             Some(Asker::Client { client, tries }) => {
@@ -351,6 +354,7 @@ impl World {
                 }
             }
             Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
+            Some(Asker::Stranger { client }) => self.stranger_answered(client, &answer),
             Some(Asker::Transfer) => self.transfer_answered(server, &answer),
             Some(Asker::Operator) => self.operator_hears(&answer),
             None => {}
