@@ -16,9 +16,11 @@ use rebound_core::types::*;
 
 use crate::disk::{Disk, Image};
 
+pub mod fresh;
 pub mod leases;
 pub mod versions;
 
+use fresh::Fresh;
 use leases::Leases;
 
 /// The cluster's clock may be faster than the world's by a twentieth of drift and a twentieth of slew, and not more.
@@ -40,6 +42,8 @@ pub struct Checks {
     given: BTreeMap<(JobId, u64), u32>,
     /// Who was silent, and for how long.
     pub leases: Leases,
+    /// What was told of states that may be old.
+    pub fresh: Fresh,
     /// When jobs ended, by the cluster's clock.
     ended: BTreeMap<JobId, Time>,
     /// Jobs that were deleted, all in their time.
@@ -78,6 +82,7 @@ impl Checks {
             recorded: BTreeMap::new(),
             holders: BTreeMap::new(),
             given: BTreeMap::new(),
+            fresh: Fresh::default(),
             ended: BTreeMap::new(),
             deleted: BTreeSet::new(),
             entries: BTreeMap::new(),
@@ -143,8 +148,15 @@ impl Checks {
 
     /// Keeps the books as they are, to be recounted from the log at the end.
     pub fn note_books(&mut self, state: &State) {
-        let books = || state.environments.iter().map(|(_, one)| (one.name.clone(), one.counts));
-        self.booked.entry(state.applied()).or_insert_with(|| books().collect());
+        let books = || {
+            state
+                .environments
+                .iter()
+                .map(|(_, one)| (one.name.clone(), one.counts))
+        };
+        self.booked
+            .entry(state.applied())
+            .or_insert_with(|| books().collect());
     }
 
     /// Q1: no environment has more than it may, or might at some time: the model of the log knows when. What goes back
@@ -171,7 +183,9 @@ impl Checks {
     pub fn cluster(&mut self, waiting: u64, bytes: u64) {
         let most = &self.settings;
         let given_max = self.most.values().map(|one| one.given).sum::<u64>();
-        let waiting_max = most.photos_waiting_max.saturating_add(given_max.max(most.given_max));
+        let waiting_max = most
+            .photos_waiting_max
+            .saturating_add(given_max.max(most.given_max));
         if waiting > waiting_max || bytes > most.open_bytes_max {
             self.violated(format!(
                 "Q2: {waiting} photos wait in the cluster, and {bytes} bytes of open jobs are kept"
@@ -398,6 +412,11 @@ impl Checks {
         others()
             .nth(at)
             .map(|((job, task), (_, given, _))| (*job, *task, *given))
+    }
+
+    /// By which fence a task's outcome was recorded.
+    pub fn recorded_by(&self, job: JobId, task: u64) -> Option<Given> {
+        self.recorded.get(&(job, task)).map(|(_, given)| *given)
     }
 
     /// How many tasks have their outcome.

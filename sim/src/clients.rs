@@ -116,7 +116,11 @@ impl Client {
 
     /// Its key. Where there are several environments, two clients of different ones have the same.
     fn key(&self) -> Vec<u8> {
-        let number = if self.shares_key { self.number / 2 } else { self.number };
+        let number = if self.shares_key {
+            self.number / 2
+        } else {
+            self.number
+        };
         format!("key-{number}").into_bytes()
     }
 
@@ -142,7 +146,8 @@ impl Client {
         })
     }
 
-    fn open(&self) -> Open {
+    /// Its first question.
+    pub fn open(&self) -> Open {
         let deadline = match self.number % 6 {
             0 => Deadline::In(60 * SECOND),
             3 => Deadline::In(HURRY),

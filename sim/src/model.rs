@@ -8,8 +8,12 @@ use rebound_core::event::Cause;
 use rebound_core::limits::{JOB_BYTES, PHOTO_BYTES, REGIVES_MAX};
 use rebound_core::plan::Regive;
 use rebound_core::state::environments::{Allotment, Counts};
+use rebound_core::state::jobs::Phase;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
+
+use crate::check::fresh::Seen;
+use crate::faults::tenants::PLAIN;
 
 /// A job's deadline.
 enum Lasts {
@@ -176,14 +180,14 @@ impl Model {
     }
 
     fn allot(&mut self, change: &Allot) {
-        let own = self.own.entry(change.name.clone()).or_default();
+        let own = self.own.entry(change.name.clone()).or_insert(PLAIN);
         own.waiting = change.max_waiting.unwrap_or(own.waiting);
         own.jobs = change.max_jobs.unwrap_or(own.jobs);
         own.given = change.max_given.unwrap_or(own.given);
     }
 
     fn allotment(&self, environment: &str) -> Allotment {
-        let own = self.own.get(environment).copied().unwrap_or_default();
+        let own = self.own.get(environment).copied().unwrap_or(PLAIN);
         let or = |own: u64, setting: u64| if own == 0 { setting } else { own };
         Allotment {
             weight: 0,
@@ -200,6 +204,19 @@ impl Model {
         };
         let holds = |(job, _): &&(JobId, u64)| self.environments.get(job) == Some(environment);
         self.held.keys().filter(holds).count() as u64 + more <= self.allotment(environment).given
+    }
+
+    /// What a job looks like now.
+    pub fn seen(&self, job: JobId) -> Option<Seen> {
+        let tasks = *self.tasks.get(&job)?;
+        let ended = self.ended.range((job, 0)..(job, u64::MAX)).count() as u64;
+        let phase = match (self.cancelled.contains(&job), self.closed.contains(&job)) {
+            (true, _) => Phase::Cancelled,
+            (false, true) if ended == tasks => Phase::Done,
+            (false, true) => Phase::Closed,
+            (false, false) => Phase::Open,
+        };
+        Some(Seen { tasks, ended, phase })
     }
 
     /// J6: what the books of an environment must say, counted task by task. What ended well or badly, or was deleted

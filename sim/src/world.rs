@@ -10,7 +10,6 @@ use rebound_core::io::{Answer, Input, Question};
 use rebound_core::plan::Plan;
 use rebound_core::replica::{Config, Election};
 use rebound_core::reply::Refused;
-use rebound_core::state::environments::Allotment;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
 use rebound_proto::v1;
@@ -20,6 +19,7 @@ use crate::agents::{Agent, Stream};
 use crate::check::Checks;
 use crate::clients::Client;
 use crate::disk::Image;
+use crate::faults::tenants::PLAIN;
 use crate::faults::{Choice, Faults, Kind};
 use crate::history::Call;
 use crate::history::job;
@@ -34,6 +34,7 @@ mod break_links;
 mod finish;
 mod greet;
 mod handover;
+mod lookers;
 mod members;
 mod notes;
 mod people;
@@ -214,11 +215,24 @@ pub(crate) enum Happening {
 /// Who waits for an answer of a server.
 #[derive(Clone, Copy)]
 pub(crate) enum Asker {
-    Client { client: usize, tries: u64 },
-    Call { client: usize, call: usize },
-    Agent { agent: usize, stream: Stream },
+    Client {
+        client: usize,
+        tries: u64,
+    },
+    Call {
+        client: usize,
+        call: usize,
+    },
+    Agent {
+        agent: usize,
+        stream: Stream,
+    },
     Operator,
     Transfer,
+    Looker {
+        client: usize,
+        look: lookers::Look,
+    },
     /// Of another environment than the client's.
     Stranger {
         client: usize,
@@ -276,6 +290,7 @@ pub struct World {
     /// With which disk a life was met by another.
     met: BTreeMap<greet::Met, u64>,
     operator: members::Operator,
+    lookers: lookers::Known,
     armed: Vec<Armed>,
     next_point: usize,
     calm: bool,
@@ -337,7 +352,7 @@ impl World {
             .collect();
         let mut checks = Checks::new(faults.settings());
         for tenant in &load.tenants {
-            checks.may_have(tenant.name, Allotment::default());
+            checks.may_have(tenant.name, PLAIN);
         }
         let weather = faults.weather();
         let dice = |(kind, ..): (Kind, _, _, _, _, _)| (kind, root.branch("storm").branch(kind.name()));
@@ -370,6 +385,7 @@ impl World {
             last_term: 0,
             met: BTreeMap::new(),
             operator: members::Operator::default(),
+            lookers: lookers::Known::default(),
             armed: Vec::new(),
             next_point: root.branch("points").within(0, 19) as usize,
             calm: false,

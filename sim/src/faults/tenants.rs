@@ -9,8 +9,15 @@ use crate::rng::Rng;
 
 /// Their names, as many as a seed has.
 const NAMES: [&str; 3] = ["default", "east", "west"];
+/// As the settings have it.
+pub const PLAIN: Allotment = Allotment {
+    weight: 1,
+    waiting: 0,
+    jobs: 0,
+    given: 0,
+};
 /// The smallest quotas: a job of 40 photos fits, and a worker has something to do.
-pub const LEAST: Allotment = Allotment {
+const LEAST: Allotment = Allotment {
     weight: 1,
     waiting: 80,
     jobs: 4,
@@ -72,7 +79,13 @@ impl fmt::Display for Tenant {
             jobs,
             given,
         } = self.wants;
-        let or = |quota: u64| if quota == 0 { "-".to_owned() } else { quota.to_string() };
+        let or = |quota: u64| {
+            if quota == 0 {
+                "-".to_owned()
+            } else {
+                quota.to_string()
+            }
+        };
         write!(
             f,
             "{} of weight {weight}: {} waiting, {} jobs, {} given",

@@ -15,7 +15,7 @@ const ABOUT: u64 = 12;
 const CALLS_MAX: usize = 120;
 
 impl World {
-    fn moment(&mut self) -> u64 {
+    pub(super) fn moment(&mut self) -> u64 {
         self.moment += 1;
         self.moment
     }
@@ -99,6 +99,7 @@ impl World {
             if self.people_rng.chance(STRANGERS_PPM) {
                 self.stranger_asks(client, job);
             }
+            self.looks(client, job);
             let watch = self.people_rng.chance(200_000);
             let seen = if watch { Index::MAX } else { 0 };
             let request = Request::Read(Read::Job { job, seen });

@@ -202,6 +202,8 @@ impl World {
         let disk = &self.servers[id as usize - 1].disk;
         self.checks.see(ReplicaId(id), self.now, &status, &out.events);
         self.checks.log(disk, &status);
+        let leads = status.role == "leader";
+        self.checks.fresh.stands(id, self.now, status.committed, leads);
         if !out.events.is_empty() {
             self.unchecked += 1;
             if self.unchecked * RECORDS_PER_CHECK >= disk.image().records() {
@@ -354,6 +356,7 @@ impl World {
                 }
             }
             Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
+            Some(Asker::Looker { client, look }) => self.looker_told(server, client, look, &answer),
             Some(Asker::Stranger { client }) => self.stranger_answered(client, &answer),
             Some(Asker::Transfer) => self.transfer_answered(server, &answer),
             Some(Asker::Operator) => self.operator_hears(&answer),

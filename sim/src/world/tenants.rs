@@ -31,7 +31,9 @@ impl World {
     /// In whose name somebody asks.
     pub(super) fn environment_of(&self, asker: Asker) -> &'static str {
         match asker {
-            Asker::Client { client, .. } | Asker::Call { client, .. } => self.tenant_of(client),
+            Asker::Client { client, .. } | Asker::Call { client, .. } | Asker::Looker { client, .. } => {
+                self.tenant_of(client)
+            }
             Asker::Stranger { client } => self.another_than(client),
             _ => "default",
         }
@@ -40,7 +42,9 @@ impl World {
     /// The operator sees to it that each has what he wants, and changes his mind now and then.
     pub(super) fn allots(&mut self) {
         if !self.calm && self.people_rng.chance(CHANGES_PPM) {
-            let which = self.people_rng.within(0, self.faults.load.tenants.len() as u64 - 1);
+            let which = self
+                .people_rng
+                .within(0, self.faults.load.tenants.len() as u64 - 1);
             self.faults.load.tenants[which as usize].changes(&mut self.people_rng);
         }
         let Some(state) = self.newest_state() else { return };
@@ -102,7 +106,9 @@ impl World {
             return;
         };
         let state = replica.state();
-        let Some((env, _)) = state.jobs.get(job) else { return };
+        let Some((env, _)) = state.jobs.get(job) else {
+            return;
+        };
         let busy = |(_, one): &(EnvId, &Environment)| one.counts.waiting + one.counts.given > 0;
         let several = state.environments.iter().filter(busy).count() > 1;
         let own = state.environments.get(env).map_or(0, |one| one.counts.submitted);
