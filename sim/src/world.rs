@@ -34,6 +34,7 @@ mod break_links;
 mod finish;
 mod greet;
 mod handover;
+mod lies;
 mod lookers;
 mod members;
 mod notes;

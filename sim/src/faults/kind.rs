@@ -89,7 +89,7 @@ impl Kind {
         (Kind::AgentLeave, "agent-leave", "an agent says good-bye each {every} and is back up to {long} later", (10 * S, 60 * S), (100 * MS, 30 * S), NO),
         (Kind::Zombie, "zombie", "an agent stands still for longer than its lease, up to {long}, each {every}", (10 * S, 60 * S), (12 * S, 90 * S), NO),
         (Kind::SlowAgent, "slow-agent", "of agents {ppm} take ten times as long", NO, NO, (200_000, 1_000_000)),
-        (Kind::Liar, "liar", "agents name more slots than they have, and {ppm} of their reports are followed by a forged one", NO, NO, (10_000, 300_000)),
+        (Kind::Liar, "liar", "agents name more slots than they have and others' sessions; {ppm} of their heartbeats are untrue, and of their reports followed by a forged one", NO, NO, (10_000, 300_000)),
         (Kind::StreamBreak, "stream-break", "an agent's stream breaks each {every}", (2 * S, 20 * S), NO, NO),
         (Kind::Poison, "poison", "of photos {ppm} are bad, kill the recogniser or hang", NO, NO, (1_000, 100_000)),
         (Kind::Herd, "herd", "all streams break and many jobs come at once each {every}", (15 * S, 60 * S), NO, NO),
