@@ -8,16 +8,19 @@ use rebound_core::event::{Event, Fact};
 use rebound_core::io::Status;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
-use rebound_core::state::environments::Environment;
+use rebound_core::state::State;
+use rebound_core::state::environments::{Allotment, Counts, Environment};
 use rebound_core::state::settings::Settings;
 use rebound_core::table::Digest;
 use rebound_core::types::*;
 
 use crate::disk::{Disk, Image};
 
+pub mod fresh;
 pub mod leases;
 pub mod versions;
 
+use fresh::Fresh;
 use leases::Leases;
 
 /// The cluster's clock may be faster than the world's by a twentieth of drift and a twentieth of slew, and not more.
@@ -26,6 +29,10 @@ const FASTEST: (u64, u64) = (111, 100);
 /// What was seen so far, of all replicas together.
 pub struct Checks {
     settings: Settings,
+    /// The most that each environment may ever have had, where the operator said so.
+    most: BTreeMap<String, Allotment>,
+    /// The books of all environments as they were at some indices.
+    pub booked: BTreeMap<Index, Vec<(String, Counts)>>,
     leaders: BTreeMap<Term, ReplicaId>,
     votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
     digests: BTreeMap<Index, Digest>,
@@ -35,6 +42,8 @@ pub struct Checks {
     given: BTreeMap<(JobId, u64), u32>,
     /// Who was silent, and for how long.
     pub leases: Leases,
+    /// What was told of states that may be old.
+    pub fresh: Fresh,
     /// When jobs ended, by the cluster's clock.
     ended: BTreeMap<JobId, Time>,
     /// Jobs that were deleted, all in their time.
@@ -65,12 +74,15 @@ impl Checks {
         Checks {
             leases: Leases::new(settings.lease, settings.grace),
             settings,
+            most: BTreeMap::new(),
+            booked: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             digests: BTreeMap::new(),
             recorded: BTreeMap::new(),
             holders: BTreeMap::new(),
             given: BTreeMap::new(),
+            fresh: Fresh::default(),
             ended: BTreeMap::new(),
             deleted: BTreeSet::new(),
             entries: BTreeMap::new(),
@@ -114,13 +126,49 @@ impl Checks {
         self.facts_to = self.facts_to.max(events.last().map_or(0, |event| event.index));
     }
 
-    /// Q1: no environment has more than it may. What goes back into the queue may be there beside what was let in.
+    /// What the settings give an environment where nobody said anything else.
+    fn plain(&self) -> Allotment {
+        Allotment {
+            weight: 1,
+            waiting: self.settings.waiting_max,
+            jobs: self.settings.live_jobs_max,
+            given: self.settings.given_max,
+        }
+    }
+
+    /// An operator may have been heard to give an environment so much; 0: what the settings say.
+    pub fn may_have(&mut self, name: &str, own: Allotment) {
+        let plain = self.plain();
+        let most = self.most.entry(name.to_owned()).or_insert(plain);
+        let or = |own: u64, plain: u64| if own == 0 { plain } else { own };
+        most.waiting = most.waiting.max(or(own.waiting, plain.waiting));
+        most.jobs = most.jobs.max(or(own.jobs, plain.jobs));
+        most.given = most.given.max(or(own.given, plain.given));
+    }
+
+    /// Keeps the books as they are, to be recounted from the log at the end.
+    pub fn note_books(&mut self, state: &State) {
+        let books = || {
+            state
+                .environments
+                .iter()
+                .map(|(_, one)| (one.name.clone(), one.counts))
+        };
+        self.booked
+            .entry(state.applied())
+            .or_insert_with(|| books().collect());
+    }
+
+    /// Q1: no environment has more than it may, or might at some time: the model of the log knows when. What goes back
+    /// into the queue may be there beside what was let in.
     pub fn books(&mut self, environment: &Environment) {
-        let (counts, most) = (environment.counts, &self.settings);
-        let waiting_max = most.waiting_max.saturating_add(most.given_max);
+        let counts = environment.counts;
+        let most = self.most.get(&environment.name).copied();
+        let most = most.unwrap_or_else(|| self.plain());
+        let waiting_max = most.waiting.saturating_add(most.given);
         let over = [
-            ("unended jobs", environment.jobs, most.live_jobs_max),
-            ("photos with workers", counts.given, most.given_max),
+            ("unended jobs", environment.jobs, most.jobs),
+            ("photos with workers", counts.given, most.given),
             ("photos in the queue", counts.waiting, waiting_max),
         ];
         for (what, has, most) in over.into_iter().filter(|(_, has, most)| has > most) {
@@ -134,7 +182,10 @@ impl Checks {
     /// Q2: no more waits in the whole cluster than it takes; what goes back into the queue may be there beside it.
     pub fn cluster(&mut self, waiting: u64, bytes: u64) {
         let most = &self.settings;
-        let waiting_max = most.photos_waiting_max.saturating_add(most.given_max);
+        let given_max = self.most.values().map(|one| one.given).sum::<u64>();
+        let waiting_max = most
+            .photos_waiting_max
+            .saturating_add(given_max.max(most.given_max));
         if waiting > waiting_max || bytes > most.open_bytes_max {
             self.violated(format!(
                 "Q2: {waiting} photos wait in the cluster, and {bytes} bytes of open jobs are kept"
@@ -206,6 +257,11 @@ impl Checks {
                 }
             }
         }
+    }
+
+    /// True when a server has led some term.
+    pub fn has_led(&self, id: ReplicaId) -> bool {
+        self.leaders.values().any(|leader| *leader == id)
     }
 
     /// A worker speaks to a leader that is ready.
@@ -356,6 +412,11 @@ impl Checks {
         others()
             .nth(at)
             .map(|((job, task), (_, given, _))| (*job, *task, *given))
+    }
+
+    /// By which fence a task's outcome was recorded.
+    pub fn recorded_by(&self, job: JobId, task: u64) -> Option<Given> {
+        self.recorded.get(&(job, task)).map(|(_, given)| *given)
     }
 
     /// How many tasks have their outcome.

@@ -62,6 +62,8 @@ pub struct Client {
     pub abandons: bool,
     /// Its photos are wanted within seconds.
     pub hurries: bool,
+    /// A client of another environment has the same key.
+    pub shares_key: bool,
     /// Its job takes no more, by somebody else's doing.
     pub refused: bool,
 }
@@ -98,12 +100,28 @@ impl Client {
             abandons: rng.chance(30_000),
             refused: false,
             hurries: false,
+            shares_key: false,
         }
     }
 
     /// The URI of one photo.
     pub fn uri(&self, photo: u64) -> String {
         format!("file:///sim/{}/{photo}.jpg", self.number)
+    }
+
+    /// Which of so many environments it is of: two neighbours, of one key, are never of the same.
+    pub fn tenant(&self, count: usize) -> usize {
+        (self.number / 2 + self.number % 2) as usize % count
+    }
+
+    /// Its key. Where there are several environments, two clients of different ones have the same.
+    fn key(&self) -> Vec<u8> {
+        let number = if self.shares_key {
+            self.number / 2
+        } else {
+            self.number
+        };
+        format!("key-{number}").into_bytes()
     }
 
     fn list(&self, from: u64, to: u64) -> Vec<Photo> {
@@ -128,7 +146,8 @@ impl Client {
         })
     }
 
-    fn open(&self) -> Open {
+    /// Its first question.
+    pub fn open(&self) -> Open {
         let deadline = match self.number % 6 {
             0 => Deadline::In(60 * SECOND),
             3 => Deadline::In(HURRY),
@@ -136,7 +155,7 @@ impl Client {
             _ => Deadline::None,
         };
         Open {
-            key: format!("key-{}", self.number).into_bytes(),
+            key: self.key(),
             name: format!("visit {}", self.number),
             labels: Vec::new(),
             priority: (self.number % 3 * 10) as u8,

@@ -15,6 +15,7 @@ use crate::rng::Rng;
 pub mod extremes;
 pub mod kind;
 pub mod load;
+pub mod tenants;
 
 use extremes::Extremes;
 pub use kind::{Kind, Strength};
@@ -50,8 +51,13 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// What a seed brings; `root` is its randomness.
+    pub fn of_seed(root: &Rng, choice: &Choice) -> Faults {
+        Faults::draw(&mut root.branch("faults"), choice)
+    }
+
     /// Draws everything from the seed's branch.
-    pub fn draw(rng: &mut Rng, choice: &Choice) -> Faults {
+    fn draw(rng: &mut Rng, choice: &Choice) -> Faults {
         let style = rng.within(0, 99);
         let all = Kind::ALL.map(|(kind, ..)| kind);
         let mut chosen = BTreeSet::new();

@@ -1,13 +1,15 @@
 //! Many seeds, one after another or on several threads; and what they must have met.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use crate::faults::Choice;
+use crate::faults::{Choice, Faults};
 use crate::plant::Plant;
+use crate::rng::Rng;
 use crate::tally;
 use crate::trace::Tell;
 use crate::world::{Counters, Outcome, World};
@@ -76,6 +78,11 @@ fn short(file: &str) -> &str {
     }
 }
 
+/// What a seed brings, in words, without running it: to be said before, for a run may hang or end the process.
+pub fn faults_of(seed: u64, choice: &Choice) -> String {
+    Faults::of_seed(&Rng::new(seed), choice).to_string()
+}
+
 /// Runs one seed. An assertion of ours that fails is a violation like any other.
 pub fn run_seed(seed: u64, plant: Plant, choice: &Choice) -> Outcome {
     guarded(seed, plant, choice, |world| world.run())
@@ -112,24 +119,40 @@ fn guarded(seed: u64, plant: Plant, choice: &Choice, run: impl FnOnce(World) -> 
     }
 }
 
-/// Runs seeds one after another on several threads while `go_on` says so; `each` is told of every outcome as it
-/// comes.
-pub fn run(run: &Run, go_on: impl Fn() -> bool + Sync, mut each: impl FnMut(&Outcome)) -> Summary {
+/// Runs seeds one after another on several threads while `go_on` says so. `begins` is told which seeds are under way
+/// each time before one more begins, so that one which hangs or ends the process has been named; `each` is told of
+/// every outcome as it comes.
+pub fn run(
+    run: &Run,
+    go_on: impl Fn() -> bool + Sync,
+    begins: impl Fn(&BTreeSet<u64>) + Sync,
+    mut each: impl FnMut(&Outcome),
+) -> Summary {
     let next = AtomicU64::new(run.first);
+    let under_way = Mutex::new(BTreeSet::new());
     let (sender, receiver) = mpsc::channel();
     let mut summary = Summary::default();
     thread::scope(|scope| {
         for _ in 0..run.threads.max(1) {
-            let (next, sender, go_on) = (&next, sender.clone(), &go_on);
+            let (next, under_way, begins) = (&next, &under_way, &begins);
+            let (sender, go_on) = (sender.clone(), &go_on);
             scope.spawn(move || {
+                let changes = |change: &dyn Fn(&mut BTreeSet<u64>)| {
+                    change(&mut under_way.lock().unwrap_or_else(PoisonError::into_inner));
+                };
                 while go_on() {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= run.first + run.count {
                         break;
                     }
+                    changes(&|seeds| {
+                        seeds.insert(seed);
+                        begins(seeds);
+                    });
                     let outcome = run_seed(seed, run.plant, &run.choice);
                     let again = seed < run.first + run.twice;
                     let again = again.then(|| run_seed(seed, run.plant, &run.choice).trace);
+                    changes(&|seeds| _ = seeds.remove(&seed));
                     if sender.send((outcome, again)).is_err() {
                         break;
                     }
@@ -170,6 +193,14 @@ mod tests {
     use super::*;
     use crate::faults::Kind;
 
+    #[test]
+    fn what_a_seed_brings_is_known_before_it_runs() {
+        for seed in 1..=20 {
+            let world = World::new(seed, Plant::default(), &Choice::default());
+            assert_eq!(faults_of(seed, &Choice::default()), world.faults.to_string());
+        }
+    }
+
     /// A short run for every test run; `rebound sim fuzz` does more.
     #[test]
     fn seeds_hold_the_invariants_and_repeat() {
@@ -181,7 +212,17 @@ mod tests {
             plant: Plant::default(),
             choice: Choice::default(),
         };
-        let summary = run(&seeds, || true, |_| {});
+        let begun = Mutex::new(BTreeSet::new());
+        let begins = |under_way: &BTreeSet<u64>| {
+            assert!(under_way.len() <= seeds.threads);
+            begun.lock().expect("nobody panicked").extend(under_way);
+        };
+        let summary = run(&seeds, || true, begins, |_| {});
+        assert_eq!(
+            begun.into_inner().expect("nobody panicked"),
+            (1..=60).collect(),
+            "each seed is named before it runs"
+        );
         for outcome in &summary.failed {
             println!(
                 "seed {}: {}\n{:#?}",

@@ -3,12 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rebound_core::command::{Command, Deadline, Entry, Join, Open, Photo, Report};
+use rebound_core::command::{Allot, Command, Deadline, Entry, Join, Open, Photo, Report};
 use rebound_core::event::Cause;
 use rebound_core::limits::{JOB_BYTES, PHOTO_BYTES, REGIVES_MAX};
 use rebound_core::plan::Regive;
+use rebound_core::state::environments::{Allotment, Counts};
+use rebound_core::state::jobs::Phase;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
+
+use crate::check::fresh::Seen;
+use crate::faults::tenants::PLAIN;
 
 /// A job's deadline.
 enum Lasts {
@@ -46,6 +51,8 @@ pub struct Model {
     draining: BTreeSet<WorkerId>,
     now: Time,
     settings: Settings,
+    /// What environments may have of their own; 0: what the settings say.
+    own: BTreeMap<String, Allotment>,
     lasts: BTreeMap<JobId, Lasts>,
     /// How many photos came together, and their deadline.
     appends: BTreeMap<(JobId, u64), (u64, Option<Time>)>,
@@ -79,6 +86,10 @@ impl Model {
                 }
             }
             Command::Open(open) => self.open(index, entry, open),
+            // Nobody touches another environment's job.
+            Command::Append { job, .. } | Command::Close { job, .. } | Command::Cancel { job }
+                if self.environments.get(job) != Some(&entry.by.environment) => {}
+            Command::Environment(change) => self.allot(change),
             Command::Append { job, offset, photos } if self.takes_photos(*job) => {
                 let bytes = bytes_of(photos);
                 let room = self.has_room(&entry.by.environment, photos.len() as u64, bytes);
@@ -135,7 +146,7 @@ impl Model {
         let (environment, photos) = (&entry.by.environment, open.photos.len() as u64);
         let live = |job: &&JobId| !self.is_over(**job);
         let jobs = || self.of(environment).filter(live).count() as u64;
-        let most = self.settings.live_jobs_max;
+        let most = self.allotment(environment).jobs;
         let labels = open.labels.iter().map(|(key, value)| key.len() + value.len());
         let words = open.name.len() + open.key.len() + labels.sum::<usize>();
         let bytes = JOB_BYTES + words as u64 + bytes_of(&open.photos);
@@ -166,6 +177,75 @@ impl Model {
         if open.close {
             self.closed.insert(job);
         }
+    }
+
+    fn allot(&mut self, change: &Allot) {
+        let own = self.own.entry(change.name.clone()).or_insert(PLAIN);
+        own.waiting = change.max_waiting.unwrap_or(own.waiting);
+        own.jobs = change.max_jobs.unwrap_or(own.jobs);
+        own.given = change.max_given.unwrap_or(own.given);
+    }
+
+    fn allotment(&self, environment: &str) -> Allotment {
+        let own = self.own.get(environment).copied().unwrap_or(PLAIN);
+        let or = |own: u64, setting: u64| if own == 0 { setting } else { own };
+        Allotment {
+            weight: 0,
+            waiting: or(own.waiting, self.settings.waiting_max),
+            jobs: or(own.jobs, self.settings.live_jobs_max),
+            given: or(own.given, self.settings.given_max),
+        }
+    }
+
+    /// True when a job's environment may have so many more tasks with workers.
+    fn may_hold(&self, job: JobId, more: u64) -> bool {
+        let Some(environment) = self.environments.get(&job) else {
+            return false;
+        };
+        let holds = |(job, _): &&(JobId, u64)| self.environments.get(job) == Some(environment);
+        self.held.keys().filter(holds).count() as u64 + more <= self.allotment(environment).given
+    }
+
+    /// What a job looks like now.
+    pub fn seen(&self, job: JobId) -> Option<Seen> {
+        let tasks = *self.tasks.get(&job)?;
+        let ended = self.ended.range((job, 0)..(job, u64::MAX)).count() as u64;
+        let phase = match (self.cancelled.contains(&job), self.closed.contains(&job)) {
+            (true, _) => Phase::Cancelled,
+            (false, true) if ended == tasks => Phase::Done,
+            (false, true) => Phase::Closed,
+            (false, false) => Phase::Open,
+        };
+        Some(Seen { tasks, ended, phase })
+    }
+
+    /// J6: what the books of an environment must say, counted task by task. What ended well or badly, or was deleted
+    /// since, is one number here.
+    pub fn recount(&self, environment: &str) -> Counts {
+        let mut counts = Counts::default();
+        for job in self.of(environment) {
+            let tasks = self.tasks.get(job).copied().unwrap_or(0);
+            let all = || (*job, 0)..(*job, u64::MAX);
+            let given = self.held.range(all()).count() as u64;
+            let ended = self.ended.range(all()).count() as u64;
+            let rest = tasks - given - ended;
+            counts.submitted += tasks;
+            counts.given += given;
+            counts.succeeded += ended;
+            match self.cancelled.contains(job) {
+                true => counts.cancelled += rest,
+                false => counts.waiting += rest,
+            }
+        }
+        counts
+    }
+
+    /// J6: says what is wrong with an environment's books.
+    pub fn misbooked(&self, environment: &str, books: &Counts) -> Option<String> {
+        let right = self.recount(environment);
+        let over = |counts: &Counts| counts.succeeded + counts.failed + counts.cancelled + counts.deleted;
+        let all = |counts: &Counts| (counts.submitted, counts.waiting, counts.given, over(counts));
+        (all(&right) != all(books)).then(|| format!("{environment} has {books:?}; recounted: {right:?}"))
     }
 
     fn photos_came(&mut self, job: JobId, first: u64, count: u64) {
@@ -216,13 +296,14 @@ impl Model {
                 return false;
             }
         }
-        let most = self.settings.waiting_max.min(self.settings.photos_waiting_max);
+        let own_most = self.allotment(environment).waiting;
+        let most = own_most.min(self.settings.photos_waiting_max);
         if more == 0 || self.tasks.values().sum::<u64>() + more <= most {
             return true;
         }
         let own = self.waiting(self.of(environment));
         let all = self.waiting(self.environments.keys());
-        own + more <= self.settings.waiting_max && all + more <= self.settings.photos_waiting_max
+        own + more <= own_most && all + more <= self.settings.photos_waiting_max
     }
 
     fn waiting<'a>(&self, jobs: impl Iterator<Item = &'a JobId>) -> u64 {
@@ -276,6 +357,7 @@ impl Model {
             && !self.draining.contains(&worker)
             && !self.cancelled.contains(&job)
             && first + count <= tasks
+            && self.may_hold(job, count)
             && first <= self.fresh.get(&job).copied().unwrap_or(0).max(self.late_to(job))
             && (first..first + count).all(free);
         if fits {

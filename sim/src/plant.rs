@@ -70,5 +70,5 @@ pub fn hunt(plant: Plant, seeds: u64, threads: usize) -> Option<Outcome> {
     // What was begun is ended, and seeds are begun in order: the first of those that failed is the smallest.
     let go_on = || !found.load(Ordering::Relaxed);
     let note = |outcome: &Outcome| found.store(!outcome.violations.is_empty() || !go_on(), Ordering::Relaxed);
-    run(&seeds, go_on, note).failed.into_iter().next()
+    run(&seeds, go_on, |_| {}, note).failed.into_iter().next()
 }

@@ -121,6 +121,7 @@ fn words(happening: &Happening) -> (String, &'static str, String) {
         Greet => ("-".into(), "greet", none()),
         Operate => ("-".into(), "operate", none()),
         Dismissed { server, .. } => (s(server), "dismissed", none()),
+        Handover(step) => ("-".into(), "handover", cut(step)),
         Mend { reason } => ("-".into(), "mend", format!("cut {reason}")),
         Calm => ("-".into(), "calm", none()),
         Look => ("-".into(), "look", none()),

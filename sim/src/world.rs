@@ -19,6 +19,7 @@ use crate::agents::{Agent, Stream};
 use crate::check::Checks;
 use crate::clients::Client;
 use crate::disk::Image;
+use crate::faults::tenants::PLAIN;
 use crate::faults::{Choice, Faults, Kind};
 use crate::history::Call;
 use crate::history::job;
@@ -32,6 +33,9 @@ mod break_hosts;
 mod break_links;
 mod finish;
 mod greet;
+mod handover;
+mod lies;
+mod lookers;
 mod members;
 mod notes;
 mod people;
@@ -42,6 +46,7 @@ mod snapshots;
 mod staff;
 mod storm;
 mod streams;
+mod tenants;
 mod versions;
 
 pub use finish::Outcome;
@@ -196,6 +201,8 @@ pub(crate) enum Happening {
         server: u64,
         life: u64,
     },
+    /// What comes of a leadership that is handed over.
+    Handover(handover::Step),
     /// Cut links work again.
     Mend {
         reason: u64,
@@ -209,10 +216,28 @@ pub(crate) enum Happening {
 /// Who waits for an answer of a server.
 #[derive(Clone, Copy)]
 pub(crate) enum Asker {
-    Client { client: usize, tries: u64 },
-    Call { client: usize, call: usize },
-    Agent { agent: usize, stream: Stream },
+    Client {
+        client: usize,
+        tries: u64,
+    },
+    Call {
+        client: usize,
+        call: usize,
+    },
+    Agent {
+        agent: usize,
+        stream: Stream,
+    },
     Operator,
+    Transfer,
+    Looker {
+        client: usize,
+        look: lookers::Look,
+    },
+    /// Of another environment than the client's.
+    Stranger {
+        client: usize,
+    },
 }
 
 /// How often rare things happened.
@@ -266,6 +291,7 @@ pub struct World {
     /// With which disk a life was met by another.
     met: BTreeMap<greet::Met, u64>,
     operator: members::Operator,
+    lookers: lookers::Known,
     armed: Vec<Armed>,
     next_point: usize,
     calm: bool,
@@ -283,7 +309,7 @@ impl World {
     /// The world of a seed, at its beginning.
     pub fn new(seed: u64, plant: Plant, choice: &Choice) -> World {
         let root = Rng::new(seed);
-        let faults = Faults::draw(&mut root.branch("faults"), choice);
+        let faults = Faults::of_seed(&root, choice);
         let load = faults.load.clone();
         let members: Vec<ReplicaId> = (1..=load.servers).map(ReplicaId).collect();
         let founders: Vec<Founder> = members.iter().copied().map(Founder::named).collect();
@@ -320,15 +346,21 @@ impl World {
         let clients: Vec<Client> = (0..load.jobs)
             .map(|n| {
                 let begins = people.within(SECOND, load.storm);
-                Client::draw(n, begins, load.servers, &mut people)
+                let mut client = Client::draw(n, begins, load.servers, &mut people);
+                client.shares_key = load.tenants.len() > 1;
+                client
             })
             .collect();
+        let mut checks = Checks::new(faults.settings());
+        for tenant in &load.tenants {
+            checks.may_have(tenant.name, PLAIN);
+        }
         let weather = faults.weather();
         let dice = |(kind, ..): (Kind, _, _, _, _, _)| (kind, root.branch("storm").branch(kind.name()));
         World {
             seed,
             counters: Counters::new(),
-            checks: Checks::new(faults.settings()),
+            checks,
             trace: Trace::default(),
             now: 0,
             heap: BinaryHeap::new(),
@@ -354,6 +386,7 @@ impl World {
             last_term: 0,
             met: BTreeMap::new(),
             operator: members::Operator::default(),
+            lookers: lookers::Known::default(),
             armed: Vec::new(),
             next_point: root.branch("points").within(0, 19) as usize,
             calm: false,
@@ -505,6 +538,7 @@ impl World {
             Happening::Greet => self.greet_all(),
             Happening::Operate => self.operate(),
             Happening::Dismissed { server, life } => self.dismissed(server, life),
+            Happening::Handover(step) => self.handover(step),
             Happening::Mend { reason } => self.net.mend(reason),
             Happening::Calm => self.calm_down(),
             Happening::Look => self.look(),

@@ -28,19 +28,33 @@ const WHOLE_RUN: u64 = 100;
 #[derive(Debug, Subcommand)]
 pub enum SimCommand {
     /// Break things at random, seed by seed, and look for broken invariants
-    #[command(after_long_help = KINDS_HELP)]
+    #[command(after_long_help = kinds_help())]
     Fuzz(FuzzArgs),
     /// Hunt each planted bug, seed by seed, until a check finds it
     #[cfg(feature = "planted")]
     Hunt(super::hunt::HuntArgs),
 }
 
-const KINDS_HELP: &str = "\
-Kinds of faults: loss, copies, delay, clog, partition, one-way, agents-cut, crash, power, torn, rot, write-error, full,
-slow-disk, clock, pause, churn, lag, agent-crash, agent-leave, zombie, slow-agent, liar, stream-break, poison, herd, limits.
+/// Widest line of the list of kinds.
+const HELP_WIDTH: usize = 118;
 
-A trace has one line an event, in four columns: seconds of virtual time; who (s2 a server, a0 an agent, c7 a client,
-- the world); what happens, or * for something that is counted; more about it.";
+fn kinds_help() -> String {
+    let mut kinds = "Kinds of faults:".to_owned();
+    let mut width = kinds.len();
+    for (at, (kind, ..)) in Kind::ALL.iter().enumerate() {
+        let end = if at + 1 == Kind::ALL.len() { "." } else { "," };
+        let word = format!("{}{end}", kind.name());
+        let (gap, before) = match width + 1 + word.len() > HELP_WIDTH {
+            true => ("\n", 0),
+            false => (" ", width + 1),
+        };
+        width = before + word.len();
+        kinds = kinds + gap + &word;
+    }
+    kinds
+        + "\n\nA trace has one line an event, in four columns: seconds of virtual time; who (s2 a server, a0 an agent, c7 a \
+           client,\n- the world); what happens, or * for something that is counted; more about it."
+}
 
 /// Which seeds.
 #[derive(Debug, Args)]
@@ -168,6 +182,11 @@ fn run_seeds(ctx: &mut Context, args: &FuzzArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("must be 1 to {MINUTES_MAX}")).at("--minutes"));
     }
     fuzz::keep_panics_quiet();
+    if let Some(seed) = args.seed {
+        // A run that hangs or ends the process says nothing more.
+        let faults = fuzz::faults_of(seed, &choice);
+        ctx.out.note(&format!("seed {seed}: {faults}"));
+    }
     match args.seed {
         Some(seed) if args.trace => trace(ctx, args, seed, plant, &choice),
         Some(seed) if args.shrink => shrink_one(ctx, args, seed, plant, &choice),
@@ -191,8 +210,14 @@ fn fuzz(ctx: &mut Context, args: &FuzzArgs, plant: Plant, choice: Choice) -> Res
         choice,
     };
     let go_on = || until.is_none_or(|until| Instant::now() < until);
-    let summary = fuzz::run(&run, go_on, |outcome| {
-        if args.seed.is_some() || !outcome.violations.is_empty() {
+    let shows = args.seed.is_none() && !ctx.out.quiet;
+    let begins = |seeds: &BTreeSet<u64>| {
+        if shows {
+            note_under_way(seeds);
+        }
+    };
+    let summary = fuzz::run(&run, go_on, begins, |outcome| {
+        if !outcome.violations.is_empty() {
             tell(ctx, args, outcome, &run.choice);
         }
     });
@@ -200,9 +225,23 @@ fn fuzz(ctx: &mut Context, args: &FuzzArgs, plant: Plant, choice: Choice) -> Res
     report(ctx, &summary, whole_run, began.elapsed().as_secs_f64())
 }
 
+/// One line a seed, before it begins: the last line names a seed that hangs or ends the process, among those beside it.
+fn note_under_way(seeds: &BTreeSet<u64>) {
+    let seeds = seeds.iter().map(u64::to_string).collect::<Vec<_>>();
+    // A note that nobody reads must not end the run.
+    drop(writeln!(
+        std::io::stderr(),
+        "under way: seeds {}",
+        seeds.join(", ")
+    ));
+}
+
 fn tell(ctx: &mut Context, args: &FuzzArgs, outcome: &Outcome, choice: &Choice) {
-    ctx.out
-        .note(&format!("seed {}: {}", outcome.seed, outcome.faults));
+    // Of the one seed that was asked for they were said before it ran.
+    if args.seed.is_none() {
+        ctx.out
+            .note(&format!("seed {}: {}", outcome.seed, outcome.faults));
+    }
     for violation in &outcome.violations {
         ctx.out.note(&format!("  {violation}"));
     }

@@ -73,7 +73,8 @@ scripts! {
         timeout
         watch
         outlook
-        overload;
+        overload
+        stale;
     operator:
         settings
         quotas

@@ -39,6 +39,7 @@ pub enum Kind {
     LostDisk,
     Members,
     Versions,
+    Transfer,
 }
 
 /// How strong a kind is in one seed; what a field means is in the kind's words.
@@ -65,7 +66,7 @@ impl Kind {
     /// All kinds with name, words, and ranges of `every`, `long` and `ppm`. In the words {every}, {long} and {ppm}
     /// stand for the strength. The name is what people and counters use.
     #[rustfmt::skip]
-    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 31] = [
+    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 32] = [
         (Kind::Loss, "loss", "of messages {ppm} are lost", NO, NO, (1_000, 300_000)),
         (Kind::Copies, "copies", "of messages {ppm} come twice, up to {long} later", NO, (100 * MS, 60 * S), (1_000, 500_000)),
         (Kind::Delay, "delay", "messages take up to {long} and overtake one another", NO, (2 * MS, 2 * S), NO),
@@ -88,7 +89,7 @@ impl Kind {
         (Kind::AgentLeave, "agent-leave", "an agent says good-bye each {every} and is back up to {long} later", (10 * S, 60 * S), (100 * MS, 30 * S), NO),
         (Kind::Zombie, "zombie", "an agent stands still for longer than its lease, up to {long}, each {every}", (10 * S, 60 * S), (12 * S, 90 * S), NO),
         (Kind::SlowAgent, "slow-agent", "of agents {ppm} take ten times as long", NO, NO, (200_000, 1_000_000)),
-        (Kind::Liar, "liar", "agents name more slots than they have, and {ppm} of their reports are followed by a forged one", NO, NO, (10_000, 300_000)),
+        (Kind::Liar, "liar", "agents name more slots than they have and others' sessions; {ppm} of their heartbeats are untrue, and of their reports followed by a forged one", NO, NO, (10_000, 300_000)),
         (Kind::StreamBreak, "stream-break", "an agent's stream breaks each {every}", (2 * S, 20 * S), NO, NO),
         (Kind::Poison, "poison", "of photos {ppm} are bad, kill the recogniser or hang", NO, NO, (1_000, 100_000)),
         (Kind::Herd, "herd", "all streams break and many jobs come at once each {every}", (15 * S, 60 * S), NO, NO),
@@ -97,6 +98,7 @@ impl Kind {
         (Kind::LostDisk, "lost-disk", "a server loses its disk for good each {every}, is started again under its id within {long}, and is replaced", (15 * S, 60 * S), (S, 30 * S), NO),
         (Kind::Members, "members", "a server is added, replaced or removed, often the leader, each {every}", (10 * S, 60 * S), NO, NO),
         (Kind::Versions, "versions", "builds of two versions; a server is stopped for up to {long} to get another each {every}, and at last the upgrade is finalized", (8 * S, 40 * S), (100 * MS, 10 * S), NO),
+        (Kind::Transfer, "transfer", "leadership is handed over, or its server stops gracefully, each {every}; what ends meanwhile is down for up to {long}", (3 * S, 25 * S), (100 * MS, 20 * S), NO),
     ];
 
     fn row(self) -> &'static (Kind, &'static str, &'static str, Range, Range, Range) {

@@ -5,6 +5,7 @@ use std::fmt;
 use rebound_core::types::{MILLISECOND, SECOND};
 
 use super::seconds;
+use super::tenants::Tenant;
 use crate::rng::Rng;
 
 /// What is there besides faults. Times in µs.
@@ -38,6 +39,8 @@ pub struct Load {
     pub spool: u64,
     /// Where servers end or rot the log is short, so that snapshots are sent.
     pub short_log: bool,
+    /// Whose jobs they are.
+    pub tenants: Vec<Tenant>,
 }
 
 impl Load {
@@ -65,6 +68,7 @@ impl Load {
             log_keep: *rng.pick(&[50, 200, 1_000, 100_000]).expect("not empty"),
             spool: *rng.pick(&[4, 16, 256]).expect("not empty"),
             short_log: rng.chance(600_000),
+            tenants: Tenant::draw_all(&mut rng.branch("tenants")),
         }
     }
 }
@@ -88,6 +92,7 @@ impl fmt::Display for Load {
             seconds(self.plan_max),
             self.log_keep,
             self.spool,
-        )
+        )?;
+        self.tenants.iter().try_for_each(|tenant| write!(f, "; {tenant}"))
     }
 }

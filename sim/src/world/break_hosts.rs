@@ -30,6 +30,7 @@ impl World {
         server.inbox.clear();
         let lost = server.disk.crash(loss, dice);
         self.checks.leases.goes_on(self.now);
+        self.checks.fresh.stands(id, self.now, 0, false);
         if lost.batches > 0 {
             self.count("ends with unsynced loss");
         }
@@ -145,6 +146,7 @@ impl World {
             let server = self.server(id);
             server.paused_until = server.paused_until.max(until);
             let until = server.paused_until;
+            self.checks.fresh.pauses(id, self.now, until);
             if self.present().len() == 1 {
                 self.checks.leases.stands_still(self.now, until);
             }
@@ -218,6 +220,7 @@ impl World {
             let mut client = Client::draw(number as u64, now, servers, self.dice(kind));
             client.photos = client.photos.min(10);
             client.hurries = hurries;
+            client.shares_key = self.faults.load.tenants.len() > 1;
             let tries = client.tries;
             self.clients.push(client);
             self.calls.push(Calls::new());

@@ -167,12 +167,17 @@ impl World {
         let Some(one) = self.dice(kind).pick(&followers).copied() else {
             return false;
         };
+        self.cut_off(one, long);
+        true
+    }
+
+    /// A server neither hears the others nor is heard by them.
+    pub(super) fn cut_off(&mut self, one: u64, long: u64) {
         let links = self
             .others(one)
             .into_iter()
             .flat_map(|other| [(one, other), (other, one)]);
         self.cut_for(links.collect(), long);
-        true
     }
 
     pub(super) fn break_a_stream(&mut self) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rebound_core::kept::result_of;
 use rebound_core::key::result_key;
 use rebound_core::replica::{decode_entry, parse_log_entry};
+use rebound_core::state::environments::{Allotment, Counts};
 use rebound_core::state::jobs::Phase;
 use rebound_core::types::*;
 
@@ -63,8 +64,14 @@ impl World {
         let slots = self.faults.load.agents * u64::from(self.faults.load.slots);
         // What may be given may all be with one worker, which has so many photos a slot.
         let credit = self.servers[0].config.policy.credit_per_slot;
-        let slots = slots.min(settings.given_max / u64::from(credit)).max(1);
-        let turns = self.clients.len() as u64 / settings.live_jobs_max + 1;
+        let wants = || self.faults.load.tenants.iter().map(|tenant| tenant.wants);
+        let least = |own: fn(&Allotment) -> u64, setting: u64| {
+            let or = |one: Allotment| if own(&one) == 0 { setting } else { own(&one) };
+            wants().map(or).min().unwrap_or(setting)
+        };
+        let given_max = least(|one| one.given, settings.given_max);
+        let slots = slots.min(given_max / u64::from(credit)).max(1);
+        let turns = self.clients.len() as u64 / least(|one| one.jobs, settings.live_jobs_max) + 1;
         let turns = turns.max(photos / settings.photos_waiting_max + 1);
         // A bad photo may hang in each of its attempts; few do.
         let work = photos * WORK / slots;
@@ -186,6 +193,41 @@ impl World {
         self.checks.violations.extend(violations);
     }
 
+    /// J6: the books of each environment, as they were at an index, are what the log makes of them.
+    fn check_books(&mut self, index: Index, model: &Model) {
+        let Some(booked) = self.checks.booked.remove(&index) else {
+            return;
+        };
+        let busy = |(_, counts): &&(String, Counts)| counts.submitted > 0;
+        if booked.iter().filter(busy).count() > 1 {
+            *self
+                .counters
+                .entry("books of several environments recounted")
+                .or_default() += 1;
+        }
+        for wrong in booked
+            .iter()
+            .filter_map(|(name, counts)| model.misbooked(name, counts))
+        {
+            self.checks.violated(format!("J6: at {index} {wrong}"));
+        }
+    }
+
+    /// C5: what was told of a job as of an index is what the log up to there makes of it.
+    fn check_told(&mut self, index: Index, model: &Model) {
+        for (job, seen) in self.checks.fresh.told.remove(&index).unwrap_or_default() {
+            let right = model.seen(job);
+            if right != Some(seen) {
+                let violation = format!("C5: job {job} was told to be {seen:?} at {index}; it was {right:?}");
+                self.checks.violated(violation);
+            }
+            *self
+                .counters
+                .entry("stale reads compared with the log")
+                .or_default() += 1;
+        }
+    }
+
     /// J2, independently: the committed log, read by the model, allows exactly what was recorded.
     fn check_model(&mut self) {
         let mut model = Model::default();
@@ -218,6 +260,8 @@ impl World {
                 }
                 model.apply(*index, &entry);
             }
+            self.check_books(*index, &model);
+            self.check_told(*index, &model);
         }
         let allowed: BTreeSet<_> = model.allowed.iter().copied().collect();
         let recorded: BTreeSet<_> = self.checks.recorded().collect();

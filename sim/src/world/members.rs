@@ -95,6 +95,7 @@ impl World {
         {
             self.aim_to_add(Some(old));
         }
+        self.allots();
         match self.operator.aim {
             Some(_) => self.ask_for_aim(),
             None => self.finalize(),

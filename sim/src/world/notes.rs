@@ -106,6 +106,7 @@ impl World {
             Fact::JobClosed { by_itself: true } => self.count("jobs closed by themselves"),
             Fact::Upgraded { .. } => self.count("upgrades finalized"),
             Fact::MemberBuild { .. } => self.count("builds recorded"),
+            Fact::EnvironmentAllotted { .. } => self.count("allotments changed"),
             Fact::JobCancelled { .. } => self.count("jobs cancelled"),
             Fact::JobDeleted { .. } => self.count("jobs deleted"),
             Fact::KeysForgotten { .. } => self.count("keys forgotten"),

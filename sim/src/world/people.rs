@@ -90,7 +90,7 @@ impl World {
         }
         self.asks.insert((server, ask), asker);
         let by = Caller {
-            environment: "default".into(),
+            environment: self.environment_of(asker).into(),
             actor: format!("client {client}"),
         };
         let question = Question {
@@ -179,6 +179,9 @@ impl World {
     }
 
     fn client_knows(&mut self, client: usize, reply: Reply) {
+        if let Reply::Opened { job, .. } = &reply {
+            self.check_own(client, *job);
+        }
         let one = &mut self.clients[client];
         match reply {
             Reply::Opened {
@@ -200,6 +203,16 @@ impl World {
             Reply::Appended { next_offset } => one.advance(next_offset),
             Reply::Job { .. } => one.advance(0),
             _ => {}
+        }
+    }
+
+    /// J1: a job is of one client's key in its environment.
+    fn check_own(&mut self, client: usize, job: JobId) {
+        let others = self.clients.iter().enumerate().filter(|(at, _)| *at != client);
+        let other = others.into_iter().find(|(_, other)| other.job == Some(job));
+        if let Some((other, _)) = other {
+            let violation = format!("J1: the keys of clients {client} and {other} made one job, {job}");
+            self.checks.violated(violation);
         }
     }
 

@@ -4,7 +4,8 @@ use rebound_core::io::{Answer, Read, Request};
 use rebound_core::reply::{Refused, Rejected, Reply};
 use rebound_core::types::*;
 
-use super::{Asker, Happening, World};
+use super::tenants::STRANGERS_PPM;
+use super::{Asker, Calls, Happening, World};
 use crate::history::job::{self, Ask};
 use crate::history::{Call, Verdict, check};
 
@@ -14,7 +15,7 @@ const ABOUT: u64 = 12;
 const CALLS_MAX: usize = 120;
 
 impl World {
-    fn moment(&mut self) -> u64 {
+    pub(super) fn moment(&mut self) -> u64 {
         self.moment += 1;
         self.moment
     }
@@ -95,6 +96,10 @@ impl World {
     /// Somebody reads about a job at any server, sometimes to wait until it changes.
     pub(super) fn read(&mut self) {
         if let Some((client, job)) = self.some_job() {
+            if self.people_rng.chance(STRANGERS_PPM) {
+                self.stranger_asks(client, job);
+            }
+            self.looks(client, job);
             let watch = self.people_rng.chance(200_000);
             let seen = if watch { Index::MAX } else { 0 };
             let request = Request::Read(Read::Job { job, seen });
@@ -161,21 +166,26 @@ impl World {
                 .filter(|call| call.end.is_some() || call.ask != Ask::Get)
                 .cloned()
                 .collect();
-            let violation = match check(&model, &calls) {
-                Verdict::Linearizable => continue,
-                Verdict::TooLong => {
-                    *self.counters.entry("histories too long to check").or_default() += 1;
-                    continue;
-                }
-                Verdict::Not { explained } => {
-                    format!(
-                        "C5: the history of client {client}'s job is not linearizable: {explained} of {} calls fit: {calls:?}",
-                        calls.len()
-                    )
-                }
+            let Some(violation) = broken(client, check(&model, &calls), &calls) else {
+                continue;
             };
             self.checks.violated(violation);
         }
+    }
+}
+
+/// What a verdict on a client's history breaks. One too long to check was not checked, and that it holds is not known.
+fn broken(client: usize, verdict: Verdict, calls: &Calls) -> Option<String> {
+    match verdict {
+        Verdict::Linearizable => None,
+        Verdict::TooLong => Some(format!(
+            "C5: the history of client {client}'s job was not checked: the search for an order of its {} calls takes too many steps",
+            calls.len()
+        )),
+        Verdict::Not { explained } => Some(format!(
+            "C5: the history of client {client}'s job is not linearizable: {explained} of {} calls fit: {calls:?}",
+            calls.len()
+        )),
     }
 }
 
@@ -205,5 +215,20 @@ pub(super) fn of_rejection(why: &Rejected) -> Option<job::Answer> {
         Rejected::NotOpen { phase, .. } => Some(job::Answer::NotOpen { phase: *phase }),
         Rejected::WrongTotal { have, .. } => Some(job::Answer::WrongTotal { have: *have }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_was_not_checked_fails_its_seed() {
+        let broken = |verdict| broken(3, verdict, &Calls::new());
+        assert_eq!(broken(Verdict::Linearizable), None);
+        for verdict in [Verdict::TooLong, Verdict::Not { explained: 7 }] {
+            let violation = broken(verdict).expect("it breaks");
+            assert_eq!(crate::shrink::id(&violation), "C5", "{violation}");
+        }
     }
 }

@@ -160,6 +160,7 @@ impl World {
             workers.into_iter().for_each(|worker| self.hang_up(id, worker));
         }
         if let Some(seen) = out.plan {
+            self.note_shares(&seen);
             let plan = plan(&self.server(id).config.policy, &seen);
             let most = if self.calm {
                 3 * MILLISECOND
@@ -201,11 +202,14 @@ impl World {
         let disk = &self.servers[id as usize - 1].disk;
         self.checks.see(ReplicaId(id), self.now, &status, &out.events);
         self.checks.log(disk, &status);
+        let leads = status.role == "leader";
+        self.checks.fresh.stands(id, self.now, status.committed, leads);
         if !out.events.is_empty() {
             self.unchecked += 1;
             if self.unchecked * RECORDS_PER_CHECK >= disk.image().records() {
                 self.unchecked = 0;
                 replica.state().check();
+                self.checks.note_books(replica.state());
             }
         }
         for (_, environment) in replica.state().environments.iter() {
@@ -332,6 +336,7 @@ impl World {
     fn replied(&mut self, server: u64, ask: AskId, answer: Result<Answer, Refused>) {
         self.note_reply(&answer);
         self.check_refusal(server, &answer);
+        self.check_outlook(server, &answer);
         let answer = Box::new(answer);
         match self.asks.remove(&(server, ask)) {
             Some(Asker::Client { client, tries }) => {
@@ -351,6 +356,9 @@ impl World {
                 }
             }
             Some(Asker::Agent { agent, stream }) => self.hello_answered(agent, stream, *answer),
+            Some(Asker::Looker { client, look }) => self.looker_told(server, client, look, &answer),
+            Some(Asker::Stranger { client }) => self.stranger_answered(client, &answer),
+            Some(Asker::Transfer) => self.transfer_answered(server, &answer),
             Some(Asker::Operator) => self.operator_hears(&answer),
             None => {}
         }

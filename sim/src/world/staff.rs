@@ -1,18 +1,12 @@
-//! Agents: their work, their spools, their lies.
+//! Agents: their work and their spools.
 
 use rebound_agent::machine::{Action, Input as AgentInput, NOOP};
 use rebound_core::limits::WORKER_LEASE;
 use rebound_core::types::*;
-use rebound_proto::v1::{self, agent_message};
 
 use super::{Happening, World};
 use crate::agents::Agent;
 use crate::faults::Kind;
-
-/// Reports a liar may take from others.
-const REPORTED_KEPT: usize = 64;
-/// A liar names so many times its slots.
-const LIED_SLOTS: u32 = 8;
 
 impl World {
     pub(super) fn start_agent(&mut self, agent: usize) {
@@ -129,73 +123,6 @@ impl World {
         self.after(long, Happening::StartAgent { agent });
     }
 
-    /// What an agent says goes out, perhaps with a lie in it or behind it.
-    fn agent_sends(&mut self, agent: usize, mut message: v1::AgentMessage) {
-        let Some(stream) = self.agents[agent].stream else {
-            return;
-        };
-        let lies = self.faults.of(Kind::Liar).filter(|_| !self.calm);
-        let mut forged = None;
-        match &mut message.body {
-            Some(agent_message::Body::Hello(hello)) if lies.is_some() => {
-                hello.slots *= LIED_SLOTS;
-                if let Some(resources) = &mut hello.resources {
-                    resources.milli_cpu *= LIED_SLOTS;
-                    resources.memory_mib *= LIED_SLOTS;
-                }
-            }
-            Some(agent_message::Body::Results(results)) if lies.is_some() => {
-                self.reported.extend(results.runs.iter().cloned());
-                let many = self.reported.len().saturating_sub(REPORTED_KEPT);
-                self.reported.drain(..many);
-                forged = self.forge(agent, lies.map_or(0, |lies| lies.ppm));
-            }
-            _ => {}
-        }
-        self.agent_says(agent, stream, message);
-        if let Some(forged) = forged {
-            self.count(Kind::Liar.name());
-            self.agent_says(agent, stream, forged);
-        }
-    }
-
-    /// A result of somebody else's attempt with another output, or of one that never was; or one's own once more.
-    fn forge(&mut self, agent: usize, ppm: u64) -> Option<v1::AgentMessage> {
-        let dice = self.dice.get_mut(&Kind::Liar).expect("each kind has its own");
-        if !dice.chance(ppm) {
-            return None;
-        }
-        // Of this very stream: what another session of the same agent holds may be the liar's own by now.
-        let stream = self.agents[agent].stream?;
-        let session = self
-            .streams
-            .iter()
-            .find(|(_, (of, on))| *of == agent && *on == stream)
-            .map(|((_, worker), _)| *worker);
-        let said = dice.pick(&self.reported)?.clone();
-        let run = match dice.within(0, 2) {
-            // Held by another worker now.
-            0 => {
-                let (job, task, given) = self.checks.held_by_other(session?, dice.any())?;
-                forged(job.0, task, given.0)
-            }
-            // By a fence that is none: no world's log is as long, so none of the liar's own is guessed.
-            1 => forged(
-                said.job,
-                said.first,
-                said.given + dice.within(1_000_000, 9_000_000),
-            ),
-            _ => said,
-        };
-        let results = v1::Results {
-            runs: vec![run],
-            ..v1::Results::default()
-        };
-        Some(v1::AgentMessage {
-            body: Some(agent_message::Body::Results(results)),
-        })
-    }
-
     /// J5: a suspect is never with two at once. A process that ended took its recognisers with it; one that stood
     /// still, or whose lease is shorter than a photo takes, was lost with the suspect in hand.
     fn suspect_begins(&mut self, agent: usize, task: (u64, u64)) {
@@ -227,21 +154,5 @@ impl World {
         if self.agents[agent].life == life {
             self.agent_input(agent, input);
         }
-    }
-}
-
-/// A result that no recogniser gave.
-fn forged(job: u64, task: u64, given: u64) -> v1::ResultRun {
-    let output = b"forged";
-    v1::ResultRun {
-        job,
-        first: task,
-        given,
-        count: 1,
-        causes: Vec::new(),
-        outputs: output.to_vec().into(),
-        output_bytes: vec![output.len() as u32],
-        started_us: vec![0],
-        took_us: vec![1],
     }
 }

@@ -88,6 +88,7 @@ impl World {
             Kind::LostDisk => self.lose_disk(),
             Kind::Members => self.change_members(),
             Kind::Versions => self.roll(),
+            Kind::Transfer => self.hand_over(),
             // These are there all the time.
             Kind::Loss | Kind::Copies | Kind::Delay | Kind::Torn => {}
             Kind::SlowAgent | Kind::Liar | Kind::Poison | Kind::Limits => {}

@@ -171,6 +171,7 @@ impl World {
                 if stream.via.is_none() {
                     self.agents[agent].unreached = None;
                 }
+                self.check_welcome(stream.server, agent, worker);
                 self.streams.insert((stream.server, worker), (agent, stream));
                 self.checks.heard(worker, self.now);
                 self.say_on(

@@ -76,15 +76,23 @@ impl Replica {
         }
     }
 
-    /// Entries were applied.
+    /// Entries were applied. What a leader knows to be committed is not applied yet where its own disk is the slow one:
+    /// until it is, what it has is as old as a follower's that heard as much.
     pub(super) fn freshen(&mut self) {
+        if self.is_ready()
+            && let Some(at) = self.heard_majority()
+        {
+            self.freshness.hear(self.raft.raft.raft_log.committed, at);
+        }
         self.freshness.applied(self.state.applied());
     }
 
     /// µs since this replica had all that a leader said is committed, by the time of hearing it; on a leader that takes
-    /// calls, since a majority had last spoken to it. None when it never heard one since it started.
+    /// calls and has applied all that is committed, since a majority had last spoken to it. None when it never heard one
+    /// since it started.
     pub fn age(&self) -> Option<u64> {
-        let at = match self.is_ready() {
+        let has_all = self.state.applied() >= self.raft.raft.raft_log.committed;
+        let at = match self.is_ready() && has_all {
             true => self.heard_majority()?,
             false => self.freshness.at?,
         };

@@ -50,6 +50,8 @@ pub enum Command {
     Sync(Who),
     /// Where each server stands.
     Status,
+    /// What a server would answer from without asking the leader, and how old it says that is.
+    Stale(Who),
     /// A server that was not there yet starts with an empty disk.
     Join(u64),
     /// A server loses its disk and is started again under its id.

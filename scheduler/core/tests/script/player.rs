@@ -116,6 +116,7 @@ impl Player {
             | Command::Release
             | Command::Disk { .. }
             | Command::Sync(_)
+            | Command::Stale(_)
             | Command::Status => lines = machines(stage, command)?,
             Command::Hello { .. }
             | Command::Heartbeat { .. }
@@ -175,6 +176,14 @@ fn machines(stage: &mut Stage, command: &Command) -> Played<Vec<String>> {
         Command::Sync(who) => {
             let id = server(stage, Some(*who))?;
             while stage.write(id) {}
+        }
+        Command::Stale(who) => {
+            let id = server(stage, Some(*who))?;
+            let replica = stage.servers.get(&id).and_then(|server| server.replica.as_ref());
+            let replica = replica.ok_or("it is down")?;
+            let (applied, age) = (replica.state().applied(), replica.age());
+            let age = age.map_or("of unknown age".to_owned(), |us| format!("{} ms old", us / 1_000));
+            return Ok(vec![format!("server {id}: up to {applied}, {age}")]);
         }
         _ => return Ok(status(stage)),
     }
