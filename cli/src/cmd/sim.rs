@@ -35,25 +35,13 @@ pub enum SimCommand {
     Hunt(super::hunt::HuntArgs),
 }
 
-/// Widest line of the list of kinds.
-const HELP_WIDTH: usize = 118;
-
+/// Its lines are broken where the terminal ends.
 fn kinds_help() -> String {
-    let mut kinds = "Kinds of faults:".to_owned();
-    let mut width = kinds.len();
-    for (at, (kind, ..)) in Kind::ALL.iter().enumerate() {
-        let end = if at + 1 == Kind::ALL.len() { "." } else { "," };
-        let word = format!("{}{end}", kind.name());
-        let (gap, before) = match width + 1 + word.len() > HELP_WIDTH {
-            true => ("\n", 0),
-            false => (" ", width + 1),
-        };
-        width = before + word.len();
-        kinds = kinds + gap + &word;
-    }
-    kinds
-        + "\n\nA trace has one line an event, in four columns: seconds of virtual time; who (s2 a server, a0 an agent, c7 a \
-           client,\n- the world); what happens, or * for something that is counted; more about it."
+    let kinds = Kind::ALL.map(|(kind, ..)| kind.name()).join(", ");
+    format!(
+        "Kinds of faults: {kinds}.\n\nA trace has one line an event, in four columns: seconds of virtual time; who (s2 a \
+         server, a0 an agent, c7 a client, - the world); what happens, or * for something that is counted; more about it."
+    )
 }
 
 /// Which seeds.
