@@ -92,13 +92,12 @@ impl World {
             (Look::Reuse, Err(Refused::Rejected(Rejected::Conflict { .. }))) => {
                 self.count("keys with other content refused");
             }
+            // A full cluster says so before it looks at the key.
+            (Look::Reuse, Err(Refused::Rejected(Rejected::Full { .. }))) => {}
             (Look::Reuse, Ok(_) | Err(Refused::Rejected(_))) => {
-                // A full cluster may say so before it looks at the key.
-                if !matches!(answer, Err(Refused::Rejected(Rejected::Full { .. }))) {
-                    let violation =
-                        format!("J1: client {client}'s key with other content was answered with {answer:?}");
-                    self.checks.violated(violation);
-                }
+                let violation =
+                    format!("J1: client {client}'s key with other content was answered with {answer:?}");
+                self.checks.violated(violation);
             }
             (Look::Stale { job }, Ok(Answer::Stale { answer, index, age })) => {
                 if let Answer::Job(view) = &**answer {
