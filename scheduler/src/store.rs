@@ -29,6 +29,7 @@ pub mod pairs;
 pub mod photos;
 pub mod promised;
 pub mod thread;
+mod wal;
 
 use aside::Aside;
 pub use error::StoreError;
@@ -163,6 +164,10 @@ impl Store {
     ) -> Result<Store, StoreError> {
         if is_empty(dir)? {
             return Err(StoreError::Empty(dir.to_owned()));
+        }
+        let unreadable = wal::make_readable(dir).map_err(|error| failed(dir, error))?;
+        if unreadable > 0 {
+            tracing::error!(dir = %dir.display(), records = unreadable, "the log of writes is damaged");
         }
         let db = open_db(dir, config, false)?;
         let identity = Identity::read(&db, dir)?;

@@ -88,6 +88,7 @@ pub const BRANCHES: &[&str] = &[
     "stale reads of unknown age",
     "stale reads older than a second",
     "stale reads compared with the log",
+    "reads compared with what was committed",
     "pages of results read",
     "results read again",
     "keys with other content refused",

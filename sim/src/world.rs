@@ -270,6 +270,8 @@ pub struct World {
     moment: u64,
     net: Net,
     asks: BTreeMap<(u64, AskId), Asker>,
+    /// Reads under way, and what somebody took as committed when each was asked.
+    reads: BTreeMap<(u64, AskId), Index>,
     next_ask: u64,
     next_stream: u64,
     /// Streams of welcomed workers.
@@ -373,6 +375,7 @@ impl World {
             moment: 0,
             net: Net::new(weather, root.branch("net")),
             asks: BTreeMap::new(),
+            reads: BTreeMap::new(),
             next_ask: 1,
             next_stream: 1,
             streams: BTreeMap::new(),

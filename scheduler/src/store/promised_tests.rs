@@ -61,6 +61,37 @@ fn a_server_that_forgot_what_it_promised_does_not_start() {
     }
 }
 
+/// Places of the headers' types in a log whose records are all whole and in its first block.
+fn types(bytes: &[u8]) -> Vec<usize> {
+    let mut at = 0;
+    std::iter::from_fn(|| {
+        let header = bytes.get(at..at + 7)?;
+        at += 7 + usize::from(u16::from_le_bytes([header[4], header[5]]));
+        Some(at)
+    })
+    .scan(0, |begin, next| Some(std::mem::replace(begin, next) + 6))
+    .collect()
+}
+
+#[test]
+fn a_type_that_rocksdb_never_gets_over_is_told_by_its_checksum() {
+    for (wrong, good) in [(5, true), (6, false), (131, false)] {
+        let (_dir, path) = written();
+        change(&wal(&path), |bytes| {
+            let places = types(bytes);
+            let place = places[places.len() / 2];
+            assert_eq!(bytes[place], 1);
+            bytes[place] = wrong;
+            // Besides the type, a byte of what it stands for.
+            bytes[place + 9] ^= u8::from(!good);
+        });
+        match entries(&path) {
+            Ok(found) => assert!(good && found as u64 == ORDERS),
+            Err(error) => assert!(!good && matches!(error, StoreError::Forgot { .. }), "{error}"),
+        }
+    }
+}
+
 #[test]
 fn a_log_that_is_cut_short_is_no_better() {
     let (_dir, path) = written();
@@ -70,8 +101,16 @@ fn a_log_that_is_cut_short_is_no_better() {
 
 #[test]
 fn a_write_that_was_cut_off_does_not_keep_a_server_from_starting() {
-    // The beginning of one more record, and what was on the disk before.
-    for rest in [&[0; 300][..], &[1; 5], &[1; 300], &[0xff; 300]] {
+    // The beginning of one more record, and what was on the disk before: also what RocksDB alone would never get over.
+    for rest in [
+        &[0; 300][..],
+        &[1; 5],
+        &[1; 300],
+        &[0xff; 300],
+        &[5; 300],
+        &[7; 300],
+        &[131; 300],
+    ] {
         let (_dir, path) = written();
         change(&wal(&path), |bytes| bytes.extend(rest));
         assert_eq!(entries(&path).unwrap() as u64, ORDERS, "{rest:?}");

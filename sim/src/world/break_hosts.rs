@@ -38,6 +38,7 @@ impl World {
             self.count(Kind::Torn.name());
         }
         self.asks.retain(|(server, _), _| *server != id);
+        self.reads.retain(|(server, _), _| *server != id);
         self.break_streams_of(id);
         self.after(down, Happening::Start { server: id });
     }

@@ -89,6 +89,9 @@ impl World {
             return false;
         }
         self.asks.insert((server, ask), asker);
+        if matches!(request, Request::Read(_)) {
+            self.reads.insert((server, ask), self.checks.committed);
+        }
         let by = Caller {
             environment: self.environment_of(asker).into(),
             actor: format!("client {client}"),

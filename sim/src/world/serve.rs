@@ -333,10 +333,27 @@ impl World {
         }
     }
 
+    /// C5: an answer to a read counts in all that anybody took as committed when it was asked.
+    fn check_read(&mut self, server: u64, ask: AskId, answer: &Result<Answer, Refused>) {
+        let Some(committed) = self.reads.remove(&(server, ask)).filter(|_| answer.is_ok()) else {
+            return;
+        };
+        self.count("reads compared with what was committed");
+        let replica = self.server(server).replica.as_ref();
+        let applied = replica.map_or(0, |replica| replica.state().applied());
+        if applied < committed {
+            let violation = format!(
+                "C5: server {server} answered a read from index {applied}; {committed} was committed when it was asked"
+            );
+            self.checks.violated(violation);
+        }
+    }
+
     fn replied(&mut self, server: u64, ask: AskId, answer: Result<Answer, Refused>) {
         self.note_reply(&answer);
         self.check_refusal(server, &answer);
         self.check_outlook(server, &answer);
+        self.check_read(server, ask, &answer);
         let answer = Box::new(answer);
         match self.asks.remove(&(server, ask)) {
             Some(Asker::Client { client, tries }) => {
