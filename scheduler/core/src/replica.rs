@@ -421,12 +421,21 @@ impl Replica {
             MsgPropose | MsgReadIndex | MsgReadIndexResp | MsgTransferLeader | MsgSnapshot | MsgHup | MsgBeat
         );
         let campaigns = message.get_msg_type() == MsgTimeoutNow;
-        if of_peers && is_continuous(&message) && !(campaigns && self.is_installing()) {
+        let fits = is_continuous(&message) && self.may_commit(&message);
+        if of_peers && fits && !(campaigns && self.is_installing()) {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
             let said = stale::Said::of(&message);
             let _ = self.raft.step(message);
             self.hear_commit(&said);
         }
+    }
+
+    /// A heartbeat says no more committed than its receiver was known to have. One that says more than there is here is
+    /// meant for what this server was before it lost its disk; raft would end the process over it, without a word of why,
+    /// where what the other servers refuse it for says what to do.
+    fn may_commit(&self, message: &Message) -> bool {
+        message.get_msg_type() != MessageType::MsgHeartbeat
+            || message.commit <= self.raft.raft.raft_log.last_index()
     }
 
     /// Gives raft its election timeout from the seed, if so configured.

@@ -1,5 +1,6 @@
 //! Servers that come, go and lose their disks, and what servers say of themselves before they are listened to.
 
+use bytes::Bytes;
 use rebound_core::io::Input;
 use rebound_core::replica::Replica;
 use rebound_core::types::ReplicaId;
@@ -60,6 +61,11 @@ impl Stage {
             let replica = server.replica.as_ref()?;
             counts(server.config.id, server.config.incarnation).then_some(replica)
         })
+    }
+
+    /// A message reaches a server as from a peer that it has greeted.
+    pub fn hand(&mut self, to: u64, message: Bytes) {
+        self.inbox(to).push(Input::Peer(message));
     }
 
     /// A server is about to stop.
