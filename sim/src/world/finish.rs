@@ -7,6 +7,7 @@ use rebound_core::key::result_key;
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::environments::{Allotment, Counts};
 use rebound_core::state::jobs::Phase;
+use rebound_core::state::settings::Settings;
 use rebound_core::types::*;
 
 use super::{Counters, Happening, World};
@@ -43,8 +44,8 @@ impl World {
     pub(super) fn look(&mut self) {
         if self.converged() {
             self.ended = true;
-        } else if self.now > self.faults.load.storm + self.converge_within() {
-            let (why, within) = (self.unfinished(), self.converge_within() / SECOND);
+        } else if self.now > self.faults.load.storm + self.converge_within() + self.left_open() {
+            let (why, within) = (self.unfinished(), (self.now - self.faults.load.storm) / SECOND);
             self.checks.violated(format!(
                 "J7: not converged {within} s after the faults stopped: {why}"
             ));
@@ -81,6 +82,25 @@ impl World {
             0
         };
         settings.lease + settings.grace + work + turns * (waits + abandoned + MINUTE)
+    }
+
+    /// How much longer a job may be open, in µs. A client may give up before it knows whether there is its job, and the
+    /// job may have been opened before the drawn settings were: then it closes by the time that a cluster begins with.
+    fn left_open(&self) -> u64 {
+        let states = self.servers.iter().filter_map(|server| server.replica.as_ref());
+        let waits = states.map(|replica| replica.state()).any(|state| {
+            let mut open = state.jobs.to_close(Time(u64::MAX));
+            open.any(|id| {
+                state
+                    .jobs
+                    .get(id)
+                    .is_some_and(|(_, job)| job.close_at > state.now())
+            })
+        });
+        match waits && self.clients_done() {
+            true => Settings::default().open_for,
+            false => 0,
+        }
     }
 
     fn converged(&self) -> bool {
