@@ -56,7 +56,8 @@ pub const MAX_SERVER_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Most hints of servers, who leads, that are followed one after another before the round goes on.
 pub const MAX_HINTS_IN_A_ROW: u32 = 2;
 
-/// The metadata key that asks a server that does not lead to relay the stream.
+/// The metadata key that asks a server that does not lead to relay the stream. Its value is the leader's address, as it was
+/// named: a server that follows another one by now names that one instead.
 pub const RELAY_KEY: &str = "rebound-relay";
 
 /// While a stream is relayed, its leader is tried after so long …
@@ -138,6 +139,7 @@ impl Link {
             hint: None,
             hints: 0,
             failures: 0,
+            named: String::new(),
             unreached: None,
             direct_after: DIRECT_AFTER,
         };
@@ -180,6 +182,8 @@ struct Search {
     /// Hints followed one after another: two servers that name each other must not keep us from the third.
     hints: u32,
     failures: u32,
+    /// The last hint that was followed, as it was given.
+    named: String,
     /// The leader that was named last, and could not be reached.
     unreached: Option<SocketAddr>,
     /// Until it is tried again while another server relays.
@@ -249,7 +253,10 @@ impl Search {
             return;
         }
         match parse_address(&refusal.leader) {
-            Ok(leader) if leader != server && self.hints < MAX_HINTS_IN_A_ROW => self.hint = Some(leader),
+            Ok(leader) if leader != server && self.hints < MAX_HINTS_IN_A_ROW => {
+                self.hint = Some(leader);
+                self.named = refusal.leader;
+            }
             Err(error @ AddressError::NotLoopback(_)) => {
                 warn!(%server, %error, "the leader it names is not tried")
             }
@@ -275,8 +282,9 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
         if events.send(Event::Up(outgoing)).await.is_err() {
             return;
         }
+        let relay = past.map(|_| search.named.as_str());
         let heard = tokio::select! {
-            ended = converse(&mut client, search.patience(), messages, &events, past.is_some()) => ended,
+            ended = converse(&mut client, search.patience(), messages, &events, relay) => ended,
             leader = direct(past, search.direct_after) => {
                 search.try_direct(leader);
                 Ended { heard: true, status: None }
@@ -338,22 +346,21 @@ async fn connect(
     Ok(AgentsClient::new(channel).max_decoding_message_size(MAX_SERVER_MESSAGE_BYTES))
 }
 
-/// Opens the stream and hands on what the server says, until the stream ends.
+/// Opens the stream and hands on what the server says, until the stream ends. `relay` is the leader that the server
+/// shall relay it to.
 async fn converse(
     client: &mut AgentsClient<tonic::transport::Channel>,
     patience: Duration,
     messages: mpsc::Receiver<v1::AgentMessage>,
     events: &mpsc::Sender<Event>,
-    relay: bool,
+    relay: Option<&str>,
 ) -> Ended {
     let mut heard = false;
     let ended = |heard, status| Ended { heard, status };
     // The server may wait for our first word before it opens its side.
     let mut request = tonic::Request::new(ReceiverStream::new(messages));
-    if relay {
-        request
-            .metadata_mut()
-            .insert(RELAY_KEY, MetadataValue::from_static("1"));
+    if let Some(leader) = relay.and_then(|leader| MetadataValue::try_from(leader).ok()) {
+        request.metadata_mut().insert(RELAY_KEY, leader);
     }
     let session = timeout(patience, client.session(request)).await;
     let mut incoming = match session {
@@ -365,7 +372,7 @@ async fn converse(
         match incoming.next().await {
             Some(Ok(message)) => {
                 if !heard {
-                    info!(relayed = relay, "a leader answers");
+                    info!(relayed = relay.is_some(), "a leader answers");
                 }
                 heard = true;
                 if events.send(Event::Message(message)).await.is_err() {
@@ -426,6 +433,7 @@ mod tests {
             hint: None,
             hints: 0,
             failures: 0,
+            named: String::new(),
             unreached: None,
             direct_after: DIRECT_AFTER,
         }
@@ -481,6 +489,7 @@ mod tests {
         // It could not be connected to: the search goes on.
         let second = search.next();
         assert_eq!((second.port(), search.relay_past(second)), (2, Some(leader)));
+        assert_eq!(search.named, "127.0.0.1:3", "as it was given");
         // It refuses, and names another leader, which answers.
         search.refused(second, &not_leader("127.0.0.1:1"));
         let other = search.next();

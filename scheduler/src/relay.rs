@@ -17,14 +17,15 @@ use rebound_proto::v1;
 use rebound_proto::v1::relay_frame::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
 use crate::node::Standing;
 use crate::peers;
 use crate::roster::Roster;
 
-/// An agent that could not reach the leader says so, with any value.
-pub const RELAY_KEY: &str = "rebound-relay";
+/// An agent that could not reach the leader says so; the value is the leader's address as a server has named it.
+const RELAY_KEY: &str = "rebound-relay";
 /// Streams that one server relays at once.
 pub const RELAYS_MAX: usize = 256;
 /// Messages of an agent that wait for the way to the leader; then its stream waits.
@@ -52,9 +53,17 @@ impl Relays {
     }
 
     /// The leader that this server would relay to; none while it leads itself or knows none.
-    pub fn leader(&self) -> Option<ReplicaId> {
+    fn leader(&self) -> Option<ReplicaId> {
         let leader = self.standing.borrow().status.leader;
         leader.filter(|id| *id != self.roster.own())
+    }
+
+    /// The leader that an agent is to be relayed to, if it asks for that. One that could not reach a leader of before hears
+    /// who leads now instead: perhaps that one can be reached from there, and it would not look while it is relayed.
+    pub fn asked(&self, metadata: &MetadataMap) -> Option<ReplicaId> {
+        let unreached = metadata.get(RELAY_KEY)?;
+        let leader = self.leader()?;
+        (unreached.as_bytes() == self.roster.client_address(leader).as_bytes()).then_some(leader)
     }
 
     /// Opens the way of an agent to `leader`. `first` is its first word.

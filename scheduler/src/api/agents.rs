@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Api, From};
 use crate::node::Handle;
 use crate::node::link::Link;
-use crate::relay::{Outgoing, RELAY_KEY};
+use crate::relay::Outgoing;
 
 /// Longest wait for an agent's first word.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,10 +74,9 @@ impl Agents for Api {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let from = From::read(request.metadata());
-        let may_relay = request.metadata().contains_key(RELAY_KEY);
-        let mut incoming = request.into_inner();
+        let (metadata, _, mut incoming) = request.into_parts();
         let first = first_word(&mut incoming).await?;
-        if may_relay && let Some(leader) = self.relays.leader() {
+        if let Some(leader) = self.relays.asked(&metadata) {
             let head = v1::RelayHead {
                 environment: from.caller.environment,
                 actor: from.caller.actor,

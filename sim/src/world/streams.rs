@@ -24,9 +24,8 @@ impl World {
         }
         let (node, server, unreached) = (host.node, host.next_server, host.unreached);
         let reachable = self.is_up(server) && self.net.linked(node, server);
-        let relays = unreached
-            .filter(|leader| *leader != server)
-            .and_then(|_| self.relays_to(server));
+        // A server that follows another leader than the one that was not reached names that one instead.
+        let relays = self.relays_to(server).filter(|leader| unreached == Some(*leader));
         if !reachable || relays.is_some_and(|leader| !self.is_up(leader) || !self.net.linked(server, leader))
         {
             if !reachable {
