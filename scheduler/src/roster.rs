@@ -23,6 +23,10 @@ pub struct Roster {
     cluster: String,
     own: Founder,
     build: Build,
+    /// Drawn for this process, never 0.
+    boot: u64,
+    /// Where it really listens for other servers.
+    listens: String,
     outgrown: AtomicBool,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
@@ -66,6 +70,8 @@ impl Roster {
             cluster,
             own,
             build: Build::ours(),
+            boot: rand::random_range(1..=u64::MAX),
+            listens: String::new(),
             outgrown: AtomicBool::new(false),
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
@@ -73,6 +79,12 @@ impl Roster {
         };
         roster.update(state);
         roster
+    }
+
+    /// The same, which says where it really listens.
+    pub fn listening(mut self, address: &str) -> Roster {
+        address.clone_into(&mut self.listens);
+        self
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -188,6 +200,8 @@ impl Roster {
             version_min: oldest.into(),
             version_max: newest.into(),
             version: inner.version.into(),
+            boot: self.boot,
+            listens: self.listens.clone(),
         }
     }
 

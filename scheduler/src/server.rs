@@ -391,7 +391,8 @@ fn roster(config: &Config, identity: &Identity, replica: &Replica) -> Roster {
         (own.peer, own.client) = (member.peer.clone(), member.client.clone());
     }
     own.incarnation = identity.incarnation;
-    Roster::new(identity.cluster.clone(), own, &identity.founders, replica.state())
+    let roster = Roster::new(identity.cluster.clone(), own, &identity.founders, replica.state());
+    roster.listening(&config.listen.peer)
 }
 
 /// What waits for an order's durability goes first to the peers, then the replica is told.

@@ -85,6 +85,10 @@ fn describe() {
         "Messages to a peer dropped because its queue was full"
     );
     describe_counter!("rebound_calls_refused_total", "Calls refused, by kind");
+    describe_counter!(
+        "rebound_peer_twins_total",
+        "Hellos of other servers that another process speaks for already"
+    );
     describe_gauge!("rebound_raft_term", "raft's term");
     describe_gauge!("rebound_raft_index", "Last, committed and applied entry");
     describe_gauge!("rebound_leader", "1 while this server leads and is ready");
@@ -191,6 +195,11 @@ pub(crate) fn answered(time: Duration) {
 /// A call was refused.
 pub(crate) fn refused(kind: &'static str) {
     counter!("rebound_calls_refused_total", "kind" => kind).increment(1);
+}
+
+/// A process was refused that says it is this server, since another one does.
+pub(crate) fn twin(server: ReplicaId) {
+    counter!("rebound_peer_twins_total", "server" => server.to_string()).increment(1);
 }
 
 /// A message to a peer was dropped.
