@@ -25,6 +25,7 @@ pub mod agents;
 mod backup;
 pub mod jobs;
 pub mod operator;
+pub mod wire;
 
 /// Longest request of a client, in bytes: an entry's content and its frame.
 pub const CLIENT_REQUEST_BYTES_MAX: usize = rebound_core::limits::ENTRY_BYTES_MAX + 64 * 1024;
@@ -297,12 +298,9 @@ pub fn services(api: Api) -> tonic::service::Routes {
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let jobs = InterceptedService::new(jobs, check_protocol);
     let operator = InterceptedService::new(operator, check_protocol);
-    let agents = v1::agents_server::AgentsServer::new(api)
-        .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(ANSWER_BYTES_MAX);
     tonic::service::Routes::new(jobs)
         .add_service(operator)
-        .add_service(agents)
+        .add_service(wire::Agents::new(api))
 }
 
 #[cfg(test)]

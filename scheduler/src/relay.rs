@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
+use crate::api::wire::{Word, decoded};
 use crate::node::Standing;
 use crate::peers;
 use crate::roster::Roster;
@@ -32,7 +33,7 @@ pub const RELAYS_MAX: usize = 256;
 const MESSAGES_AHEAD: usize = 16;
 
 /// What an agent hears.
-pub type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+pub type Outgoing = Pin<Box<dyn Stream<Item = Result<Word, Status>> + Send>>;
 
 /// The relayed streams of a server.
 #[derive(Clone)]
@@ -71,8 +72,8 @@ impl Relays {
         &self,
         leader: ReplicaId,
         head: v1::RelayHead,
-        first: v1::AgentMessage,
-        incoming: Streaming<v1::AgentMessage>,
+        first: Bytes,
+        incoming: Streaming<Bytes>,
     ) -> Result<Outgoing, Status> {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
             let message = format!("this server relays {RELAYS_MAX} agents already; try another one");
@@ -84,7 +85,7 @@ impl Relays {
         let opening = [
             Body::Hello(self.roster.hello(leader)),
             Body::Head(head),
-            said(&first),
+            Body::Message(first),
         ];
         for body in opening {
             let frame = v1::RelayFrame { body: Some(body) };
@@ -104,7 +105,7 @@ impl Relays {
         leader: ReplicaId,
         answers: Streaming<v1::RelayFrame>,
         permit: OwnedSemaphorePermit,
-    ) -> impl Stream<Item = Result<v1::ServerMessage, Status>> + Send + use<> {
+    ) -> impl Stream<Item = Result<Word, Status>> + Send + use<> {
         let mut standing = self.standing.clone();
         // It is at its end when this server hears of another leader, or of none.
         let changed = async move {
@@ -115,8 +116,7 @@ impl Relays {
         let heard = answers.map(move |frame| {
             let _held = &permit;
             match frame?.body {
-                Some(Body::Message(bytes)) => v1::ServerMessage::decode(bytes)
-                    .map_err(|_| Status::internal("the leader said what is no message to an agent")),
+                Some(Body::Message(bytes)) => Ok(Word::Passed(bytes)),
                 _ => Err(Status::internal(
                     "the leader's relay said something else than a message",
                 )),
@@ -127,7 +127,7 @@ impl Relays {
 }
 
 /// Until either side ends; then the other learns it.
-async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender<v1::RelayFrame>) {
+async fn forward(mut incoming: Streaming<Bytes>, frames: mpsc::Sender<v1::RelayFrame>) {
     loop {
         let message = tokio::select! {
             () = frames.closed() => return,
@@ -135,7 +135,7 @@ async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender
         };
         let Ok(Some(message)) = message else { return };
         let frame = v1::RelayFrame {
-            body: Some(said(&message)),
+            body: Some(Body::Message(message)),
         };
         if frames.send(frame).await.is_err() {
             return;
@@ -143,17 +143,12 @@ async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender
     }
 }
 
-fn said(message: &v1::AgentMessage) -> Body {
-    Body::Message(Bytes::from(message.encode_to_vec()))
-}
-
 /// What the leader gets of an agent through another server.
 pub fn of_agent(
     frames: Streaming<v1::RelayFrame>,
 ) -> impl Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin {
     frames.map(|frame| match frame?.body {
-        Some(Body::Message(bytes)) => v1::AgentMessage::decode(bytes)
-            .map_err(|_| Status::invalid_argument("relay: not a message of an agent")),
+        Some(Body::Message(bytes)) => decoded(bytes),
         _ => Err(Status::invalid_argument(
             "relay: only the first frames are not messages",
         )),
@@ -161,8 +156,12 @@ pub fn of_agent(
 }
 
 /// What the leader says to such an agent.
-pub fn to_agent(message: Result<v1::ServerMessage, Status>) -> Result<v1::RelayFrame, Status> {
-    message.map(|message| v1::RelayFrame {
-        body: Some(Body::Message(Bytes::from(message.encode_to_vec()))),
+pub fn to_agent(word: Result<Word, Status>) -> Result<v1::RelayFrame, Status> {
+    let bytes = match word? {
+        Word::Own(message) => Bytes::from(message.encode_to_vec()),
+        Word::Passed(bytes) => bytes,
+    };
+    Ok(v1::RelayFrame {
+        body: Some(Body::Message(bytes)),
     })
 }
