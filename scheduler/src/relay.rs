@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
+use crate::api;
 use crate::api::wire::{Word, decoded};
 use crate::node::Standing;
 use crate::peers;
@@ -29,6 +30,8 @@ use crate::roster::Roster;
 const RELAY_KEY: &str = "rebound-relay";
 /// Streams that one server relays at once.
 pub const RELAYS_MAX: usize = 256;
+/// What an agent beyond them is told.
+const NO_ROOM: &str = "this server relays 256 agents already, and no more; try another one";
 /// Messages of an agent that wait for the way to the leader; then its stream waits.
 const MESSAGES_AHEAD: usize = 16;
 
@@ -76,10 +79,9 @@ impl Relays {
         incoming: Streaming<Bytes>,
     ) -> Result<Outgoing, Status> {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            let message = format!("this server relays {RELAYS_MAX} agents already; try another one");
-            return Err(Status::resource_exhausted(message));
+            return Err(api::overloaded(NO_ROOM));
         };
-        let unknown = || Status::unavailable("the leader's address is not known here");
+        let unknown = || api::unavailable("the leader's address is not known here");
         let address = self.roster.peer_address(leader).ok_or_else(unknown)?;
         let (frames, waiting) = mpsc::channel(MESSAGES_AHEAD);
         let opening = [
@@ -93,7 +95,9 @@ impl Relays {
                 .try_send(frame)
                 .expect("the channel has room for the first frames");
         }
-        let mut client = peers::client(&address).await.map_err(Status::unavailable)?;
+        let mut client = peers::client(&address)
+            .await
+            .map_err(|why| api::unavailable(&why))?;
         let answers = client.relay(ReceiverStream::new(waiting)).await?.into_inner();
         tracing::info!(%leader, "an agent's stream is relayed");
         tokio::spawn(forward(incoming, frames));
@@ -164,4 +168,14 @@ pub fn to_agent(word: Result<Word, Status>) -> Result<v1::RelayFrame, Status> {
     Ok(v1::RelayFrame {
         body: Some(Body::Message(bytes)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_named() {
+        assert!(NO_ROOM.contains(&format!(" {RELAYS_MAX} agents ")));
+    }
 }

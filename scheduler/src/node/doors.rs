@@ -25,8 +25,8 @@ pub const PEER_INPUTS_MAX: usize = 64;
 pub const ASKS_WAITING_MAX: usize = 512;
 /// Agents that come and wait; beyond, they are told to come back. They do not stand in line with clients: they are help.
 pub const GREETS_WAITING_MAX: usize = 256;
-/// They come back after so long, in µs.
-const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
+/// Those who found no room come back after so long, in µs.
+pub const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
 /// Reports of workers that wait; a full queue holds their streams up.
 pub const REPORTS_MAX: usize = 64;
 /// A question that is not answered so long after its time limit never will be.
@@ -171,11 +171,7 @@ impl Handle {
             Waiter::Agent(..) => &self.greets,
         };
         door.try_send(ask).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refused::Overloaded {
-                what: "too many requests wait",
-                // Those who are told so together do not come back together.
-                retry_after: rand::random_range(RETRY_AFTER),
-            },
+            mpsc::error::TrySendError::Full(_) => overloaded("too many requests wait"),
             // Never handed over: another server may do it.
             mpsc::error::TrySendError::Closed(_) => Refused::NotLeader { leader: None },
         })?;
@@ -208,6 +204,14 @@ impl Handle {
     /// To wait for a change of where this server stands.
     pub fn watch(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+}
+
+/// Too much of what a driver bounds. Those who are told so together do not come back together.
+pub(crate) fn overloaded(what: &'static str) -> Refused {
+    Refused::Overloaded {
+        what,
+        retry_after: rand::random_range(RETRY_AFTER),
     }
 }
 
