@@ -16,6 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
 
 use crate::config::Config;
+use crate::entrance::Entrance;
 use crate::node::{Answered, Handle, doors};
 use crate::relay::Relays;
 use crate::roster::Roster;
@@ -309,15 +310,15 @@ fn check_protocol(request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 /// The services as tonic takes them, with their limits.
-pub fn services(api: Api) -> tonic::service::Routes {
+pub fn services(api: Api, entrance: &Entrance) -> tonic::service::Routes {
     let jobs = v1::jobs_server::JobsServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let operator = v1::operator_server::OperatorServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let jobs = InterceptedService::new(jobs, check_protocol);
-    let operator = InterceptedService::new(operator, check_protocol);
+    let jobs = InterceptedService::new(entrance.guard(jobs), check_protocol);
+    let operator = InterceptedService::new(entrance.guard(operator), check_protocol);
     tonic::service::Routes::new(jobs)
         .add_service(operator)
         .add_service(wire::Agents::new(api))

@@ -215,6 +215,7 @@ pub(crate) struct Queues {
     pub open_asks: usize,
     pub streams: usize,
     pub peer_bytes: u64,
+    pub ask_bytes: u64,
 }
 
 /// Where this server stands.
@@ -255,6 +256,7 @@ pub(crate) fn standing(standing: &Standing, queues: &Queues) {
         gauge!("rebound_queue_depth", "queue" => queue).set(depth as f64);
     }
     gauge!("rebound_queue_bytes", "queue" => "peers").set(queues.peer_bytes as f64);
+    gauge!("rebound_queue_bytes", "queue" => "asks").set(queues.ask_bytes as f64);
 }
 
 /// What became true. Every replica applies every entry: sums over servers count each fact once for each.

@@ -542,7 +542,7 @@ fn command_bytes(command: &Command) -> usize {
 }
 
 /// About how many bytes these photos take, in the log and in memory.
-fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
+pub(crate) fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
     /// Besides the URI.
     const EACH: usize = 2;
     photos.iter().map(|photo| photo.uri.len() + EACH).sum()

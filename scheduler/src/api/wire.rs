@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Api;
 use super::{AGENT_MESSAGE_BYTES_MAX, ANSWER_BYTES_MAX};
+use crate::entrance::Place;
 use crate::relay::Outgoing;
 
 /// The only call of the service.
@@ -122,6 +123,9 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let service = self.clone();
+        if let Some(place) = request.extensions().get::<Place>() {
+            place.is_agents();
+        }
         Box::pin(async move {
             if request.uri().path() != SESSION_PATH {
                 return Ok(Status::unimplemented("Agents has Session alone").into_http());
