@@ -24,6 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::roster::Roster;
 use crate::telemetry;
 
+pub mod digests;
 pub mod presence;
 pub mod service;
 
@@ -132,7 +133,10 @@ impl Outbox {
             messages.push(message);
         }
         Some(v1::PeerFrame {
-            body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame { messages })),
+            body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame {
+                messages,
+                digests: Vec::new(),
+            })),
         })
     }
 
@@ -376,10 +380,14 @@ struct Line {
     beats: bool,
 }
 
-/// A frame that says only that this server lives.
-fn nothing() -> v1::PeerFrame {
+/// A frame that says only that this server lives, and what its state is.
+fn beat(roster: &Roster) -> v1::PeerFrame {
+    let frame = v1::RaftFrame {
+        messages: Vec::new(),
+        digests: roster.digests().told(),
+    };
     v1::PeerFrame {
-        body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame::default())),
+        body: Some(v1::peer_frame::Body::Raft(frame)),
     }
 }
 
@@ -438,13 +446,13 @@ impl Line {
                 format!("{:?}: {}", status.code(), status.message())
             }
         };
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let frame = tokio::select! {
                 done = &mut call => return Err(ended(done)),
                 frame = outbox.frame() => frame,
-                _ = beat.tick(), if self.beats => Some(nothing()),
+                _ = beats.tick(), if self.beats => Some(beat(&self.roster)),
             };
             let Some(frame) = frame else { return Ok(()) };
             tokio::select! {

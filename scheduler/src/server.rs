@@ -298,8 +298,10 @@ async fn run(mut server: RunningServer) -> End {
             }
             tracing::error!(%why, "this server is no member of its cluster: stopping for good");
             eprintln!("error: {why}");
-            // Others may not know yet that the change is done, and need this one's voice until they do.
-            tokio::time::sleep(DISMISSED_LINGERS).await;
+            if !server.roster.is_diverged() {
+                // Others may not know yet that the change is done, and need this one's voice until they do.
+                tokio::time::sleep(DISMISSED_LINGERS).await;
+            }
             server.stop().await;
             return End::Dismissed;
         }

@@ -89,6 +89,10 @@ fn describe() {
         "rebound_peer_twins_total",
         "Hellos of other servers that another process speaks for already"
     );
+    describe_counter!(
+        "rebound_digests_compared_total",
+        "Digests of other servers' states compared with this one's, by result: a different one is a fault"
+    );
     describe_gauge!("rebound_raft_term", "raft's term");
     describe_gauge!("rebound_raft_index", "Last, committed and applied entry");
     describe_gauge!("rebound_leader", "1 while this server leads and is ready");
@@ -200,6 +204,12 @@ pub(crate) fn refused(kind: &'static str) {
 /// A process was refused that says it is this server, since another one does.
 pub(crate) fn twin(server: ReplicaId) {
     counter!("rebound_peer_twins_total", "server" => server.to_string()).increment(1);
+}
+
+/// The state of another server was compared with this one's.
+pub(crate) fn digest_compared(with: ReplicaId, same: bool) {
+    let result = if same { "same" } else { "different" };
+    counter!("rebound_digests_compared_total", "server" => with.to_string(), "result" => result).increment(1);
 }
 
 /// A message to a peer was dropped.

@@ -9,6 +9,7 @@ use rebound_core::state::workers::Worker;
 
 use super::*;
 use crate::api;
+use crate::peers::digests::judge;
 use crate::store::aside::Aside;
 use crate::store::photos::{Fetched, Reader};
 use crate::store::thread::{JOBS_FOR_WRITES, Read};
@@ -88,6 +89,9 @@ impl Node {
             aside = installs.then_some(received);
         }
         let Some(order) = persist else { return };
+        if !order.digests.is_empty() {
+            judge(&self.roster, &self.roster.digests().note(&order.digests));
+        }
         if order.id != PersistId(0) {
             self.persists_in_flight += 1;
         }

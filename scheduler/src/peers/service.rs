@@ -19,6 +19,7 @@ use rebound_proto::v1::peers_server::Peers;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::digests::judge;
 use super::presence::{Presence, Process, Stay, Twin};
 use super::{PEER_PROTOCOL, Peers as Outgoing};
 use crate::api::agents::first_word;
@@ -348,6 +349,12 @@ impl Peers for PeerService {
             if !stay.heard() {
                 // It hears why with its next hello.
                 return Err(Status::aborted("boot: another process speaks under this id"));
+            }
+            if !frame.digests.is_empty() {
+                judge(
+                    &self.roster,
+                    &self.roster.digests().hear(caller.id, &frame.digests),
+                );
             }
             for message in frame.messages {
                 // Waiting here fills the connection, and then the sender's queue: nothing grows without bound.
