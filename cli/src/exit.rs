@@ -32,7 +32,8 @@ pub enum Exit {
     Overloaded = 8,
     /// The job ended, and at least one of its tasks failed.
     TasksFailed = 9,
-    /// A server that was removed from its cluster, or lost its disk: it must not be started again.
+    /// A server that was removed from its cluster, lost its disk, runs twice or has another state than the others: it must
+    /// not be started again.
     Dismissed = 10,
     /// A build that does not know the version at which its cluster runs, or a backup was made: start another one.
     OtherVersion = 11,

@@ -321,6 +321,8 @@ pub struct StatusView {
     pub refused_deadline: u64,
     pub refused_full: u64,
     pub refused_proposals: u64,
+    /// Servers that have another state at the same entry: a fault.
+    pub differs_from: Vec<u64>,
     pub tasks_given: u64,
     pub photos_running: u64,
     pub results_spooled: u64,
@@ -369,6 +371,7 @@ impl From<v1::StatusReply> for StatusView {
             refused_deadline: status.refused_deadline,
             refused_full: status.refused_full,
             refused_proposals: status.refused_proposals,
+            differs_from: status.differs_from,
             tasks_given: status.tasks_given,
             photos_running: status.photos_running,
             results_spooled: status.results_spooled,

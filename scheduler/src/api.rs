@@ -16,7 +16,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
 
 use crate::config::Config;
-use crate::node::{Answered, Handle};
+use crate::entrance::Entrance;
+use crate::node::{Answered, Handle, doors};
 use crate::relay::Relays;
 use crate::roster::Roster;
 use crate::telemetry;
@@ -25,6 +26,7 @@ pub mod agents;
 mod backup;
 pub mod jobs;
 pub mod operator;
+pub mod wire;
 
 /// Longest request of a client, in bytes: an entry's content and its frame.
 pub const CLIENT_REQUEST_BYTES_MAX: usize = rebound_core::limits::ENTRY_BYTES_MAX + 64 * 1024;
@@ -138,31 +140,51 @@ impl Api {
         })
     }
 
-    /// A refusal as gRPC says it: the code for everybody, the details for our own clients.
     fn status(&self, refused: &Refused) -> Status {
         let leader = match refused {
             Refused::NotLeader { leader: Some(id) } => self.roster.client_address(*id),
             _ => String::new(),
         };
-        let (code, kind) = match refused {
-            Refused::NotLeader { .. } => (Code::FailedPrecondition, "not_leader"),
-            Refused::Overloaded { .. } => (Code::ResourceExhausted, "overloaded"),
-            Refused::Unknown => (Code::Unavailable, "unknown"),
-            Refused::Timeout => (Code::DeadlineExceeded, "timeout"),
-            Refused::Rejected(Rejected::NotFound { .. }) => (Code::NotFound, "not_found"),
-            Refused::Rejected(Rejected::Conflict { .. }) => (Code::Aborted, "conflict"),
-            Refused::Rejected(Rejected::Quota { .. }) => (Code::ResourceExhausted, "quota"),
-            Refused::Rejected(Rejected::Full { .. }) => (Code::ResourceExhausted, "full"),
-            Refused::Rejected(_) => (Code::InvalidArgument, "rejected"),
-        };
-        telemetry::refused(kind);
-        let details = client::refusal(refused, leader).encode_to_vec();
-        Status::with_details(code, refused.to_string(), details.into())
+        status(refused, leader)
     }
 
     fn rejected(&self, rejected: Rejected) -> Status {
         self.status(&Refused::Rejected(rejected))
     }
+}
+
+/// A refusal as gRPC says it: the code for everybody, the details for our own clients.
+fn status(refused: &Refused, leader: String) -> Status {
+    let (code, kind) = match refused {
+        Refused::NotLeader { .. } => (Code::FailedPrecondition, "not_leader"),
+        Refused::Overloaded { .. } => (Code::ResourceExhausted, "overloaded"),
+        Refused::Unknown => (Code::Unavailable, "unknown"),
+        Refused::Timeout => (Code::DeadlineExceeded, "timeout"),
+        Refused::Rejected(Rejected::NotFound { .. }) => (Code::NotFound, "not_found"),
+        Refused::Rejected(Rejected::Conflict { .. }) => (Code::Aborted, "conflict"),
+        Refused::Rejected(Rejected::Quota { .. }) => (Code::ResourceExhausted, "quota"),
+        Refused::Rejected(Rejected::Full { .. }) => (Code::ResourceExhausted, "full"),
+        Refused::Rejected(_) => (Code::InvalidArgument, "rejected"),
+    };
+    telemetry::refused(kind);
+    let details = client::refusal(refused, leader).encode_to_vec();
+    Status::with_details(code, refused.to_string(), details.into())
+}
+
+/// Too much of what this server bounds: the caller comes back a little later, or goes to another one.
+pub(crate) fn overloaded(what: &'static str) -> Status {
+    status(&doors::overloaded(what), String::new())
+}
+
+/// What cannot be done now and perhaps in a moment, with a time to come back.
+pub(crate) fn unavailable(why: &str) -> Status {
+    telemetry::refused("unavailable");
+    let refusal = v1::Refusal {
+        message: why.to_owned(),
+        retry_after_us: rand::random_range(doors::RETRY_AFTER),
+        ..Default::default()
+    };
+    Status::with_details(Code::Unavailable, why, refusal.encode_to_vec().into())
 }
 
 /// The typed detail of a refused call; empty when there is none.
@@ -288,26 +310,48 @@ fn check_protocol(request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 /// The services as tonic takes them, with their limits.
-pub fn services(api: Api) -> tonic::service::Routes {
+pub fn services(api: Api, entrance: &Entrance) -> tonic::service::Routes {
     let jobs = v1::jobs_server::JobsServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
     let operator = v1::operator_server::OperatorServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
-    let jobs = InterceptedService::new(jobs, check_protocol);
-    let operator = InterceptedService::new(operator, check_protocol);
-    let agents = v1::agents_server::AgentsServer::new(api)
-        .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let jobs = InterceptedService::new(entrance.guard(jobs), check_protocol);
+    let operator = InterceptedService::new(entrance.guard(operator), check_protocol);
     tonic::service::Routes::new(jobs)
         .add_service(operator)
-        .add_service(agents)
+        .add_service(wire::Agents::new(api))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_are_turned_away_are_told_different_times_to_come_back() {
+        let hints =
+            |turn: fn() -> Status| -> Vec<v1::Refusal> { (0..50).map(|_| refusal_of(&turn())).collect() };
+        for (turn, kind) in [
+            (
+                (|| overloaded("too much")) as fn() -> Status,
+                v1::refusal::Kind::Overloaded,
+            ),
+            (|| unavailable("not now"), v1::refusal::Kind::Unspecified),
+        ] {
+            let hints = hints(turn);
+            assert!(hints.iter().all(|hint| hint.kind() == kind));
+            let times: std::collections::BTreeSet<u64> =
+                hints.iter().map(|hint| hint.retry_after_us).collect();
+            assert!(
+                times.iter().all(|time| doors::RETRY_AFTER.contains(time)),
+                "{times:?}"
+            );
+            assert!(times.len() > 1, "{times:?}");
+        }
+        assert_eq!(overloaded("x").code(), Code::ResourceExhausted);
+        assert_eq!(unavailable("x").code(), Code::Unavailable);
+    }
 
     #[test]
     fn the_shorter_limit_counts() {

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod backup;
 pub mod config;
+pub mod entrance;
 pub mod http;
 mod join;
 pub mod node;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -252,6 +253,7 @@ impl Node {
                     request,
                     waiter,
                     since,
+                    _weight: _,
                 } = *ask;
                 telemetry::ask_waited(since.elapsed());
                 self.next_ask += 1;
@@ -355,6 +357,7 @@ impl Node {
                 open_asks: self.waiters.len(),
                 streams: self.links.len(),
                 peer_bytes: self.peers.queued_bytes(),
+                ask_bytes: self.inbox.asks_bytes.load(Ordering::Relaxed),
             };
             telemetry::standing(&standing, &queues);
         }

@@ -24,6 +24,8 @@ use tonic::transport::{Channel, Endpoint};
 use crate::roster::Roster;
 use crate::telemetry;
 
+pub mod digests;
+pub mod presence;
 pub mod service;
 
 /// Version of the servers' protocol that this build speaks; the only one so far.
@@ -45,6 +47,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A connection without a sign of life is given up after this and as long again.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// The small stream says something at least so often: a peer that lives is told from what is left of one.
+const BEAT: Duration = Duration::from_millis(500);
 /// What one stream may have in flight.
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 
@@ -81,6 +85,9 @@ struct Peer {
     bulk: Queue,
     unreachable: Arc<AtomicBool>,
 }
+
+/// The stream of messages that must not wait behind entries.
+const SMALL: &str = "small";
 
 /// A queue bounded in bytes.
 #[derive(Clone)]
@@ -126,7 +133,10 @@ impl Outbox {
             messages.push(message);
         }
         Some(v1::PeerFrame {
-            body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame { messages })),
+            body: Some(v1::peer_frame::Body::Raft(v1::RaftFrame {
+                messages,
+                digests: Vec::new(),
+            })),
         })
     }
 
@@ -173,7 +183,7 @@ impl Peers {
     fn dial(&self, id: ReplicaId) -> Peer {
         let unreachable = Arc::new(AtomicBool::new(false));
         let connect = |name| connect(name, id, &self.roster, self.queue_bytes, &unreachable);
-        let (small, bulk) = (connect("small"), connect("bulk"));
+        let (small, bulk) = (connect(SMALL), connect("bulk"));
         Peer {
             small,
             bulk,
@@ -344,6 +354,7 @@ fn connect(
         id,
         roster: roster.clone(),
         unreachable: unreachable.clone(),
+        beats: name == SMALL,
     };
     tokio::spawn(line.run(outbox));
     Queue {
@@ -365,6 +376,19 @@ struct Line {
     id: ReplicaId,
     roster: Arc<Roster>,
     unreachable: Arc<AtomicBool>,
+    /// It speaks also when there is nothing to say.
+    beats: bool,
+}
+
+/// A frame that says only that this server lives, and what its state is.
+fn beat(roster: &Roster) -> v1::PeerFrame {
+    let frame = v1::RaftFrame {
+        messages: Vec::new(),
+        digests: roster.digests().told(),
+    };
+    v1::PeerFrame {
+        body: Some(v1::peer_frame::Body::Raft(frame)),
+    }
 }
 
 impl Line {
@@ -422,10 +446,13 @@ impl Line {
                 format!("{:?}: {}", status.code(), status.message())
             }
         };
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let frame = tokio::select! {
                 done = &mut call => return Err(ended(done)),
                 frame = outbox.frame() => frame,
+                _ = beats.tick(), if self.beats => Some(beat(&self.roster)),
             };
             let Some(frame) = frame else { return Ok(()) };
             tokio::select! {

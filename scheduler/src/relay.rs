@@ -20,6 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
+use crate::api;
+use crate::api::wire::{Word, decoded};
 use crate::node::Standing;
 use crate::peers;
 use crate::roster::Roster;
@@ -28,11 +30,13 @@ use crate::roster::Roster;
 const RELAY_KEY: &str = "rebound-relay";
 /// Streams that one server relays at once.
 pub const RELAYS_MAX: usize = 256;
+/// What an agent beyond them is told.
+const NO_ROOM: &str = "this server relays 256 agents already, and no more; try another one";
 /// Messages of an agent that wait for the way to the leader; then its stream waits.
 const MESSAGES_AHEAD: usize = 16;
 
 /// What an agent hears.
-pub type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+pub type Outgoing = Pin<Box<dyn Stream<Item = Result<Word, Status>> + Send>>;
 
 /// The relayed streams of a server.
 #[derive(Clone)]
@@ -71,20 +75,19 @@ impl Relays {
         &self,
         leader: ReplicaId,
         head: v1::RelayHead,
-        first: v1::AgentMessage,
-        incoming: Streaming<v1::AgentMessage>,
+        first: Bytes,
+        incoming: Streaming<Bytes>,
     ) -> Result<Outgoing, Status> {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            let message = format!("this server relays {RELAYS_MAX} agents already; try another one");
-            return Err(Status::resource_exhausted(message));
+            return Err(api::overloaded(NO_ROOM));
         };
-        let unknown = || Status::unavailable("the leader's address is not known here");
+        let unknown = || api::unavailable("the leader's address is not known here");
         let address = self.roster.peer_address(leader).ok_or_else(unknown)?;
         let (frames, waiting) = mpsc::channel(MESSAGES_AHEAD);
         let opening = [
             Body::Hello(self.roster.hello(leader)),
             Body::Head(head),
-            said(&first),
+            Body::Message(first),
         ];
         for body in opening {
             let frame = v1::RelayFrame { body: Some(body) };
@@ -92,7 +95,9 @@ impl Relays {
                 .try_send(frame)
                 .expect("the channel has room for the first frames");
         }
-        let mut client = peers::client(&address).await.map_err(Status::unavailable)?;
+        let mut client = peers::client(&address)
+            .await
+            .map_err(|why| api::unavailable(&why))?;
         let answers = client.relay(ReceiverStream::new(waiting)).await?.into_inner();
         tracing::info!(%leader, "an agent's stream is relayed");
         tokio::spawn(forward(incoming, frames));
@@ -104,7 +109,7 @@ impl Relays {
         leader: ReplicaId,
         answers: Streaming<v1::RelayFrame>,
         permit: OwnedSemaphorePermit,
-    ) -> impl Stream<Item = Result<v1::ServerMessage, Status>> + Send + use<> {
+    ) -> impl Stream<Item = Result<Word, Status>> + Send + use<> {
         let mut standing = self.standing.clone();
         // It is at its end when this server hears of another leader, or of none.
         let changed = async move {
@@ -115,8 +120,7 @@ impl Relays {
         let heard = answers.map(move |frame| {
             let _held = &permit;
             match frame?.body {
-                Some(Body::Message(bytes)) => v1::ServerMessage::decode(bytes)
-                    .map_err(|_| Status::internal("the leader said what is no message to an agent")),
+                Some(Body::Message(bytes)) => Ok(Word::Passed(bytes)),
                 _ => Err(Status::internal(
                     "the leader's relay said something else than a message",
                 )),
@@ -127,7 +131,7 @@ impl Relays {
 }
 
 /// Until either side ends; then the other learns it.
-async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender<v1::RelayFrame>) {
+async fn forward(mut incoming: Streaming<Bytes>, frames: mpsc::Sender<v1::RelayFrame>) {
     loop {
         let message = tokio::select! {
             () = frames.closed() => return,
@@ -135,7 +139,7 @@ async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender
         };
         let Ok(Some(message)) = message else { return };
         let frame = v1::RelayFrame {
-            body: Some(said(&message)),
+            body: Some(Body::Message(message)),
         };
         if frames.send(frame).await.is_err() {
             return;
@@ -143,17 +147,12 @@ async fn forward(mut incoming: Streaming<v1::AgentMessage>, frames: mpsc::Sender
     }
 }
 
-fn said(message: &v1::AgentMessage) -> Body {
-    Body::Message(Bytes::from(message.encode_to_vec()))
-}
-
 /// What the leader gets of an agent through another server.
 pub fn of_agent(
     frames: Streaming<v1::RelayFrame>,
 ) -> impl Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin {
     frames.map(|frame| match frame?.body {
-        Some(Body::Message(bytes)) => v1::AgentMessage::decode(bytes)
-            .map_err(|_| Status::invalid_argument("relay: not a message of an agent")),
+        Some(Body::Message(bytes)) => decoded(bytes),
         _ => Err(Status::invalid_argument(
             "relay: only the first frames are not messages",
         )),
@@ -161,8 +160,22 @@ pub fn of_agent(
 }
 
 /// What the leader says to such an agent.
-pub fn to_agent(message: Result<v1::ServerMessage, Status>) -> Result<v1::RelayFrame, Status> {
-    message.map(|message| v1::RelayFrame {
-        body: Some(Body::Message(Bytes::from(message.encode_to_vec()))),
+pub fn to_agent(word: Result<Word, Status>) -> Result<v1::RelayFrame, Status> {
+    let bytes = match word? {
+        Word::Own(message) => Bytes::from(message.encode_to_vec()),
+        Word::Passed(bytes) => bytes,
+    };
+    Ok(v1::RelayFrame {
+        body: Some(Body::Message(bytes)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_named() {
+        assert!(NO_ROOM.contains(&format!(" {RELAYS_MAX} agents ")));
+    }
 }

@@ -14,6 +14,7 @@ use rebound_proto::v1;
 use tokio::sync::watch;
 
 use crate::peers::PEER_PROTOCOL;
+use crate::peers::digests::Digests;
 
 /// Servers remembered by their own word alone.
 const CONTACTS_MAX: usize = 2 * MEMBERS_MAX;
@@ -23,7 +24,13 @@ pub struct Roster {
     cluster: String,
     own: Founder,
     build: Build,
+    /// Drawn for this process, never 0.
+    boot: u64,
+    /// Where it really listens for other servers.
+    listens: String,
     outgrown: AtomicBool,
+    diverged: AtomicBool,
+    digests: Digests,
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
     dismissed: watch::Sender<Option<String>>,
@@ -66,13 +73,23 @@ impl Roster {
             cluster,
             own,
             build: Build::ours(),
+            boot: rand::random_range(1..=u64::MAX),
+            listens: String::new(),
             outgrown: AtomicBool::new(false),
+            diverged: AtomicBool::new(false),
+            digests: Digests::default(),
             inner: Mutex::new(inner),
             changes: watch::Sender::new(0),
             dismissed: watch::Sender::new(None),
         };
         roster.update(state);
         roster
+    }
+
+    /// The same, which says where it really listens.
+    pub fn listening(mut self, address: &str) -> Roster {
+        address.clone_into(&mut self.listens);
+        self
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -188,6 +205,8 @@ impl Roster {
             version_min: oldest.into(),
             version_max: newest.into(),
             version: inner.version.into(),
+            boot: self.boot,
+            listens: self.listens.clone(),
         }
     }
 
@@ -217,6 +236,22 @@ impl Roster {
     /// See [`Roster::outgrow`].
     pub fn is_outgrown(&self) -> bool {
         self.outgrown.load(Ordering::SeqCst)
+    }
+
+    /// The state of this server is not what the others agree on: it stops at once, for good.
+    pub fn diverge(&self, why: String) {
+        self.diverged.store(true, Ordering::SeqCst);
+        self.dismiss(why);
+    }
+
+    /// See [`Roster::diverge`].
+    pub fn is_diverged(&self) -> bool {
+        self.diverged.load(Ordering::SeqCst)
+    }
+
+    /// Digests of states, this server's and the others'.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// This server is no member: it was told so, or applied it.

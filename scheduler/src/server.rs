@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
 use rebound_core::types::{ClusterId, Index};
 use rebound_proto::v1;
@@ -11,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::transport::Server as Grpc;
-use tonic::transport::server::TcpIncoming;
 
 use crate::api::{Api, services};
 use crate::config::Config;
+use crate::entrance::{Entrance, accepted, raise_open_files};
 use crate::join::join;
 use crate::node::{Clock, Control, Handle, Node, doors};
 use crate::peers::service::PeerService;
@@ -248,6 +249,7 @@ pub enum End {
 pub fn main(config: Config, start: &Start) -> End {
     telemetry::logging(&config.logging);
     abort_on_panic();
+    raise_open_files();
     telemetry::install();
     if *start == Start::Init
         && let Err(error) = Server::init(&config)
@@ -296,8 +298,10 @@ async fn run(mut server: RunningServer) -> End {
             }
             tracing::error!(%why, "this server is no member of its cluster: stopping for good");
             eprintln!("error: {why}");
-            // Others may not know yet that the change is done, and need this one's voice until they do.
-            tokio::time::sleep(DISMISSED_LINGERS).await;
+            if !server.roster.is_diverged() {
+                // Others may not know yet that the change is done, and need this one's voice until they do.
+                tokio::time::sleep(DISMISSED_LINGERS).await;
+            }
             server.stop().await;
             return End::Dismissed;
         }
@@ -391,7 +395,8 @@ fn roster(config: &Config, identity: &Identity, replica: &Replica) -> Roster {
         (own.peer, own.client) = (member.peer.clone(), member.client.clone());
     }
     own.incarnation = identity.incarnation;
-    Roster::new(identity.cluster.clone(), own, &identity.founders, replica.state())
+    let roster = Roster::new(identity.cluster.clone(), own, &identity.founders, replica.state());
+    roster.listening(&config.listen.peer)
 }
 
 /// What waits for an order's durability goes first to the peers, then the replica is told.
@@ -407,9 +412,18 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 async fn serve_clients(listener: TcpListener, api: Api, stop: watch::Receiver<bool>) {
+    let entrance = Entrance::default();
+    let routes = services(api, &entrance);
+    let incoming = accepted(listener).filter_map(move |stream| {
+        let entered = match stream {
+            Ok(stream) => entrance.enter(stream).map(Ok),
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(entered)
+    });
     let served = grpc()
-        .add_routes(services(api))
-        .serve_with_incoming_shutdown(incoming(listener), stopped(stop));
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stopped(stop));
     if let Err(error) = served.await {
         tracing::error!(%error, "the clients' listener failed");
     }
@@ -419,15 +433,10 @@ async fn serve_peers(listener: TcpListener, service: PeerService, stop: watch::R
     let service = v1::peers_server::PeersServer::new(service).max_decoding_message_size(FRAME_BYTES_MAX);
     let served = grpc()
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener), stopped(stop));
+        .serve_with_incoming_shutdown(accepted(listener), stopped(stop));
     if let Err(error) = served.await {
         tracing::error!(%error, "the peers' listener failed");
     }
-}
-
-/// Without Nagle's delay: it would hold a small message back until the other side's delayed acknowledgement, 40 ms.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 fn grpc() -> Grpc {

@@ -85,6 +85,14 @@ fn describe() {
         "Messages to a peer dropped because its queue was full"
     );
     describe_counter!("rebound_calls_refused_total", "Calls refused, by kind");
+    describe_counter!(
+        "rebound_peer_twins_total",
+        "Hellos of other servers that another process speaks for already"
+    );
+    describe_counter!(
+        "rebound_digests_compared_total",
+        "Digests of other servers' states compared with this one's, by result: a different one is a fault"
+    );
     describe_gauge!("rebound_raft_term", "raft's term");
     describe_gauge!("rebound_raft_index", "Last, committed and applied entry");
     describe_gauge!("rebound_leader", "1 while this server leads and is ready");
@@ -193,6 +201,17 @@ pub(crate) fn refused(kind: &'static str) {
     counter!("rebound_calls_refused_total", "kind" => kind).increment(1);
 }
 
+/// A process was refused that says it is this server, since another one does.
+pub(crate) fn twin(server: ReplicaId) {
+    counter!("rebound_peer_twins_total", "server" => server.to_string()).increment(1);
+}
+
+/// The state of another server was compared with this one's.
+pub(crate) fn digest_compared(with: ReplicaId, same: bool) {
+    let result = if same { "same" } else { "different" };
+    counter!("rebound_digests_compared_total", "server" => with.to_string(), "result" => result).increment(1);
+}
+
 /// A message to a peer was dropped.
 pub(crate) fn peer_dropped(to: ReplicaId) {
     counter!("rebound_peer_messages_dropped_total", "peer" => to.to_string()).increment(1);
@@ -206,6 +225,7 @@ pub(crate) struct Queues {
     pub open_asks: usize,
     pub streams: usize,
     pub peer_bytes: u64,
+    pub ask_bytes: u64,
 }
 
 /// Where this server stands.
@@ -246,6 +266,7 @@ pub(crate) fn standing(standing: &Standing, queues: &Queues) {
         gauge!("rebound_queue_depth", "queue" => queue).set(depth as f64);
     }
     gauge!("rebound_queue_bytes", "queue" => "peers").set(queues.peer_bytes as f64);
+    gauge!("rebound_queue_bytes", "queue" => "asks").set(queues.ask_bytes as f64);
 }
 
 /// What became true. Every replica applies every entry: sums over servers count each fact once for each.

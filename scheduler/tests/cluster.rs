@@ -3,11 +3,14 @@
 
 mod support;
 
+use rebound_core::io::Request;
 use rebound_core::kept::ResultsRecord;
 use rebound_core::key::{Kept, kept_prefix};
-use rebound_core::limits::{APPEND_BYTES_MAX, APPEND_PHOTOS_MAX, RESULT_BYTES_MAX, URI_BYTES_MAX};
+use rebound_core::limits::{
+    APPEND_BYTES_MAX, APPEND_PHOTOS_MAX, DIGEST_EVERY, RESULT_BYTES_MAX, URI_BYTES_MAX,
+};
 use rebound_core::table::decode;
-use rebound_core::types::{EnvId, JobId};
+use rebound_core::types::{Caller, EnvId, JobId, TraceId};
 use rebound_proto::v1;
 use rebound_proto::v1::refusal::Kind;
 use rebound_scheduler::offline::OfflineStore;
@@ -60,6 +63,51 @@ fn three_servers_lose_nothing() {
         cluster.converge().await;
         let (_dir, dirs) = cluster.stop_all().await;
         check_disks(&dirs, &jobs, results);
+    });
+}
+
+#[test]
+fn servers_compare_their_states_as_they_run() {
+    runtime().block_on(async {
+        let cluster = Cluster::start().await;
+        let leader = cluster.leader().await;
+        let by = Caller {
+            environment: "default".into(),
+            actor: "test".into(),
+        };
+        let count = |_| {
+            cluster
+                .handle(leader)
+                .ask(by.clone(), TraceId::default(), 0, Request::Count)
+        };
+        within("an entry at which digests are noted", async {
+            while cluster.standing(leader).status.applied <= DIGEST_EVERY {
+                futures_util::future::join_all((0..100).map(count)).await;
+            }
+        })
+        .await;
+        // All servers of this test write into one set of figures.
+        let compared = |figures: &str, result: &str, server: u64| {
+            let words = [format!("result=\"{result}\""), format!("server=\"{server}\"")];
+            figures
+                .lines()
+                .filter(|line| line.starts_with("rebound_digests_compared_total{"))
+                .any(|line| words.iter().all(|word| line.contains(word)))
+        };
+        within("each server to be compared by another one", async {
+            loop {
+                let (_, figures) = cluster.http(leader, "/metrics").await;
+                assert!((1..=3).all(|server| !compared(&figures, "different", server)));
+                if (1..=3).all(|server| compared(&figures, "same", server)) {
+                    return;
+                }
+            }
+        })
+        .await;
+        let mut operator = cluster.operator(leader).await;
+        let status = operator.status(v1::StatusRequest {}).await.unwrap().into_inner();
+        assert!(status.differs_from.is_empty());
+        cluster.stop_all().await;
     });
 }
 

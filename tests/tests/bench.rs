@@ -24,6 +24,16 @@ fn number(figures: &Value, pointer: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no number at {pointer}: {figures}"))
 }
 
+/// The measure that the figures are held against, of the same run.
+fn says_what_the_disk_can_do(figures: &Value) {
+    for when in 0..2 {
+        assert!(
+            number(figures, &format!("/raw_syncs/{when}/per_s")) > 0.0,
+            "{figures}"
+        );
+    }
+}
+
 #[test]
 fn throughput_reads_every_result_back() {
     let figures = bench(&["throughput", "--tasks", "700", "--workers", "2", "--slots", "8"]);
@@ -32,6 +42,7 @@ fn throughput_reads_every_result_back() {
         (&700.into(), &700.into())
     );
     assert_eq!(figures["jobs"], 31, "half in jobs of 12, half in one");
+    says_what_the_disk_can_do(&figures);
     let processes = figures["processes"].as_array().expect("a list");
     let roles = |role: &str| processes.iter().filter(|one| one["role"] == role).count();
     assert_eq!(
@@ -126,6 +137,7 @@ fn queue_measures_rates_memory_and_restarts() {
         assert!(number(&figures, &format!("/ratio/{rate}")) > 0.0, "{figures}");
     }
     assert!(number(&figures, "/restart_all_s") > 0.0);
+    says_what_the_disk_can_do(&figures);
     assert!(
         figures["snapshot_s"].is_null(),
         "one server has nobody to send it to"

@@ -2,6 +2,7 @@
 //! take part is told so.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -194,5 +195,54 @@ fn leaders_hand_over_and_are_removed() {
     assert_eq!(ids(&cluster).len(), 2);
     let unknown = cluster.json(4, &["operator", "remove", "9"]);
     assert_eq!(unknown["error"]["kind"], "not_found", "{unknown}");
+    cluster.finish();
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).expect("a file can be copied")),
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_a_data_directory_does_not_speak_beside_the_server_that_it_was() {
+    let mut cluster = Cluster::start();
+    cluster.start_agent("a", 2, None, &[]);
+    let follower = (cluster.leader() + 1) % 3;
+    let id = follower + 1;
+    assert_eq!(cluster.stop_server(follower), Some(0));
+    let copied = cluster.one_more_server(id as u64);
+    copy(&cluster.data_dir(follower), &cluster.data_dir(copied));
+    cluster.restart_server(follower);
+    cluster.wait_until(|| all_alive(&cluster), "the leader to hear everybody");
+    cluster.start_server(copied, &[]);
+    assert_eq!(cluster.server_ended(copied), DISMISSED);
+    let listens = format!("it listens on {}", cluster.server_addresses(copied).0);
+    let said = [
+        format!("another process runs as server {id}"),
+        listens,
+        format!("it listens on {}", cluster.server_addresses(follower).0),
+    ];
+    let of_others: String = (0..3)
+        .filter(|at| *at != follower)
+        .map(|at| cluster.server_log(at))
+        .collect();
+    for word in &said {
+        let of_copy = cluster.server_log(copied);
+        assert!(of_copy.contains(word), "{word}: {of_copy}");
+        assert!(of_others.contains(word), "{word}: {of_others}");
+    }
+    cluster.converge();
+    // Killed, it comes back at once: nothing of it was left to stand in its way.
+    cluster.kill_server(follower);
+    cluster.restart_server(follower);
+    cluster.wait_until(|| all_alive(&cluster), "the leader to hear everybody again");
     cluster.finish();
 }

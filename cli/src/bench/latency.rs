@@ -14,7 +14,7 @@ use super::figures::Machine;
 use super::fill::{Taken, submit_small};
 use super::load::{Answers, JobPart, Photos, SMALL_TASKS};
 use super::trace::{Moment, Trace};
-use super::yardstick::{Syncs, ms, round_trips, syncs};
+use super::yardstick::{Syncs, aside, measured_syncs, ms, round_trips};
 use super::{QUIET_WITHIN, check_cluster, or_logs};
 use crate::client::{Client, ClientError};
 use crate::cmd::Context;
@@ -161,21 +161,8 @@ fn place(dir: &Path, name: &str) -> Result<PathBuf, Failure> {
     Ok(place)
 }
 
-async fn measured_syncs(dir: &Path) -> Result<Syncs, Failure> {
-    let dir = dir.to_owned();
-    aside(move || syncs(&dir)).await
-}
-
 async fn measured_round_trips() -> Result<Quantiles, Failure> {
     aside(round_trips).await
-}
-
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::failed(format!("the yardstick ended early: {error}")))?
 }
 
 struct Timed {

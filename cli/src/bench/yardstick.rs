@@ -31,8 +31,28 @@ pub struct Syncs {
     pub ms: Quantiles,
 }
 
-/// Measures `fdatasync` on the file system of a folder.
-pub fn syncs(dir: &Path) -> Result<Syncs, Failure> {
+/// The same in two words.
+pub fn brief(syncs: &[Syncs; 2]) -> String {
+    let [before, after] = syncs;
+    format!("{:.0} a second before, {:.0} after", before.per_s, after.per_s)
+}
+
+/// Measures `fdatasync` on the file system of a folder, on a thread that may wait.
+pub async fn measured_syncs(dir: &Path) -> Result<Syncs, Failure> {
+    let dir = dir.to_owned();
+    aside(move || syncs(&dir)).await
+}
+
+/// Measures on a thread that may wait.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::failed(format!("the yardstick ended early: {error}")))?
+}
+
+fn syncs(dir: &Path) -> Result<Syncs, Failure> {
     let path = dir.join("yardstick");
     let measured = sync_times(&path);
     let _ = std::fs::remove_file(&path);

@@ -96,6 +96,14 @@ async fn status(ctx: &mut Context) -> Result<Exit, Failure> {
     let view = ClusterView { leader, servers };
     ctx.out.one(&view, |out, view| {
         out.table(&mut servers_table(&view.servers))?;
+        for status in view.servers.iter().filter_map(|server| server.status.as_ref()) {
+            for other in &status.differs_from {
+                out.line(&format!(
+                    "Server {} has another state than server {other} at the same entry: one of the two has a fault.",
+                    status.server
+                ))?;
+            }
+        }
         let leading = view.servers.iter().filter_map(|v| v.status.as_ref()).find(|s| Some(s.server) == view.leader);
         if let Some(status) = leading {
             out.line(&format!(

@@ -10,7 +10,7 @@ use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::plan::Plan;
-use crate::replica::{Outlook, Refusals};
+use crate::replica::{Outlook, Refusals, photos_bytes};
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::environments::{Allotment, Environment};
@@ -114,6 +114,19 @@ pub enum Request {
     Transfer(Option<ReplicaId>),
     /// The cluster shall run at this version, or at the newest that its servers know.
     Upgrade(Option<u16>),
+}
+
+impl Request {
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        /// Of what is not counted one by one.
+        const HEAD: usize = 512;
+        HEAD + match self {
+            Request::Open(open) => photos_bytes(&open.photos),
+            Request::Append { photos, .. } => photos_bytes(photos),
+            _ => 0,
+        }
+    }
 }
 
 /// What can be read.

@@ -11,6 +11,9 @@ pub const ELECTION_TICKS_MIN: usize = 10;
 pub const ELECTION_TICKS_MAX: usize = 20;
 /// Ticks between two raft heartbeats.
 pub const HEARTBEAT_TICKS: usize = 2;
+/// Clocks that a follower told its leader and has not heard back. Those of longer ago are forgotten: its age is then not known
+/// to be less.
+pub const STAMPS_MAX: usize = 256;
 
 /// How often a worker speaks, in µs.
 pub const WORKER_HEARTBEAT: u64 = SECOND;

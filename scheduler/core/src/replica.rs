@@ -412,7 +412,6 @@ impl Replica {
         let known = self.raft.raft.prs().get(from.0).is_some();
         if let Some(leader) = self.leader.as_mut().filter(|_| known) {
             leader.peers.insert(from, self.elapsed);
-            self.hear_voice(from);
         }
         use MessageType::*;
         // Proposals are never forwarded: a follower answers where the leader is. Snapshots come another way.
@@ -426,7 +425,7 @@ impl Replica {
             // raft drops what does not fit its term and refuses its own local kinds: neither harms.
             let said = stale::Said::of(&message);
             let _ = self.raft.step(message);
-            self.hear_commit(&said);
+            self.hear_clock(&said);
         }
     }
 
@@ -543,7 +542,7 @@ fn command_bytes(command: &Command) -> usize {
 }
 
 /// About how many bytes these photos take, in the log and in memory.
-fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
+pub(crate) fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
     /// Besides the URI.
     const EACH: usize = 2;
     photos.iter().map(|photo| photo.uri.len() + EACH).sum()

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use rebound_core::codec::agent;
 use rebound_core::io::Request as Asked;
 use rebound_proto::v1;
-use rebound_proto::v1::agents_server::Agents;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::wire::{Word, decoded};
 use super::{Api, From};
 use crate::node::Handle;
 use crate::node::link::Link;
@@ -51,28 +52,26 @@ impl Api {
             .await;
         greeted.map_err(|refused| self.status(&refused))?;
         tokio::spawn(listen(self.handle.clone(), link.clone(), incoming));
-        Ok(Box::pin(link.stream(out)))
+        Ok(Box::pin(link.stream(out).map(|message| message.map(Word::Own))))
     }
 }
 
 /// The first word of an agent.
-pub(crate) async fn first_word<S>(incoming: &mut S) -> Result<v1::AgentMessage, Status>
+pub(crate) async fn first_word<M, S>(incoming: &mut S) -> Result<M, Status>
 where
-    S: Stream<Item = Result<v1::AgentMessage, Status>> + Unpin,
+    S: Stream<Item = Result<M, Status>> + Unpin,
 {
     let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.next()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("hello: the agent said nothing"))?;
     first.unwrap_or_else(|| Err(Status::invalid_argument("hello: must be the first message")))
 }
 
-#[tonic::async_trait]
-impl Agents for Api {
-    type SessionStream = Outgoing;
-
-    async fn session(
+impl Api {
+    /// The stream of an agent that came to this server.
+    pub(super) async fn session(
         &self,
-        request: Request<Streaming<v1::AgentMessage>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
+        request: Request<Streaming<Bytes>>,
+    ) -> Result<Response<Outgoing>, Status> {
         let from = From::read(request.metadata());
         let (metadata, _, mut incoming) = request.into_parts();
         let first = first_word(&mut incoming).await?;
@@ -84,7 +83,10 @@ impl Agents for Api {
             let relayed = self.relays.open(leader, head, first, incoming).await?;
             return Ok(Response::new(relayed));
         }
-        Ok(Response::new(self.attend(&from, first, incoming).await?))
+        let incoming = incoming.map(|message| decoded(message?));
+        Ok(Response::new(
+            self.attend(&from, decoded(first)?, incoming).await?,
+        ))
     }
 }
 

@@ -11,10 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
-use super::Api;
+use super::{Api, overloaded, unavailable};
 
 /// Backups under way at once: each pins what the disk holds.
 pub const BACKUPS_MAX: usize = 2;
+/// What is said beyond them.
+const NO_ROOM: &str = "2 backups are under way, and no more are made at once; ask again when one has ended";
 /// A backup of which the caller takes nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(30);
 /// Frames ahead of what the caller takes.
@@ -26,13 +28,10 @@ pub type Frames = Pin<Box<dyn Stream<Item = Result<v1::SnapshotFrame, Status>> +
 impl Api {
     pub(super) async fn backup_frames(&self) -> Result<Response<Frames>, Status> {
         let Ok(permit) = self.backups.clone().try_acquire_owned() else {
-            let message = format!("{BACKUPS_MAX} backups are under way; ask again when one has ended");
-            return Err(Status::resource_exhausted(message));
+            return Err(overloaded(NO_ROOM));
         };
         let Some((head, chunks)) = self.handle.backup().await else {
-            return Err(Status::unavailable(
-                "this server has nothing to back up yet, or stops",
-            ));
+            return Err(unavailable("this server has nothing to back up yet, or stops"));
         };
         let (frames, out) = mpsc::channel(FRAMES_AHEAD);
         tokio::spawn(forward(head, chunks, frames, permit));
@@ -55,5 +54,15 @@ async fn forward(
             return;
         }
         next = chunks.recv().await.map(Body::Chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_named() {
+        assert!(NO_ROOM.starts_with(&format!("{BACKUPS_MAX} backups ")));
     }
 }

@@ -64,6 +64,13 @@ impl Api {
             refused_deadline: status.refusals.deadline,
             refused_full: status.refusals.full,
             refused_proposals: status.refusals.proposals,
+            differs_from: self
+                .roster
+                .digests()
+                .differ()
+                .into_iter()
+                .map(|id| id.0)
+                .collect(),
         }
     }
 

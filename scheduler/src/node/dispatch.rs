@@ -3,12 +3,13 @@
 use rebound_core::codec::client;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Heard, SnapshotOrder};
-use rebound_core::limits::OVERLOAD_RETRY;
 use rebound_core::observe::Observation;
 use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
 use super::*;
+use crate::api;
+use crate::peers::digests::judge;
 use crate::store::aside::Aside;
 use crate::store::photos::{Fetched, Reader};
 use crate::store::thread::{JOBS_FOR_WRITES, Read};
@@ -18,12 +19,6 @@ const CHUNKS_AHEAD: usize = 4;
 
 /// Demand times workers up to which a plan is made where the replica runs: some tens of microseconds.
 const PLAN_AT_ONCE: usize = 256;
-
-/// What is said when the store has too much to read.
-const BUSY: Refused = Refused::Overloaded {
-    what: "too many results and tasks are being read",
-    retry_after: OVERLOAD_RETRY,
-};
 
 /// The snapshot just shown to the replica, and who waits to know what became of it.
 pub(super) type Shown = (Aside, oneshot::Sender<bool>);
@@ -94,6 +89,9 @@ impl Node {
             aside = installs.then_some(received);
         }
         let Some(order) = persist else { return };
+        if !order.digests.is_empty() {
+            judge(&self.roster, &self.roster.digests().note(&order.digests));
+        }
         if order.id != PersistId(0) {
             self.persists_in_flight += 1;
         }
@@ -150,7 +148,8 @@ impl Node {
                         return;
                     }
                     let Some(reader) = reader else {
-                        let _ = answering.send(Err(BUSY));
+                        let busy = doors::overloaded("too many results and tasks are being read");
+                        let _ = answering.send(Err(busy));
                         return;
                     };
                     let answered = match reader.fetch(fetch) {
@@ -209,7 +208,7 @@ impl Node {
         let read = Box::new(move |reader: Option<&Reader>| {
             let Some(reader) = reader else {
                 // It connects again, and is told then.
-                return link.close(Some(tonic::Status::unavailable("the server's disk is too slow")));
+                return link.close(Some(api::overloaded("the server's disk is too slow")));
             };
             let mut unreadable = None;
             let uris = |run: &DesiredRun| {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,10 +24,12 @@ use crate::telemetry;
 pub const PEER_INPUTS_MAX: usize = 64;
 /// Questions that wait; beyond, callers are told to come back.
 pub const ASKS_WAITING_MAX: usize = 512;
+/// Bytes of questions that wait; beyond, callers are told to come back.
+pub const ASK_BYTES_WAITING_MAX: u64 = 32 * 1024 * 1024;
 /// Agents that come and wait; beyond, they are told to come back. They do not stand in line with clients: they are help.
 pub const GREETS_WAITING_MAX: usize = 256;
-/// They come back after so long, in µs.
-const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
+/// Those who found no room come back after so long, in µs.
+pub const RETRY_AFTER: Range<u64> = 100 * MILLISECOND..300 * MILLISECOND;
 /// Reports of workers that wait; a full queue holds their streams up.
 pub const REPORTS_MAX: usize = 64;
 /// A question that is not answered so long after its time limit never will be.
@@ -75,6 +78,30 @@ pub struct Ask {
     pub(super) request: Request,
     pub(super) waiter: Waiter,
     pub(super) since: Instant,
+    pub(super) _weight: Weight,
+}
+
+/// Bytes of what waits in a queue, until it is dropped.
+pub(super) struct Weight {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Weight {
+    /// None when there is no room.
+    fn take(all: &Arc<AtomicU64>, bytes: u64, most: u64) -> Option<Weight> {
+        let weight = Weight {
+            all: all.clone(),
+            bytes,
+        };
+        (all.fetch_add(bytes, Ordering::Relaxed) + bytes <= most).then_some(weight)
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Where a server stands, as of its last call.
@@ -105,6 +132,7 @@ pub struct Standing {
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     greets: mpsc::Sender<Ask>,
+    asks_bytes: Arc<AtomicU64>,
     reports: mpsc::Sender<(WorkerId, Arc<Link>, WorkerReport)>,
     standing: watch::Receiver<Standing>,
     control: mpsc::UnboundedSender<Control>,
@@ -121,18 +149,33 @@ impl Handle {
     ) -> Result<Answered, Refused> {
         let (answering, answer) = oneshot::channel();
         let waiter = Waiter::Call(answering);
-        self.put(
-            Ask {
-                by,
-                trace,
-                timeout,
-                request,
-                waiter,
-                since: Instant::now(),
-            },
-            answer,
-        )
-        .await?
+        self.put(self.asked(by, trace, timeout, request, waiter)?, answer)
+            .await?
+    }
+
+    fn asked(
+        &self,
+        by: Caller,
+        trace: TraceId,
+        timeout: u64,
+        request: Request,
+        waiter: Waiter,
+    ) -> Result<Ask, Refused> {
+        let most = match waiter {
+            Waiter::Call(_) => ASK_BYTES_WAITING_MAX,
+            // Their number bounds them: what they say is short.
+            Waiter::Agent(..) => u64::MAX,
+        };
+        let weight = Weight::take(&self.asks_bytes, request.bytes() as u64, most);
+        Ok(Ask {
+            by,
+            trace,
+            timeout,
+            request,
+            waiter,
+            since: Instant::now(),
+            _weight: weight.ok_or_else(|| overloaded("requests of too many bytes wait"))?,
+        })
     }
 
     /// Greets an agent; once answered, its session goes over the link.
@@ -145,18 +188,9 @@ impl Handle {
     ) -> Result<(), Refused> {
         let (answering, answer) = oneshot::channel();
         let waiter = Waiter::Agent(link, answering);
-        self.put(
-            Ask {
-                by,
-                trace: TraceId::default(),
-                timeout,
-                request,
-                waiter,
-                since: Instant::now(),
-            },
-            answer,
-        )
-        .await?
+        let trace = TraceId::default();
+        self.put(self.asked(by, trace, timeout, request, waiter)?, answer)
+            .await?
     }
 
     async fn put<A>(&self, ask: Ask, answer: oneshot::Receiver<A>) -> Result<A, Refused> {
@@ -171,11 +205,7 @@ impl Handle {
             Waiter::Agent(..) => &self.greets,
         };
         door.try_send(ask).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refused::Overloaded {
-                what: "too many requests wait",
-                // Those who are told so together do not come back together.
-                retry_after: rand::random_range(RETRY_AFTER),
-            },
+            mpsc::error::TrySendError::Full(_) => overloaded("too many requests wait"),
             // Never handed over: another server may do it.
             mpsc::error::TrySendError::Closed(_) => Refused::NotLeader { leader: None },
         })?;
@@ -211,6 +241,14 @@ impl Handle {
     }
 }
 
+/// Too much of what a driver bounds. Those who are told so together do not come back together.
+pub(crate) fn overloaded(what: &'static str) -> Refused {
+    Refused::Overloaded {
+        what,
+        retry_after: rand::random_range(RETRY_AFTER),
+    }
+}
+
 /// What the server's own parts tell the replica's task. There is at most one of each kind for each thing under way.
 pub enum Control {
     /// An order to the store is durable.
@@ -240,6 +278,7 @@ pub struct Inbox {
     pub(super) peers: mpsc::Receiver<Bytes>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) greets: mpsc::Receiver<Ask>,
+    pub(super) asks_bytes: Arc<AtomicU64>,
     pub(super) reports: mpsc::Receiver<(WorkerId, Arc<Link>, WorkerReport)>,
     pub(super) snapshots: mpsc::Receiver<Received>,
 }
@@ -266,9 +305,11 @@ pub fn doors() -> (Doors, Inbox) {
     let (reports, reports_in) = mpsc::channel(REPORTS_MAX);
     let (snapshots, snapshots_in) = mpsc::channel(1);
     let (standing, standing_in) = watch::channel(Standing::default());
+    let asks_bytes = Arc::<AtomicU64>::default();
     let handle = Handle {
         asks,
         greets,
+        asks_bytes: asks_bytes.clone(),
         reports,
         standing: standing_in,
         control: control.clone(),
@@ -278,6 +319,7 @@ pub fn doors() -> (Doors, Inbox) {
         peers: peers_in,
         asks: asks_in,
         greets: greets_in,
+        asks_bytes,
         reports: reports_in,
         snapshots: snapshots_in,
     };
@@ -291,4 +333,57 @@ pub fn doors() -> (Doors, Inbox) {
         },
         inbox,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rebound_core::command::Photo;
+
+    use super::*;
+
+    /// A question of about so many bytes.
+    fn question(bytes: usize) -> Request {
+        let uri = "x".repeat(bytes);
+        Request::Append {
+            job: Default::default(),
+            offset: 0,
+            photos: vec![Photo { uri }],
+        }
+    }
+
+    #[tokio::test]
+    async fn questions_that_wait_are_bounded_in_bytes_and_not_in_number_alone() {
+        const EACH: usize = 1024 * 1024;
+        let (doors, mut inbox) = doors();
+        let handle = &doors.handle;
+        let ask = |bytes| handle.ask(Caller::default(), TraceId::default(), 0, question(bytes));
+        let most = ASK_BYTES_WAITING_MAX as usize / EACH;
+        let mut waiting: Vec<_> = (0..2 * most).map(|_| Box::pin(ask(EACH))).collect();
+        let refused: Vec<Refused> = waiting
+            .iter_mut()
+            .filter_map(|asked| futures_util::FutureExt::now_or_never(asked))
+            .filter_map(Result::err)
+            .collect();
+        assert_eq!(inbox.asks.len(), most - 1, "each has a head as well");
+        assert_eq!(refused.len(), 2 * most - inbox.asks.len());
+        for refusal in refused {
+            let Refused::Overloaded { what, retry_after } = refusal else {
+                panic!("{refusal:?}");
+            };
+            assert_eq!(what, "requests of too many bytes wait");
+            assert!(RETRY_AFTER.contains(&retry_after));
+        }
+        while inbox.asks.try_recv().is_ok() {}
+        assert_eq!(
+            inbox.asks_bytes.load(Ordering::Relaxed),
+            0,
+            "what was taken weighs nothing"
+        );
+        let mut again = Box::pin(ask(EACH));
+        assert!(
+            futures_util::FutureExt::now_or_never(&mut again).is_none(),
+            "it waits for its answer"
+        );
+        assert_eq!(inbox.asks.len(), 1);
+    }
 }

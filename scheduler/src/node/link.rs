@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
+use crate::api;
+
 /// An agent hears something at least this often.
 const KEEPALIVE: Duration = Duration::from_millis(900);
 
@@ -75,7 +77,7 @@ impl Link {
     pub fn send(&self, body: Body) {
         let message = v1::ServerMessage { body: Some(body) };
         if let Err(mpsc::error::TrySendError::Full(_)) = self.messages.try_send(message) {
-            self.close(Some(Status::resource_exhausted(
+            self.close(Some(api::overloaded(
                 "the agent does not take what it is sent; connect again",
             )));
         }
@@ -186,6 +188,7 @@ mod tests {
         link.ended().await;
         let status = stream.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(crate::node::doors::RETRY_AFTER.contains(&api::refusal_of(&status).retry_after_us));
         assert!(stream.next().await.is_none());
     }
 

@@ -1,8 +1,9 @@
 //! What other servers say to this one.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -18,6 +19,8 @@ use rebound_proto::v1::peers_server::Peers;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::digests::judge;
+use super::presence::{Presence, Process, Stay, Twin};
 use super::{PEER_PROTOCOL, Peers as Outgoing};
 use crate::api::agents::first_word;
 use crate::api::{Api, From};
@@ -27,6 +30,7 @@ use crate::relay::{of_agent, to_agent};
 use crate::roster::Roster;
 use crate::store::Disk;
 use crate::store::aside::Aside;
+use crate::telemetry;
 
 /// Longest wait for the next frame of a snapshot: the place for it is not held for a sender that hangs.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +51,7 @@ pub struct Received {
 pub struct PeerService {
     roster: Arc<Roster>,
     peers: Arc<Outgoing>,
+    presence: Arc<Presence>,
     plant: Plant,
     snapshot_bytes: u64,
     disk: Weak<Disk>,
@@ -76,6 +81,7 @@ impl PeerService {
         PeerService {
             roster,
             peers,
+            presence: Arc::default(),
             plant: config.plant(),
             snapshot_bytes: config.limits.snapshot_bytes,
             disk,
@@ -87,13 +93,19 @@ impl PeerService {
     }
 
     /// Lets in servers of this cluster that mean this one and have not lost their disk since they were first met: one
-    /// that has would vote again in a term in which it voted before.
-    fn check(&self, hello: Option<v1::PeerHello>) -> Result<Caller, Status> {
-        let checked = self.greet(hello);
-        if let Err(status) = &checked {
+    /// that has would vote again in a term in which it voted before. Of two processes with one disk one comes in, for as
+    /// long as what is returned lasts.
+    fn check(
+        &self,
+        hello: Option<v1::PeerHello>,
+        from: Option<SocketAddr>,
+    ) -> Result<(Caller, Stay), Status> {
+        let process = hello.as_ref().map_or_else(nobody, |hello| process(hello, from));
+        let caller = self.greet(hello).inspect_err(|status| {
             tracing::warn!(why = status.message(), "peer refused");
-        }
-        checked
+        })?;
+        let stay = self.presence.come(caller.id, process, Instant::now());
+        Ok((caller, stay.map_err(|other| twin(&other))?))
     }
 
     fn greet(&self, hello: Option<v1::PeerHello>) -> Result<Caller, Status> {
@@ -191,13 +203,15 @@ impl PeerService {
         Ok(())
     }
 
-    async fn receive(&self, mut frames: Streaming<v1::SnapshotFrame>) -> Result<(), Status> {
+    async fn receive(&self, request: Request<Streaming<v1::SnapshotFrame>>) -> Result<(), Status> {
         use v1::snapshot_frame::Body;
+        let address = request.remote_addr();
+        let mut frames = request.into_inner();
         let hello = match next(&mut frames).await? {
             Some(Body::Hello(hello)) => Some(hello),
             _ => None,
         };
-        let Caller { id: from, .. } = self.check(hello)?;
+        let (Caller { id: from, .. }, _stay) = self.check(hello, address)?;
         let Some(Body::Head(v1::SnapshotHead { message })) = next(&mut frames).await? else {
             return Err(Status::invalid_argument("head: must be the second frame"));
         };
@@ -261,6 +275,35 @@ async fn next(frames: &mut Streaming<v1::SnapshotFrame>) -> Result<Option<v1::sn
     Ok(frame?.and_then(|frame| frame.body))
 }
 
+fn nobody() -> Process {
+    Process {
+        boot: 0,
+        at: String::new(),
+    }
+}
+
+fn process(hello: &v1::PeerHello, from: Option<SocketAddr>) -> Process {
+    let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
+    Process {
+        boot: hello.boot,
+        at: format!("{from} (it listens on {})", hello.listens),
+    }
+}
+
+/// Once it is proven that two live, the one that is refused stops. Until then it may be that the other one has just ended.
+fn twin(other: &Twin) -> Status {
+    telemetry::twin(other.id);
+    if other.first || other.proven {
+        tracing::error!(server = %other.id, why = %other, "two processes run as one server");
+    }
+    if !other.proven {
+        return Status::unavailable(other.to_string());
+    }
+    let kind = v1::peer_refusal::Kind::Twin.into();
+    let details = v1::PeerRefusal { kind }.encode_to_vec();
+    Status::with_details(Code::PermissionDenied, other.to_string(), details.into())
+}
+
 /// A refusal that is final: the caller stops.
 fn stranger(why: Stranger) -> Status {
     use v1::peer_refusal::Kind;
@@ -279,12 +322,13 @@ impl Peers for PeerService {
         request: Request<Streaming<v1::PeerFrame>>,
     ) -> Result<Response<v1::PeerDone>, Status> {
         use v1::peer_frame::Body;
+        let address = request.remote_addr();
         let mut frames = request.into_inner();
         let hello = match frames.message().await?.and_then(|frame| frame.body) {
             Some(Body::Hello(hello)) => Some(hello),
             _ => None,
         };
-        let caller = self.check(hello)?;
+        let (caller, stay) = self.check(hello, address)?;
         let mut changes = self.roster.watch();
         loop {
             // An idle stream must not hold this server's end up.
@@ -302,6 +346,16 @@ impl Peers for PeerService {
             let Some(Body::Raft(frame)) = frame.body else {
                 return Err(Status::invalid_argument("raft: only the first frame is a hello"));
             };
+            if !stay.heard() {
+                // It hears why with its next hello.
+                return Err(Status::aborted("boot: another process speaks under this id"));
+            }
+            if !frame.digests.is_empty() {
+                judge(
+                    &self.roster,
+                    &self.roster.digests().hear(caller.id, &frame.digests),
+                );
+            }
             for message in frame.messages {
                 // Waiting here fills the connection, and then the sender's queue: nothing grows without bound.
                 if self.raft.send(message).await.is_err() {
@@ -318,6 +372,7 @@ impl Peers for PeerService {
         request: Request<Streaming<v1::RelayFrame>>,
     ) -> Result<Response<Self::RelayStream>, Status> {
         use v1::relay_frame::Body;
+        let address = request.remote_addr();
         let mut frames = request.into_inner();
         let mut opening = async || {
             let frame = tokio::time::timeout(FRAME_TIMEOUT, frames.message()).await;
@@ -328,21 +383,24 @@ impl Peers for PeerService {
             Some(Body::Hello(hello)) => Some(hello),
             _ => None,
         };
-        self.check(hello)?;
+        let (_, stay) = self.check(hello, address)?;
         let Some(Body::Head(head)) = opening().await? else {
             return Err(Status::invalid_argument("head: must be the second frame"));
         };
         let mut incoming = of_agent(frames);
         let first = first_word(&mut incoming).await?;
         let said = self.api.attend(&From::relayed(head), first, incoming).await?;
-        Ok(Response::new(Box::pin(said.map(to_agent))))
+        Ok(Response::new(Box::pin(said.map(move |message| {
+            let _held = &stay;
+            to_agent(message)
+        }))))
     }
 
     async fn snapshot(
         &self,
         request: Request<Streaming<v1::SnapshotFrame>>,
     ) -> Result<Response<v1::SnapshotDone>, Status> {
-        self.receive(request.into_inner()).await?;
+        self.receive(request).await?;
         Ok(Response::new(v1::SnapshotDone {}))
     }
 }

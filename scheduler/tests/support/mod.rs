@@ -11,7 +11,7 @@ use prost::Message as _;
 use rebound_proto::v1;
 use rebound_proto::v1::jobs_client::JobsClient;
 use rebound_proto::v1::operator_client::OperatorClient;
-use rebound_scheduler::node::Standing;
+use rebound_scheduler::node::{Handle, Standing};
 use rebound_scheduler::{Config, RunningServer, Server, telemetry};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::Channel;
@@ -96,6 +96,10 @@ impl Cluster {
             .iter()
             .map(|config| config.listen.client.clone())
             .collect()
+    }
+
+    pub fn handle(&self, at: usize) -> &Handle {
+        self.servers[at].as_ref().unwrap().handle()
     }
 
     pub fn standing(&self, at: usize) -> Standing {

@@ -28,8 +28,6 @@ struct Stand {
 #[derive(Default)]
 pub struct Fresh {
     stands: BTreeMap<u64, Vec<Stand>>,
-    /// From when to when each server stood still, in order.
-    pauses: BTreeMap<u64, Vec<(u64, u64)>>,
     /// What was told of jobs, by index.
     pub told: BTreeMap<Index, Vec<(JobId, Seen)>>,
 }
@@ -42,22 +40,6 @@ impl Fresh {
         if !stands.last().is_some_and(same) {
             stands.push(Stand { at, committed, leads });
         }
-    }
-
-    /// A server stands still.
-    pub fn pauses(&mut self, server: u64, from: u64, until: u64) {
-        self.pauses.entry(server).or_default().push((from, until));
-    }
-
-    /// Since when what a server had in hand at a moment may have waited for it to go on.
-    pub fn waited_since(&self, server: u64, at: u64) -> u64 {
-        let pauses = self.pauses.get(&server).map_or(&[][..], Vec::as_slice);
-        // One may have begun before another was over.
-        let earlier = |at: u64, (from, until): &(u64, u64)| match (from..=until).contains(&&at) {
-            true => *from,
-            false => at,
-        };
-        pauses.iter().rev().fold(at, earlier)
     }
 
     /// The least that any server that took itself for the leader between two moments may have said is committed; none
@@ -109,16 +91,5 @@ mod tests {
         assert_eq!(fresh.least_said(21, 35), Some(8));
         assert_eq!(fresh.least_said(31, 35), None);
         assert_eq!(fresh.least_said(31, 50), Some(12));
-    }
-
-    #[test]
-    fn what_waited_through_several_pauses_waited_since_the_first() {
-        let mut fresh = Fresh::default();
-        for (from, until) in [(10, 20), (30, 40), (35, 50)] {
-            fresh.pauses(1, from, until);
-        }
-        let since = [5, 15, 25, 40, 50, 51].map(|at| fresh.waited_since(1, at));
-        assert_eq!(since, [5, 10, 25, 30, 30, 51]);
-        assert_eq!(fresh.waited_since(2, 15), 15);
     }
 }

@@ -147,7 +147,6 @@ impl World {
             let server = self.server(id);
             server.paused_until = server.paused_until.max(until);
             let until = server.paused_until;
-            self.checks.fresh.pauses(id, self.now, until);
             if self.present().len() == 1 {
                 self.checks.leases.stands_still(self.now, until);
             }

@@ -12,7 +12,6 @@ use rebound_core::types::*;
 use super::{Asker, World};
 use crate::agents::answer as recognised;
 use crate::check::fresh::Seen;
-use crate::faults::Kind;
 
 /// Of times that somebody reads, so many bring such a look as well, in a million.
 const LOOKS_PPM: u64 = 400_000;
@@ -117,8 +116,8 @@ impl World {
         }
     }
 
-    /// C5: what a server says of the age of its state. Then a leader had said that no more was committed: it had said so
-    /// at most as long before as a message takes to be heard.
+    /// C5: what a server says of the age of its state. After that moment a leader said that no more was committed, however
+    /// long what it said was on its way, or waited for a server that stood still.
     fn check_age(&mut self, server: u64, index: Index, age: Option<u64>) {
         let applied = self
             .host(server)
@@ -137,10 +136,10 @@ impl World {
         let clocks = self.host(server).clocks;
         let mono = clocks.now(self.now).mono.0.saturating_sub(age);
         let heard = clocks.when(Mono(mono)).min(self.now);
-        let in_hand = heard.saturating_sub(2 * self.faults.load.gather_max);
-        let came = self.checks.fresh.waited_since(server, in_hand);
-        let since = came.saturating_sub(self.longest_way());
-        let least = self.checks.fresh.least_said(since, heard);
+        let least = self
+            .checks
+            .fresh
+            .least_said(heard.saturating_sub(MILLISECOND), self.now);
         if age > SECOND {
             self.count("stale reads older than a second");
         }
@@ -151,13 +150,6 @@ impl World {
             );
             self.checks.violated(violation);
         }
-    }
-
-    /// How long a message may be on its way at most.
-    fn longest_way(&self) -> u64 {
-        let long = |kind| self.faults.of(kind).map_or(0, |strength| strength.long);
-        let of_net = long(Kind::Delay) + long(Kind::Copies) + long(Kind::Clog);
-        of_net + 5 * MILLISECOND
     }
 
     /// C5 and J2: a result that was read is read again by whoever asks later, and is what was recorded.

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::photos_bytes;
-use crate::io::{Question, Request};
+use crate::io::Question;
 use crate::types::AskId;
 
 /// See the module.
@@ -21,7 +20,7 @@ impl Held {
 
     /// One more.
     pub fn push(&mut self, question: Box<Question>) {
-        self.bytes += question_bytes(&question);
+        self.bytes += question.request.bytes();
         self.questions.push_back(question);
     }
 
@@ -31,23 +30,12 @@ impl Held {
         self.bytes = self
             .questions
             .iter()
-            .map(|question| question_bytes(question))
+            .map(|question| question.request.bytes())
             .sum();
     }
 
     /// All of them, in the order they came.
     pub fn take(&mut self) -> VecDeque<Box<Question>> {
         std::mem::take(self).questions
-    }
-}
-
-/// About how many bytes of memory a question takes.
-fn question_bytes(question: &Question) -> usize {
-    /// Of what is not counted one by one.
-    const HEAD: usize = 512;
-    HEAD + match &question.request {
-        Request::Open(open) => photos_bytes(&open.photos),
-        Request::Append { photos, .. } => photos_bytes(photos),
-        _ => 0,
     }
 }

@@ -238,7 +238,11 @@ impl Replica {
             match message.get_msg_type() {
                 MessageType::MsgAppend => split(message, to),
                 MessageType::MsgHeartbeat => {
-                    self.say_commit(&mut message);
+                    self.stamp_heartbeat(&mut message);
+                    to.push((ReplicaId(message.to), write(&message)));
+                }
+                MessageType::MsgHeartbeatResponse => {
+                    self.stamp_answer(&mut message);
                     to.push((ReplicaId(message.to), write(&message)));
                 }
                 _ => to.push((ReplicaId(message.to), write(&message))),

@@ -78,6 +78,8 @@ fn hello(from: u64) -> v1::PeerHello {
         version_min: 1,
         version_max: 1,
         version: 1,
+        boot: from * 100,
+        listens: format!("listens-{from}"),
     }
 }
 
@@ -239,4 +241,35 @@ async fn what_a_hello_says_beyond_this_build_is_passed_over() {
     let details = v1::PeerRefusal { kind: 77 }.encode_to_vec();
     let status = Status::with_details(Code::PermissionDenied, "later", details.into());
     assert_eq!(super::super::refused_for_good(&status), None);
+}
+
+#[tokio::test]
+async fn of_two_processes_with_one_disk_the_second_is_told_who_and_where() {
+    let (service, _inbox) = service(&state([]));
+    let come = |boot, port| {
+        let hello = v1::PeerHello { boot, ..hello(2) };
+        service.check(Some(hello), Some(SocketAddr::from(([127, 0, 0, 1], port))))
+    };
+    let (first, held) = come(7, 1001).unwrap();
+    let status = come(8, 1002).err().unwrap();
+    assert_eq!(status.code(), Code::Unavailable, "the first may have just ended");
+    assert_eq!(super::super::refused_for_good(&status), None);
+    for word in [
+        "server 2",
+        "127.0.0.1:1001 (it listens on listens-2)",
+        "127.0.0.1:1002",
+    ] {
+        assert!(status.message().contains(word), "{status}");
+    }
+    assert!(come(7, 1003).is_ok(), "the first one's other streams");
+    drop(held);
+    assert_eq!(come(8, 1002).unwrap().0, first, "the first has ended");
+    let proven = Twin {
+        id: ReplicaId(2),
+        newcomer: nobody(),
+        holder: nobody(),
+        proven: true,
+        first: false,
+    };
+    assert_eq!(super::super::refused_for_good(&twin(&proven)), Some(Kind::Twin));
 }
