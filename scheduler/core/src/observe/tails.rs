@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Known, Observation};
 use crate::effects::in_order;
-use crate::limits::{REGIVES_MAX, TAILS_MAX, TAILS_PER_WORKER_MAX};
+use crate::limits::{TAILS_MAX, TAILS_PER_WORKER_MAX};
 use crate::pace::Pace;
 use crate::state::State;
 use crate::state::runs::{Run, RunKey};
@@ -117,8 +117,6 @@ fn of_worker(state: &State, worker: &Loaded, cursors: &Cursors, pace: &Pace) -> 
 fn behind_fixed(state: &State, key: &RunKey, run: &Run) -> u64 {
     let stays = state
         .retries
-        .last_with(key.env, key.job, run.first..=key.last, |retry| {
-            retry.deaths > 0 || retry.regiven >= REGIVES_MAX
-        });
+        .last_with(key.env, key.job, run.first..=key.last, |retry| state.stays(retry));
     stays.map_or(run.first, |task| task + 1)
 }

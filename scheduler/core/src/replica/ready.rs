@@ -273,7 +273,9 @@ impl Replica {
     ) -> Vec<ConfStep> {
         let mut steps = Vec::new();
         for entry in entries {
+            let skips = self.config.plant.is(Plant::UnknownSkipped);
             let mut decoded = match decode_entry(content(entry)) {
+                _ if skips && self.is_unknown(content(entry)) => None,
                 Ok(decoded) => decoded,
                 Err(_) if self.halts_at(content(entry)) => return steps,
                 // Skipping an entry would make this replica another state machine: it must stop.
