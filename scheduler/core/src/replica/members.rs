@@ -266,7 +266,7 @@ impl Replica {
             .iter()
             .find(|(_, member)| member.role == Role::Learner)?;
         let matched = self.raft.raft.prs().get(id.0)?.matched;
-        let near = matched + MEMBER_CAUGHT_UP >= self.raft.raft.raft_log.last_index()
+        let near = matched + self.config.limits.caught_up >= self.raft.raft.raft_log.last_index()
             && matched >= self.state.meta().members_changed;
         let met = member.incarnation != 0 && self.is_alive(id);
         let replaces = member.replaces;
