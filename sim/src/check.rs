@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rebound_core::event::{Event, Fact};
+use rebound_core::event::{Cause, Event, Fact};
 use rebound_core::io::Status;
 use rebound_core::limits::REGIVES_MAX;
 use rebound_core::replica::{Promise, parse_hard_state, parse_promise};
@@ -18,10 +18,13 @@ use crate::disk::{Disk, Image};
 
 pub mod fresh;
 pub mod leases;
+pub mod quorums;
+pub mod records;
 pub mod versions;
 
 use fresh::Fresh;
 use leases::Leases;
+use quorums::Quorums;
 
 /// The cluster's clock may be faster than the world's by a twentieth of drift and a twentieth of slew, and not more.
 const FASTEST: (u64, u64) = (111, 100);
@@ -40,8 +43,12 @@ pub struct Checks {
     holders: BTreeMap<(JobId, u64), (Index, Given, WorkerId)>,
     /// How often a task was given.
     given: BTreeMap<(JobId, u64), u32>,
+    /// Suspect photos, and when each may be with another worker than the one that was lost with it.
+    suspects: BTreeMap<(JobId, u64), Time>,
     /// Who was silent, and for how long.
     pub leases: Leases,
+    /// Who counted when.
+    pub quorums: Quorums,
     /// What was told of states that may be old.
     pub fresh: Fresh,
     /// When jobs ended, by the cluster's clock.
@@ -82,6 +89,8 @@ impl Checks {
             recorded: BTreeMap::new(),
             holders: BTreeMap::new(),
             given: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            quorums: Quorums::default(),
             fresh: Fresh::default(),
             ended: BTreeMap::new(),
             deleted: BTreeSet::new(),
@@ -112,18 +121,27 @@ impl Checks {
                 ));
             }
         }
-        let digest = *self.digests.entry(status.applied).or_insert(status.digest);
-        if digest != status.digest {
-            let applied = status.applied;
-            self.violated(format!(
-                "C2: at index {applied} server {id} has another state than one before it"
-            ));
-        }
+        self.same_state(id, status.applied, status.digest);
         self.see_clock(at, status.now);
         for event in events {
             self.fact(at, event);
         }
         self.facts_to = self.facts_to.max(events.last().map_or(0, |event| event.index));
+    }
+
+    /// C2: who has applied the same has the same state.
+    pub fn same_state(&mut self, id: ReplicaId, index: Index, digest: Digest) {
+        if self.differs(index, digest) {
+            self.violated(format!(
+                "C2: at index {index} server {id} has another state than one before it"
+            ));
+        }
+        self.digests.entry(index).or_insert(digest);
+    }
+
+    /// True when somebody had another state at this index.
+    pub fn differs(&self, index: Index, digest: Digest) -> bool {
+        self.digests.get(&index).is_some_and(|seen| *seen != digest)
     }
 
     /// What the settings give an environment where nobody said anything else.
@@ -304,6 +322,7 @@ impl Checks {
                 given,
             } => {
                 for task in first..first + count {
+                    self.alone(event, job, task);
                     self.given(index, job, task, given, worker);
                 }
             }
@@ -316,6 +335,9 @@ impl Checks {
                 given,
             } => {
                 for task in first..first + count {
+                    if self.suspects.contains_key(&(job, task)) {
+                        self.violated(format!("J5: suspect {job}/{task} was taken back at {index} from {from}, which may have begun it"));
+                    }
                     self.taken_back(index, (job, task), (was, from));
                     self.given(index, job, task, given, to);
                 }
@@ -369,6 +391,29 @@ impl Checks {
         }
     }
 
+    /// J5: a suspect whose worker was lost is with nobody else before that one must have ended it.
+    fn alone(&mut self, event: &Event, job: JobId, task: u64) {
+        let until = self.suspects.get(&(job, task)).copied().unwrap_or_default();
+        if event.at < until {
+            let early = (until.0 - event.at.0) / MILLISECOND;
+            self.violated(format!(
+                "J5: suspect {job}/{task} was given at {}, {early} ms before its lost worker must have ended it",
+                event.index
+            ));
+        }
+    }
+
+    /// A photo whose recogniser's process ended with it is suspect; its worker may be at it for a while after it was lost.
+    fn suspected(&mut self, at: Time, task: (JobId, u64), cause: Cause) {
+        if cause.is_death() {
+            self.suspects.insert(task, Time(0));
+        } else if cause == Cause::WorkerLost
+            && let Some(until) = self.suspects.get_mut(&task)
+        {
+            *until = Time(at.0 + self.settings.suspect_wait);
+        }
+    }
+
     /// J3: what is taken back was with the worker that it is taken from, by that fence.
     fn taken_back(&mut self, index: Index, task: (JobId, u64), (was, from): (Given, WorkerId)) {
         let holder = self.holders.remove(&task);
@@ -387,7 +432,8 @@ impl Checks {
                     self.holders.remove(&(job, task));
                 }
             }
-            Fact::Requeued { task, .. } => {
+            Fact::Requeued { task, cause, .. } => {
+                self.suspected(event.at, (job, task), cause);
                 self.holders.remove(&(job, task));
             }
             Fact::JobCancelled { .. } => {

@@ -46,9 +46,15 @@ pub struct Disk {
     tail: VecDeque<(u64, Batch)>,
     current: Image,
     orders: u64,
+    plant: Plant,
 }
 
 impl Disk {
+    /// With the mistake of a planted bug that is the disk's driver's.
+    pub fn planted(self, plant: Plant) -> Disk {
+        Disk { plant, ..self }
+    }
+
     /// What a reader sees now, durable or not.
     pub fn image(&self) -> &Image {
         &self.current
@@ -63,6 +69,13 @@ impl Disk {
     /// snapshot an install means.
     pub fn write_first(&mut self, order: &mut Persist, received: Option<Image>) -> u64 {
         self.orders += 1;
+        if self.plant.is(Plant::HardStateApart) {
+            let apart = Batch {
+                hard_state: order.hard_state.take(),
+                ..Batch::default()
+            };
+            self.push(2 * self.orders, apart);
+        }
         self.push(2 * self.orders, Batch::first(order, received));
         self.orders
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
+use crate::check::records;
 use crate::faults::{Choice, Faults};
 use crate::plant::Plant;
 use crate::rng::Rng;
@@ -103,6 +104,7 @@ fn guarded(seed: u64, plant: Plant, choice: &Choice, run: impl FnOnce(World) -> 
         Ok(outcome) => return outcome,
         Err(panic) => panic,
     };
+    let tripped = records::tripped();
     let what = panic
         .downcast_ref::<String>()
         .cloned()
@@ -115,7 +117,11 @@ fn guarded(seed: u64, plant: Plant, choice: &Choice, run: impl FnOnce(World) -> 
         trace: 0,
         virtual_us: 0,
         counters: Counters::new(),
-        violations: vec![format!("assertion: {what}{}", PLACE.take())],
+        violations: vec![match tripped {
+            Some(record) => format!("check of {record}: {what}{}", PLACE.take()),
+            None => format!("assertion: {what}{}", PLACE.take()),
+        }],
+        tripped,
     }
 }
 

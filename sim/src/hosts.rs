@@ -110,11 +110,11 @@ impl Server {
             ..Voters::default()
         };
         Server {
+            disk: Disk::default().planted(config.plant),
             config,
             replica: None,
             life: 0,
             inbox: Vec::new(),
-            disk: Disk::default(),
             disk_free_at: 0,
             broken_until: 0,
             unsyncable_until: 0,

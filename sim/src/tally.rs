@@ -78,6 +78,8 @@ pub const BRANCHES: &[&str] = &[
     "lost disks refused",
     "lost disks replaced",
     "changes refused: a server is silent",
+    "changes refused: another is under way",
+    "older builds stopped by an entry",
     "allotments changed",
     "environments that shared the workers",
     "environments that held as many as they may",
@@ -113,6 +115,8 @@ pub const BRANCHES: &[&str] = &[
     "upgrades finalized",
     "older builds refused at their start",
     "older builds refused by others",
+    "backups restored",
+    "results of another cluster refused",
     "pieces dropped: the job has ended",
     "pieces dropped: the tasks do not wait",
 ];

@@ -29,6 +29,7 @@ use crate::plant::Plant;
 use crate::rng::Rng;
 use crate::trace::{Tell, Trace};
 
+mod backup;
 mod break_hosts;
 mod break_links;
 mod finish;
@@ -324,6 +325,8 @@ impl World {
             config.log_keep = faults.log_keep();
             config.plant = plant.server;
             config.settings = faults.settings();
+            // Whoever has applied the same is compared, wherever a call ends.
+            config.limits.digest_every = 1;
             if let Some(extremes) = &faults.extremes {
                 config.limits = extremes.limits.clone();
                 config.policy = extremes.policy;

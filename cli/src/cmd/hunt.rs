@@ -1,16 +1,18 @@
 //! `rebound sim hunt`: each planted bug, and how many seeds the simulator needs to find it. Only in builds with the
 //! feature `planted`.
 
+use std::io;
 use std::time::Instant;
 
 use clap::Args;
+use rebound_core::state::State;
 use rebound_sim::fuzz;
 use rebound_sim::plant::{Plant, hunt};
 use serde::Serialize;
 
 use super::Context;
 use crate::exit::{Exit, Failure};
-use crate::output::{Align, Table};
+use crate::output::{Align, Out, Table};
 
 /// Most seeds for one bug.
 const SEEDS_MAX: u64 = 100_000;
@@ -37,7 +39,16 @@ struct Hunted {
     /// The first that found it; none: not found.
     seed: Option<u64>,
     violation: Option<String>,
+    /// The type of record whose own check failed, if that is what found it.
+    record: Option<&'static str>,
     wall_s: f64,
+}
+
+/// A type of record of the state, and the bugs that its own check found.
+#[derive(Serialize)]
+struct Tripped {
+    record: &'static str,
+    bugs: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +57,18 @@ struct Report {
     bugs: usize,
     found: usize,
     hunted: Vec<Hunted>,
+    records: Vec<Tripped>,
+}
+
+/// Which bugs the check of each type of record found.
+fn tripped(hunted: &[Hunted]) -> Vec<Tripped> {
+    let of = |record| hunted.iter().filter(move |one| one.record == Some(record));
+    let records = State::CHECKS.iter().map(|(_, record, _)| *record);
+    let tripped = |record| Tripped {
+        record,
+        bugs: of(record).map(|one| one.bug).collect(),
+    };
+    records.map(tripped).collect()
 }
 
 /// Hunts them one after another.
@@ -73,13 +96,14 @@ pub fn run(ctx: &mut Context, args: &HuntArgs) -> Result<Exit, Failure> {
             bug,
             what,
             seed: outcome.as_ref().map(|outcome| outcome.seed),
+            record: outcome.as_ref().and_then(|outcome| outcome.tripped),
             violation: outcome.and_then(|outcome| outcome.violations.into_iter().next()),
             wall_s: began.elapsed().as_secs_f64(),
         };
         tell(ctx, &one);
         hunted.push(one);
     }
-    report(ctx, args.seeds, hunted)
+    report(ctx, args, hunted)
 }
 
 fn tell(ctx: &mut Context, one: &Hunted) {
@@ -90,14 +114,18 @@ fn tell(ctx: &mut Context, one: &Hunted) {
     });
 }
 
-fn report(ctx: &mut Context, seeds: u64, hunted: Vec<Hunted>) -> Result<Exit, Failure> {
+fn report(ctx: &mut Context, args: &HuntArgs, hunted: Vec<Hunted>) -> Result<Exit, Failure> {
     let report = Report {
-        seeds,
+        seeds: args.seeds,
         bugs: hunted.len(),
         found: hunted.iter().filter(|one| one.seed.is_some()).count(),
+        records: tripped(&hunted),
         hunted,
     };
-    let all = report.found == report.bugs;
+    let some = !args.names.is_empty();
+    // Some bugs alone need not trip every check.
+    let idle = report.records.iter().any(|one| one.bugs.is_empty());
+    let all = report.found == report.bugs && (some || !idle);
     ctx.out.one(&report, |out, report| {
         let columns = [
             ("BUG", Align::Left),
@@ -117,9 +145,25 @@ fn report(ctx: &mut Context, seeds: u64, hunted: Vec<Hunted>) -> Result<Exit, Fa
         } = report;
         out.line(&format!(
             "{found} of {bugs} planted bugs found, each within {seeds} seeds"
-        ))
+        ))?;
+        tell_records(out, &report.records, some)
     })?;
     Ok(if all { Exit::Ok } else { Exit::Failed })
+}
+
+/// Each type of record with the bugs that made its own check fail. One without any was never seen to fail.
+fn tell_records(out: &mut Out, records: &[Tripped], some: bool) -> io::Result<()> {
+    let columns = [("RECORD", Align::Left), ("ITS CHECK FOUND", Align::Left)];
+    let mut table = Table::new(&columns);
+    for one in records.iter().filter(|one| !some || !one.bugs.is_empty()) {
+        let bugs = match one.bugs.is_empty() {
+            true => "NOTHING".to_owned(),
+            false => one.bugs.join(", "),
+        };
+        table.row(vec![one.record.to_owned(), bugs]);
+    }
+    out.line("")?;
+    out.table(&mut table)
 }
 
 /// The beginning of a violation, on one line.

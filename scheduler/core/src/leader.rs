@@ -115,7 +115,7 @@ pub struct Leader {
     pub planning: bool,
     /// Something changed that a plan may follow.
     pub plan_wanted: bool,
-    /// Jobs that are proposed and not yet applied, at most [`COMING_MAX`].
+    /// Jobs that are proposed and not yet applied, at most as many as the local limit says.
     pub coming: Vec<Demand>,
     /// Running time at the last word of each other server.
     pub peers: BTreeMap<ReplicaId, u64>,

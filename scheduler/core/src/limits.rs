@@ -194,6 +194,8 @@ pub const OVERLOAD_AGE: u64 = 2 * SECOND;
 pub const OVERLOAD_RETRY: u64 = 200 * MILLISECOND;
 /// How fast entries in raft's log are applied is measured for so long at least, in µs of running time.
 pub const PENDING_MEASURED: u64 = 250 * MILLISECOND;
+/// Bytes of entries the log cache keeps at most, beyond what a snapshot under way needs.
+pub const LOG_CACHE_BYTES: usize = 2 * RAFT_UNCOMMITTED_BYTES as usize;
 /// Most bytes waiting to be proposed; beyond, callers are told to come back.
 pub const PROPOSE_BYTES_WAITING: usize = 32 * 1024 * 1024;
 /// Most questions a replica keeps open.
@@ -268,7 +270,7 @@ pub struct Limits {
     pub persists_in_flight_max: usize,
     /// See [`DIGEST_EVERY`]; at least 1.
     pub digest_every: u64,
-    /// See [`RAFT_MESSAGE_BYTES`].
+    /// See [`RAFT_MESSAGE_BYTES`]; a message has one entry at least.
     pub raft_message_bytes: u64,
     /// See [`RAFT_INFLIGHT_MESSAGES`]; at least 1.
     pub raft_inflight_messages: usize,
@@ -280,6 +282,16 @@ pub struct Limits {
     pub snapshot_holds: u64,
     /// See [`SNAPSHOT_LOG_BYTES`].
     pub snapshot_log_bytes: usize,
+    /// See [`LOG_CACHE_BYTES`].
+    pub log_cache_bytes: usize,
+    /// Most results in one entry; see [`RESULTS_PER_REPORT_MAX`].
+    pub entry_results: usize,
+    /// See [`COMING_MAX`].
+    pub coming: usize,
+    /// See [`OVERLOAD_AGE`].
+    pub overload_age: u64,
+    /// See [`MEMBER_CAUGHT_UP`].
+    pub caught_up: u64,
 }
 
 impl Default for Limits {
@@ -297,6 +309,11 @@ impl Default for Limits {
             raft_committed_bytes_per_ready: RAFT_COMMITTED_BYTES_PER_READY,
             snapshot_holds: SNAPSHOT_HOLDS_LOG,
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+            log_cache_bytes: LOG_CACHE_BYTES,
+            entry_results: RESULTS_PER_REPORT_MAX,
+            coming: COMING_MAX,
+            overload_age: OVERLOAD_AGE,
+            caught_up: MEMBER_CAUGHT_UP,
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::brake::Trouble;
 use crate::command::Spec;
-use crate::limits::DEMAND_MAX;
 use crate::pace::{Pace, credit};
 use crate::plan::Policy;
 use crate::state::State;
@@ -160,7 +159,7 @@ pub fn observe<'a>(
         .filter_map(|(id, worker)| Some((id, worker, known(id)?)))
         .collect();
     if look == Look::Back {
-        look_back(state, &workers, &mut seen);
+        look_back(state, policy, &workers, &mut seen);
     }
     let tailed = seen.tails.iter().map(|tail| tail.spec);
     let specs = state
@@ -182,7 +181,7 @@ pub fn observe<'a>(
             seen.workers.push(view);
         }
     }
-    demand(state, &room, &mut seen);
+    demand(state, policy.demand_max, &room, &mut seen);
     demand_coming(coming, &room, state, &mut seen);
     seen
 }
@@ -211,7 +210,7 @@ fn demand_coming(coming: &[Demand], room: &BTreeMap<SpecId, u64>, state: &State,
 }
 
 /// Tails are looked for only when there is a worker with a free slot.
-fn look_back(state: &State, workers: &[(WorkerId, &Worker, Known)], seen: &mut Observation) {
+fn look_back(state: &State, policy: &Policy, workers: &[(WorkerId, &Worker, Known)], seen: &mut Observation) {
     let over = |id: WorkerId, worker: &Worker| {
         let held = state.runs.held_by(id);
         held.cmp(&u64::from(worker.join.slots))
@@ -227,7 +226,7 @@ fn look_back(state: &State, workers: &[(WorkerId, &Worker, Known)], seen: &mut O
             known: *known,
         })
         .collect();
-    tails::tails(state, &loaded, seen);
+    tails::tails(state, policy.tails_max, &loaded, seen);
 }
 
 /// A worker, with those of the specs that it can run.
@@ -279,10 +278,10 @@ fn in_use(state: &State, worker: WorkerId) -> Resources {
     sum
 }
 
-fn demand(state: &State, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
+fn demand(state: &State, most: usize, room: &BTreeMap<SpecId, u64>, seen: &mut Observation) {
     let mut found: Vec<(QueueKey, Demand)> = Vec::new();
     // Each spec has its part of what can be shown: the many pieces of one never hide the others.
-    let most_pieces = (DEMAND_MAX / room.len().max(1)).max(1);
+    let most_pieces = (most / room.len().max(1)).max(1);
     let mut cuts: BTreeMap<EnvId, QueueKey> = BTreeMap::new();
     for (spec, room) in room {
         let (Some(env), Some(record)) = (state.specs.home(*spec), state.specs.get(*spec)) else {

@@ -80,6 +80,12 @@ pub struct Policy {
     pub runs_max: usize,
     /// Most photos of one run, at least 1.
     pub run_tasks_max: u64,
+    /// Most jobs that one observation shows; one of each spec at least.
+    pub demand_max: usize,
+    /// Most tails that one observation shows.
+    pub tails_max: usize,
+    /// Most pieces that one plan takes back.
+    pub regives_max: usize,
 }
 
 impl Plan {
@@ -96,6 +102,9 @@ impl Default for Policy {
             credit_max: crate::limits::CREDIT_MAX,
             runs_max: crate::limits::RUNS_PER_PLAN_MAX,
             run_tasks_max: crate::limits::TASKS_PER_JOB_MAX,
+            demand_max: crate::limits::DEMAND_MAX,
+            tails_max: crate::limits::TAILS_MAX,
+            regives_max: crate::limits::REGIVES_PER_PLAN_MAX,
         }
     }
 }
@@ -107,7 +116,7 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
         ..Plan::default()
     };
     place::place(policy, seen, &mut plan);
-    regive::regive(seen, &mut plan);
+    regive::regive(policy, seen, &mut plan);
     assert!(no_task_twice(&plan));
     plan
 }

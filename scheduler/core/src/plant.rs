@@ -30,6 +30,9 @@ plants! {
     AckBeforeFsync "ack-before-fsync",
     /// A vote is not written before it is sent: after a crash its server votes again in the same term.
     VoteUnsaved "vote-unsaved",
+    /// Term, vote and commit index are written before the entries that they speak of, in a batch of their own: a crash
+    /// between the two leaves a commit index behind the log's end.
+    HardStateApart "hard-state-apart",
     /// A leader counts its own entries as written when it proposes them: what is committed is on no majority of disks.
     OwnSyncSkipped "own-sync-skipped",
     /// An acknowledgement with nothing of its own to write overtakes the order before it, which is not durable yet.
@@ -46,8 +49,28 @@ plants! {
     InstallingCampaigns "installing-campaigns",
     /// Entries are applied at the replica's own clock in place of their stamp: replicas drift apart.
     LocalClock "local-clock",
+    /// A plan is adopted by what is in this process's memory alone, as a hash map's order is: replicas that applied in
+    /// other batches, or were started since, give otherwise.
+    LocalInApply "local-in-apply",
+    /// An entry of a version that the build does not know is skipped: this replica goes on as another state machine.
+    UnknownSkipped "unknown-skipped",
+    /// A leader whose build knows the next version writes entries of it before the upgrade is finalized.
+    GateIgnored "gate-ignored",
     /// A leader answers reads without asking a majority: one that has a successor answers from the past.
     StaleRead "stale-read",
+
+    // Who is a member.
+
+    /// A server that lost its disk goes on under its old id: it votes again in terms in which it has voted.
+    OtherDiskAdmitted "other-disk-admitted",
+    /// One server takes another's place without a joint configuration: two majorities need not share a server.
+    JointLeftOut "joint-left-out",
+    /// A change of members may begin while another is under way.
+    ChangesOverlap "changes-overlap",
+    /// The greatest id that a server ever had does not rise with a new one: ids of removed servers come back.
+    LastMemberKept "last-member-kept",
+    /// What is recorded of a removed server's build stays.
+    BuildKept "build-kept",
 
     // A leader's duties.
 
@@ -82,6 +105,12 @@ plants! {
     LossesAsAttempts "losses-as-attempts",
     /// Dead recognisers are not counted: a photo that kills them is never quarantined.
     DeathsUncounted "deaths-uncounted",
+    /// A suspect photo whose worker was lost is given again at once: the worker may still be at it.
+    SuspectUnwaited "suspect-unwaited",
+    /// A suspect photo is taken back from a slow worker like any other, which may have begun it.
+    SuspectRegiven "suspect-regiven",
+    /// A cluster that begins from a backup leaves to workers what they held: fences of the other cluster count in it.
+    RestoreKeepsRuns "restore-keeps-runs",
     /// A task whose wait is over is not put into the queue.
     QueueForgotten "queue-forgotten",
     /// A worker that drains still gets work.
@@ -111,6 +140,8 @@ plants! {
     RowsLeftBehind "rows-left-behind",
     /// What is left of a deleted job when an entry has deleted as much as it may is not noted: it stays for ever.
     RemainsForgotten "remains-forgotten",
+    /// A deleted job is noted as if something were left of it, though nothing is.
+    RemainsAlways "remains-always",
     /// Idempotency keys are not found after a restart or a snapshot: a repeated submit makes a second job.
     KeysUnindexed "keys-unindexed",
     /// raft's own entries move the applied index without noting it for the disk.
@@ -131,8 +162,8 @@ impl Plant {
         }
     }
 
-    /// True when `bug` is the one that is planted.
-    pub(crate) const fn is(self, bug: Plant) -> bool {
+    /// True when `bug` is the one that is planted. Drivers ask for mistakes that only they can make.
+    pub const fn is(self, bug: Plant) -> bool {
         cfg!(feature = "planted") && self as u8 == bug as u8
     }
 }

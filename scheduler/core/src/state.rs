@@ -12,6 +12,7 @@ use crate::types::{ClusterId, EnvId, Index, JobId, ReplicaId, Time, TraceId};
 use crate::version::{Build, NEXT};
 
 pub mod builds;
+mod check;
 pub mod environments;
 mod expiry;
 mod giving;
@@ -478,116 +479,5 @@ impl State {
         self.remains.dump(&mut each);
         self.members.table.dump(&mut each);
         self.builds.dump(&mut each);
-    }
-
-    /// Asserts every cross-reference. The state must be settled.
-    pub fn check(&self) {
-        self.meta.check();
-        self.environments.check();
-        self.specs.check();
-        self.keys.check();
-        self.jobs.check();
-        self.runs.check();
-        self.retries.check();
-        self.workers.check();
-        self.remains.check();
-        self.check_left();
-        self.members.check();
-        self.check_builds();
-        self.jobs
-            .check_queue(|job, from| self.retries.due_from(job, from));
-        self.check_jobs();
-        self.check_runs();
-    }
-
-    /// Rows belong to a job that is there, or to one that was deleted and is noted; keys to one that is there.
-    fn check_left(&self) {
-        for (env, job) in self.keys.table.iter().map(|(key, _)| *key) {
-            assert!(self.jobs.get_in(env, job).is_some(), "the key of job {job}");
-        }
-        let appends = self.jobs.appends.iter().map(|(key, _)| *key);
-        let retries = self.retries.table.iter().map(|(key, _)| *key);
-        for (env, job, _) in appends.chain(retries) {
-            let there = self.jobs.get_in(env, job).is_some();
-            assert_ne!(
-                there,
-                self.remains.get(&(env, job)).is_some(),
-                "rows of job {job}"
-            );
-        }
-        let mut uses = std::collections::BTreeMap::<_, u64>::new();
-        for ((env, _), job) in self.jobs.table.iter() {
-            *uses.entry((*env, job.spec)).or_default() += 1;
-        }
-        let counted = self.specs.table.iter().map(|(id, shared)| (*id, shared.jobs));
-        assert_eq!(
-            counted.collect::<std::collections::BTreeMap<_, _>>(),
-            uses,
-            "jobs of specs"
-        );
-    }
-
-    fn check_jobs(&self) {
-        let mut books = std::collections::BTreeMap::<EnvId, environments::Counts>::new();
-        let mut live = std::collections::BTreeMap::<EnvId, u64>::new();
-        for ((env, id), job) in self.jobs.table.iter() {
-            assert!(self.specs.get(job.spec).is_some(), "spec of job {id}");
-            let held: u64 = self
-                .runs
-                .of_job(*env, *id)
-                .iter()
-                .map(|(key, run)| key.last - run.first + 1)
-                .sum();
-            assert_eq!(held, job.given, "tasks of job {id} with workers");
-            let fresh = job.never_given();
-            if job.phase.is_live() {
-                assert_eq!(
-                    job.waiting(),
-                    fresh + self.retries.waiting_of(*env, *id),
-                    "waiting tasks of job {id}"
-                );
-            }
-            *live.entry(*env).or_default() += u64::from(job.phase.is_live());
-            let book = books.entry(*env).or_default();
-            book.submitted += job.tasks;
-            book.waiting += job.waiting();
-            book.given += job.given;
-            book.succeeded += job.succeeded;
-            book.failed += job.failed;
-            book.cancelled += job.cancelled();
-        }
-        for (env, environment) in self.environments.iter() {
-            assert_eq!(environment.jobs, live.get(&env).copied().unwrap_or(0));
-            // What deleted jobs had is only in the sum.
-            let book = books.entry(env).or_default();
-            book.submitted += environment.counts.deleted;
-            book.deleted = environment.counts.deleted;
-            assert_eq!(
-                environment.counts,
-                books.remove(&env).unwrap_or_default(),
-                "books of {}",
-                environment.name
-            );
-        }
-        assert!(books.is_empty());
-    }
-
-    fn check_runs(&self) {
-        for ((env, job, last), run) in self.runs.table.iter() {
-            let record = self.jobs.get_in(*env, *job).expect("a run's job");
-            assert!(record.phase.is_live(), "job {job} holds a run");
-            assert!(*last < record.fresh);
-            assert_eq!(run.spec, record.spec);
-            assert!(
-                self.workers.live(run.worker).is_some(),
-                "worker {} holds a run",
-                run.worker
-            );
-            for task in run.first..=*last {
-                assert_eq!(self.jobs.task_end(*env, *job, task), jobs::TaskEnd::Unended);
-                let retry = self.retries.get(*env, *job, task);
-                assert!(retry.is_none_or(|retry| retry.waiting.is_none() && retry.given == run.given));
-            }
-        }
     }
 }

@@ -27,6 +27,7 @@ impl Extremes {
     /// Each is production's, very small or, where that may matter, very large.
     pub fn draw(rng: &mut Rng) -> Extremes {
         let plain = (Limits::default(), Policy::default(), Settings::default());
+        let mut more = rng.branch("more");
         let limits = Limits {
             propose_bytes_per_handle: pick(rng, plain.0.propose_bytes_per_handle, &[1, 4_096]),
             propose_bytes_waiting: pick(rng, plain.0.propose_bytes_waiting, &[1_024, 16_384]),
@@ -40,6 +41,11 @@ impl Extremes {
             raft_committed_bytes_per_ready: pick(rng, plain.0.raft_committed_bytes_per_ready, &[1, 1_024]),
             snapshot_holds: pick(rng, plain.0.snapshot_holds, &[0, 2 * SECOND]),
             snapshot_log_bytes: pick(rng, plain.0.snapshot_log_bytes, &[0, 65_536]),
+            log_cache_bytes: pick(&mut more, plain.0.log_cache_bytes, &[4_096, 65_536]),
+            entry_results: pick(&mut more, plain.0.entry_results, &[1, 3]),
+            coming: pick(&mut more, plain.0.coming, &[0, 1]),
+            overload_age: pick(&mut more, plain.0.overload_age, &[MILLISECOND, 30 * SECOND]),
+            caught_up: pick(&mut more, plain.0.caught_up, &[1, 20]),
         };
         // raft refuses anything else.
         let least = limits.raft_message_bytes.max(limits.raft_uncommitted_bytes);
@@ -52,6 +58,9 @@ impl Extremes {
             credit_max: pick(rng, plain.1.credit_max, &[1, 2]),
             runs_max: pick(rng, plain.1.runs_max, &[1, 3]),
             run_tasks_max: pick(rng, plain.1.run_tasks_max, &[1, 7]),
+            demand_max: pick(&mut more, plain.1.demand_max, &[1, 3]),
+            tails_max: pick(&mut more, plain.1.tails_max, &[1, 2]),
+            regives_max: pick(&mut more, plain.1.regives_max, &[1, 2]),
         };
         // Clients give up before a key is forgotten, so what they opened must close by itself.
         let forgets = rng.chance(300_000);

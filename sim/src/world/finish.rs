@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rebound_core::kept::result_of;
 use rebound_core::key::result_key;
-use rebound_core::replica::{decode_entry, parse_log_entry};
+use rebound_core::replica::{changes_members, decode_entry, parse_log_entry};
 use rebound_core::state::environments::{Allotment, Counts};
 use rebound_core::state::jobs::Phase;
 use rebound_core::state::settings::Settings;
@@ -12,6 +12,7 @@ use rebound_core::types::*;
 
 use super::{Counters, Happening, World};
 use crate::agents::answer;
+use crate::check::records;
 use crate::check::versions::Versions;
 use crate::faults::Kind;
 use crate::model::Model;
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub virtual_us: u64,
     /// Rare things.
     pub counters: Counters,
+    /// The type of record whose own check failed, if that ended it.
+    pub tripped: Option<&'static str>,
     /// Broken invariants: none, in a good run.
     pub violations: Vec<String>,
 }
@@ -153,6 +156,8 @@ impl World {
     pub(super) fn finish(mut self) -> Outcome {
         if self.checks.violations.is_empty() {
             self.check_acknowledged();
+            self.check_quorums();
+            self.check_backup();
             self.check_model();
             self.check_histories();
         }
@@ -165,7 +170,16 @@ impl World {
             trace: self.hash,
             virtual_us: self.now,
             counters: self.counters,
+            tripped: None,
             violations: self.checks.violations,
+        }
+    }
+
+    /// C4: majorities share a server, whoever comes and goes.
+    fn check_quorums(&mut self) {
+        let changes = |at: Index| self.checks.entries.get(&at).is_some_and(changes_members);
+        if let Some(broken) = self.checks.quorums.broken(changes) {
+            self.checks.violated(broken);
         }
     }
 
@@ -175,7 +189,7 @@ impl World {
         for server in self.servers.iter().filter(|server| server.is_present()) {
             let (id, image) = (server.id(), server.disk.image());
             let state = server.replica.as_ref().expect("all are up").state();
-            state.check();
+            records::check(state);
             for client in self.clients.iter().filter(|client| client.job.is_some()) {
                 let job = client.job.expect("filtered");
                 let Some((env, record)) = state.jobs.get(job) else {

@@ -33,6 +33,11 @@ enum Refusal {
 impl World {
     /// Whether `to` listens to `from`. What a server said before it ended still arrives at those that have met it.
     pub(super) fn greets(&mut self, from: u64, to: u64) -> bool {
+        self.meets(from, to, false)
+    }
+
+    /// The same, perhaps on a connection that is made `again`: versions are told as one begins, and not with each message.
+    fn meets(&mut self, from: u64, to: u64, mut again: bool) -> bool {
         let (one, other) = (self.host(from), self.host(to));
         let key = ((from, one.life), (to, other.life));
         if other.replica.is_none() {
@@ -47,6 +52,7 @@ impl World {
         let (incarnation, build) = (one.config.incarnation, one.config.build.clone());
         if let Entry::Vacant(first) = self.met.entry(key) {
             first.insert(incarnation);
+            again = true;
             let id = ReplicaId(from);
             let input = Input::Met {
                 id,
@@ -60,6 +66,7 @@ impl World {
         }
         match self.refusal(from, to) {
             None => true,
+            Some(Refusal::SenderTooOld | Refusal::ReceiverTooOld) if !again => true,
             Some(refusal) => {
                 if self.net.linked(from, to) {
                     self.refused(from, to, refusal);
@@ -76,11 +83,7 @@ impl World {
         if let Err(stranger) = listens.admits(ReplicaId(from), incarnation) {
             return Some(Refusal::Sender(stranger));
         }
-        let known = said
-            .members
-            .get(ReplicaId(to))
-            .map_or(0, |member| member.incarnation);
-        if known != 0 && known != own {
+        if let Err(Stranger::OtherDisk { .. }) = said.admits(ReplicaId(to), own) {
             return Some(Refusal::Receiver);
         }
         if listens.version() > one.config.build.versions.newest {
@@ -138,7 +141,7 @@ impl World {
             for to in present.iter().filter(|to| *to != from) {
                 let stands = |id: u64| self.host(id).paused_until > self.now;
                 if self.net.linked(*from, *to) && !stands(*from) && !stands(*to) {
-                    self.greets(*from, *to);
+                    self.meets(*from, *to, true);
                 }
             }
         }

@@ -11,6 +11,7 @@ use rebound_core::state::members::{Founder, Member, Role};
 use rebound_core::table::decode;
 use rebound_core::types::*;
 
+use super::backup::Backup;
 use super::{Asker, Happening, World};
 use crate::disk::Disk;
 use crate::faults::Kind;
@@ -20,6 +21,8 @@ use crate::hosts::Server;
 const LOOKS: u64 = 2 * SECOND;
 /// He gives up what has not even begun after so long.
 const PATIENCE: u64 = 60 * SECOND;
+/// How often somebody else asks for a change while one is under way, each time he looks, in a million.
+const SECOND_PPM: u64 = 500_000;
 /// Voters at most, and servers that ever were.
 const VOTERS_MAX: usize = 7;
 const EVER_MAX: usize = 40;
@@ -41,6 +44,8 @@ pub(super) struct Operator {
     asks: u64,
     /// What he ever asked to be added, and in place of whom.
     added: BTreeSet<(u64, Option<u64>)>,
+    /// What he saved.
+    pub(super) backup: Backup,
 }
 
 impl World {
@@ -96,6 +101,8 @@ impl World {
             self.aim_to_add(Some(old));
         }
         self.allots();
+        self.back_up();
+        self.second_operator();
         match self.operator.aim {
             Some(_) => self.ask_for_aim(),
             None => self.finalize(),
@@ -185,6 +192,29 @@ impl World {
         self.operator_asks(request);
     }
 
+    /// While a change is under way somebody asks for another one, and must be refused.
+    fn second_operator(&mut self) {
+        let kind = Kind::Members;
+        let under_way = |state: &State| state.members.under_way().is_some();
+        let voters = self.voters();
+        let may = self.faults.of(kind).is_some() && !self.calm && voters.len() > self.least_voters();
+        if may && self.newest_state().is_some_and(under_way) && self.dice(kind).chance(SECOND_PPM) {
+            let one = self.dice(kind).pick(&voters).copied();
+            let request = one.map(|id| Request::RemoveMember(ReplicaId(id)));
+            request
+                .into_iter()
+                .for_each(|request| self.operator_asks(request));
+        }
+    }
+
+    /// Never so few that one lost disk would be a majority.
+    fn least_voters(&self) -> usize {
+        match self.faults.of(Kind::LostDisk).is_some() {
+            true => 3,
+            false => 1,
+        }
+    }
+
     pub(super) fn operator_asks(&mut self, request: Request) {
         let server = self
             .leader()
@@ -204,6 +234,8 @@ impl World {
                 self.count("upgrades refused: an older build is there");
             } else if why.contains("is silent") {
                 self.count("changes refused: a server is silent");
+            } else if why.contains("one change at a time") {
+                self.count("changes refused: another is under way");
             }
         }
     }
@@ -250,11 +282,7 @@ impl World {
             return;
         }
         let voters = self.voters();
-        let least = if self.faults.of(Kind::LostDisk).is_some() {
-            3
-        } else {
-            1
-        };
+        let least = self.least_voters();
         let one = self.dice(kind).pick(&voters).copied();
         let leader = self.leader().filter(|leader| voters.contains(leader));
         let server = match self.dice(kind).chance(400_000) {
@@ -287,7 +315,7 @@ impl World {
         let last = self.host(id).disk.durable().last_index();
         self.end(id, kind, down);
         let server = self.server(id);
-        server.disk = Disk::default();
+        server.disk = Disk::default().planted(server.config.plant);
         server.lost = Some(last);
         server.config.incarnation += ANOTHER_DISK;
     }

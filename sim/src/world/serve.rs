@@ -10,6 +10,7 @@ use rebound_core::types::*;
 use rebound_proto::v1::server_message::Body;
 
 use super::{Asker, Happening, World};
+use crate::check::records;
 use crate::faults::Kind;
 use crate::hosts::Unfit;
 use crate::net::Ways;
@@ -200,6 +201,9 @@ impl World {
             .expect("it has just answered");
         let status = replica.status();
         let disk = &self.servers[id as usize - 1].disk;
+        for (index, digest) in out.persist.iter().flat_map(|persist| &persist.digests) {
+            self.checks.same_state(ReplicaId(id), *index, *digest);
+        }
         self.checks.see(ReplicaId(id), self.now, &status, &out.events);
         self.checks.log(disk, &status);
         let leads = status.role == "leader";
@@ -208,7 +212,7 @@ impl World {
             self.unchecked += 1;
             if self.unchecked * RECORDS_PER_CHECK >= disk.image().records() {
                 self.unchecked = 0;
-                replica.state().check();
+                records::check(replica.state());
                 self.checks.note_books(replica.state());
             }
         }
@@ -264,6 +268,7 @@ impl World {
         let changed = state.meta().members_changed;
         if changed != server.voters.0 {
             server.voters = (changed, state.members.voters());
+            self.checks.quorums.note(changed, &server.voters.1);
         }
     }
 

@@ -14,6 +14,9 @@ use crate::rng::Rng;
 const REPLACED_AFTER: u64 = SECOND;
 /// Of starts so many are with another build, in a million.
 const SWAPS_PPM: u64 = 400_000;
+/// How often an older build comes back while the upgrade is finalized, in a million, and how soon.
+const LATE_PPM: u64 = 500_000;
+const LATE_DOWN: u64 = 300 * MILLISECOND;
 /// How often the operator tries too early, in a million.
 const TRIES_PPM: u64 = 250_000;
 
@@ -99,6 +102,20 @@ impl World {
         let wanted = self.faults.of(Kind::Versions).is_some() && self.is_upgrading();
         if wanted && all && !self.is_finalized() {
             self.operator_asks(Request::Upgrade(None));
+            self.swaps_late();
+        }
+    }
+
+    /// Somebody puts the older build back at the very moment: the leader has heard the newer one, and the older one learns
+    /// of the new version by its entry.
+    fn swaps_late(&mut self) {
+        let kind = Kind::Versions;
+        let (id, late) = (self.any_server(kind), self.dice(kind).chance(LATE_PPM));
+        let down = self.dice(kind).scaled(MILLISECOND, LATE_DOWN);
+        let leads = self.leader() == Some(id);
+        if late && !leads && self.host(id).replica.is_some() {
+            self.end(id, kind, down);
+            self.swap(id, FIRST);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Known, Observation};
 use crate::effects::in_order;
-use crate::limits::{REGIVES_MAX, TAILS_MAX, TAILS_PER_WORKER_MAX};
+use crate::limits::TAILS_PER_WORKER_MAX;
 use crate::pace::Pace;
 use crate::state::State;
 use crate::state::runs::{Run, RunKey};
@@ -64,15 +64,15 @@ pub(super) struct Loaded<'a> {
 }
 
 /// What might be taken back from workers that hold more than their slots. A worker whose cursors are not known is left
-/// alone, and so are suspects and tasks that were taken back as often as they may.
-pub(super) fn tails(state: &State, loaded: &[Loaded], seen: &mut Observation) {
+/// alone, and so are suspects and tasks that were taken back as often as they may. At most `most` are shown.
+pub(super) fn tails(state: &State, most: usize, loaded: &[Loaded], seen: &mut Observation) {
     for worker in loaded {
         let (Some(cursors), Some(pace)) = (worker.known.cursors, worker.known.pace) else {
             continue;
         };
         let mut found = of_worker(state, worker, cursors, pace);
         // The last in its order wait the longest.
-        let most = TAILS_PER_WORKER_MAX.min(TAILS_MAX - seen.tails.len());
+        let most = TAILS_PER_WORKER_MAX.min(most - seen.tails.len());
         if found.len() > most {
             found.drain(..found.len() - most);
             seen.more_tails = true;
@@ -117,8 +117,6 @@ fn of_worker(state: &State, worker: &Loaded, cursors: &Cursors, pace: &Pace) -> 
 fn behind_fixed(state: &State, key: &RunKey, run: &Run) -> u64 {
     let stays = state
         .retries
-        .last_with(key.env, key.job, run.first..=key.last, |retry| {
-            retry.deaths > 0 || retry.regiven >= REGIVES_MAX
-        });
+        .last_with(key.env, key.job, run.first..=key.last, |retry| state.stays(retry));
     stays.map_or(run.first, |task| task + 1)
 }

@@ -6,8 +6,8 @@
 use std::cmp::Reverse;
 
 use super::place::Room;
-use super::{Because, Plan, Regive};
-use crate::limits::{REGIVE_MARGIN, REGIVE_TURN, REGIVES_PER_PLAN_MAX};
+use super::{Because, Plan, Policy, Regive};
+use crate::limits::{REGIVE_MARGIN, REGIVE_TURN};
 use crate::observe::Observation;
 use crate::observe::tails::Tail;
 
@@ -44,7 +44,7 @@ impl Left<'_> {
 }
 
 /// Adds what is to be taken back, if the plan gives nothing.
-pub fn regive(seen: &Observation, plan: &mut Plan) {
+pub fn regive(policy: &Policy, seen: &Observation, plan: &mut Plan) {
     if seen.tails.is_empty() {
         return;
     }
@@ -70,7 +70,7 @@ pub fn regive(seen: &Observation, plan: &mut Plan) {
     });
     for left in &mut tails {
         while let Some((to, there)) = best_room(seen, &rooms, left) {
-            if plan.regive.len() >= REGIVES_PER_PLAN_MAX {
+            if plan.regive.len() >= policy.regives_max {
                 plan.more = true;
                 return;
             }

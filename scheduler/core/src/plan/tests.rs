@@ -326,6 +326,7 @@ fn policy(world: &World) -> Policy {
         credit_max: CREDIT_MOST,
         runs_max: world.runs_max,
         run_tasks_max: world.run_tasks_max,
+        ..Policy::default()
     }
 }
 

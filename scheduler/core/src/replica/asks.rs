@@ -340,7 +340,8 @@ impl Replica {
         command: Command,
         out: &mut Output,
     ) -> bool {
-        let overloaded = self.waiting.is_overloaded(origin, self.elapsed, most);
+        let age = self.config.limits.overload_age;
+        let overloaded = self.waiting.is_overloaded(origin, self.elapsed, most, age);
         if let (Some(what), Some(ask)) = (overloaded, origin.ask()) {
             self.note_refusal(Shed::Proposals);
             self.answer_origin(origin, Err(overload(what, ask, trace)), out);

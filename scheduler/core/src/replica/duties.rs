@@ -276,7 +276,7 @@ impl Replica {
         let (mut rows, mut bytes) = (0, 0);
         for report in reports.into_iter().flat_map(sized) {
             if batch.is_empty()
-                || (bytes + report.rows.bytes() <= REPORT_BYTES && rows < RESULTS_PER_REPORT_MAX)
+                || (bytes + report.rows.bytes() <= REPORT_BYTES && rows < self.config.limits.entry_results)
             {
                 rows += report.rows.len() as usize;
                 bytes += report.rows.bytes() + REPORT_HEAD;
@@ -345,11 +345,8 @@ impl Replica {
         let (state, Command::Open(open)) = (&self.state, &entry.command) else {
             return;
         };
-        let Some(leader) = self
-            .leader
-            .as_mut()
-            .filter(|leader| leader.coming.len() < COMING_MAX)
-        else {
+        let most = self.config.limits.coming;
+        let Some(leader) = self.leader.as_mut().filter(|leader| leader.coming.len() < most) else {
             return;
         };
         let Some(env) = state.environments.find(&entry.by.environment) else {

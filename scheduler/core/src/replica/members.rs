@@ -12,6 +12,7 @@ use super::{Origin, Replica};
 use crate::command::Command;
 use crate::io::{Answer, MemberView, Output};
 use crate::limits::*;
+use crate::plant::Plant;
 use crate::reply::{Refused, Rejected, Reply};
 use crate::state::State;
 use crate::state::members::{Founder, Member, Role, Voters};
@@ -94,6 +95,18 @@ pub(super) fn change_of(command: &Command, state: &State) -> Option<ConfChangeV2
     Some(change)
 }
 
+/// A change of one server, without a joint configuration.
+fn simple(one: ConfChangeSingle) -> ConfChangeV2 {
+    let mut change = ConfChangeV2::default();
+    change.set_changes(vec![one].into());
+    change
+}
+
+/// The bug that is planted by `joint-left-out`: each server of a change by itself.
+fn one_by_one(change: &ConfChangeV2) -> impl Iterator<Item = ConfChangeV2> {
+    change.get_changes().iter().cloned().map(simple)
+}
+
 impl Replica {
     /// Another server said who it is, and was let in or not.
     pub(super) fn met(&mut self, id: ReplicaId, incarnation: u64, build: Build) {
@@ -162,19 +175,21 @@ impl Replica {
                     Voters::default(),
                     "members change only by their own entries"
                 );
-                for id in &then.incoming {
-                    let one = ConfChangeSingle {
+                changes.extend(then.incoming.iter().map(|id| {
+                    simple(ConfChangeSingle {
                         node_id: id.0,
                         ..ConfChangeSingle::default()
-                    };
-                    let mut change = ConfChangeV2::default();
-                    change.set_changes(vec![one].into());
-                    changes.push(change);
-                }
+                    })
+                }));
             }
             _ => {
                 let change = ConfChangeV2::parse_from_carllerche_bytes(&entry.data);
-                changes.push(change.expect("a change of members of our own is readable"));
+                let change = change.expect("a change of members of our own is readable");
+                let joint = !then.outgoing.is_empty() || change.get_changes().is_empty();
+                match self.config.plant.is(Plant::JointLeftOut) && !joint {
+                    true => changes.extend(one_by_one(&change)),
+                    false => changes.push(change),
+                }
             }
         }
         self.raft.mut_store().conf_state = conf_state(&then);
@@ -251,7 +266,7 @@ impl Replica {
             .iter()
             .find(|(_, member)| member.role == Role::Learner)?;
         let matched = self.raft.raft.prs().get(id.0)?.matched;
-        let near = matched + MEMBER_CAUGHT_UP >= self.raft.raft.raft_log.last_index()
+        let near = matched + self.config.limits.caught_up >= self.raft.raft.raft_log.last_index()
             && matched >= self.state.meta().members_changed;
         let met = member.incarnation != 0 && self.is_alive(id);
         let replaces = member.replaces;

@@ -10,14 +10,11 @@ use crate::effects;
 use crate::event::Verdict;
 use crate::io::{Output, Persist};
 use crate::leader::Leader;
-use crate::limits::{HEARTBEAT_TICKS, RAFT_MESSAGE_BYTES, RAFT_UNCOMMITTED_BYTES, STALL_MAX, TICK};
+use crate::limits::{HEARTBEAT_TICKS, STALL_MAX, TICK};
 use crate::plant::Plant;
 use crate::reply::{Refused, Reply};
 use crate::state::{Applied, META_KEY};
 use crate::types::{Index, PersistId, ReplicaId, Term};
-
-/// Bytes of entries the log cache keeps at most, beyond what a snapshot under way needs.
-const LOG_CACHE_BYTES: usize = 2 * RAFT_UNCOMMITTED_BYTES as usize;
 
 /// An order that is with the store.
 pub(super) struct InFlight {
@@ -236,7 +233,7 @@ impl Replica {
                 continue;
             }
             match message.get_msg_type() {
-                MessageType::MsgAppend => split(message, to),
+                MessageType::MsgAppend => split(message, self.config.limits.raft_message_bytes, to),
                 MessageType::MsgHeartbeat => {
                     self.stamp_heartbeat(&mut message);
                     to.push((ReplicaId(message.to), write(&message)));
@@ -277,7 +274,9 @@ impl Replica {
     ) -> Vec<ConfStep> {
         let mut steps = Vec::new();
         for entry in entries {
+            let skips = self.config.plant.is(Plant::UnknownSkipped);
             let mut decoded = match decode_entry(content(entry)) {
+                _ if skips && self.is_unknown(content(entry)) => None,
                 Ok(decoded) => decoded,
                 Err(_) if self.halts_at(content(entry)) => return steps,
                 // Skipping an entry would make this replica another state machine: it must stop.
@@ -392,7 +391,7 @@ impl Replica {
         let applied = self.state.applied();
         let keep = self.config.log_keep;
         let log = self.raft.store();
-        let full = log.bytes() > LOG_CACHE_BYTES;
+        let full = log.bytes() > self.config.limits.log_cache_bytes;
         if applied + 1 < log.first() + keep && !full {
             return;
         }
@@ -446,15 +445,14 @@ fn write(message: &impl protobuf::Message) -> Bytes {
     Bytes::from(message.write_to_bytes().expect("a vector takes any message"))
 }
 
-/// `batch_append` adds entries to an append that waits, without a bound: it leaves in pieces that peers take.
-fn split(mut message: Message, to: &mut Vec<(ReplicaId, Bytes)>) {
+/// `batch_append` adds entries to an append that waits, without a bound: it leaves in pieces of so many bytes, or of
+/// one entry.
+fn split(mut message: Message, most: u64, to: &mut Vec<(ReplicaId, Bytes)>) {
     let receiver = ReplicaId(message.to);
     let mut rest: Vec<RaftEntry> = message.take_entries().into();
     while !rest.is_empty() {
         let (mut count, mut bytes) = (0, 0);
-        while count < rest.len()
-            && (count == 0 || bytes + rest[count].data.len() as u64 <= RAFT_MESSAGE_BYTES)
-        {
+        while count < rest.len() && (count == 0 || bytes + rest[count].data.len() as u64 <= most) {
             bytes += rest[count].data.len() as u64;
             count += 1;
         }
@@ -480,6 +478,7 @@ mod tests {
     use protobuf::Message as _;
 
     use super::*;
+    use crate::limits::RAFT_MESSAGE_BYTES;
 
     fn append(sizes: &[usize]) -> Message {
         let mut message = Message::default();
@@ -495,7 +494,7 @@ mod tests {
 
     fn pieces(sizes: &[usize]) -> Vec<Message> {
         let mut to = Vec::new();
-        split(append(sizes), &mut to);
+        split(append(sizes), RAFT_MESSAGE_BYTES, &mut to);
         to.iter()
             .map(|(_, bytes)| Message::parse_from_carllerche_bytes(bytes).unwrap())
             .collect()

@@ -5,6 +5,7 @@ use super::{Replica, parse};
 use crate::command::{Command, Entry};
 use crate::io::MemberBuild;
 use crate::limits::MEMBERS_MAX;
+use crate::plant::Plant;
 use crate::reply::Rejected;
 use crate::types::*;
 use crate::version::{BUILDS, Build, OtherVersion, Versions};
@@ -100,7 +101,8 @@ impl Replica {
 
     /// Builds that are not recorded as they are, once the cluster records them.
     pub(super) fn builds_to_note(&mut self) -> Vec<Command> {
-        if self.state.version() < BUILDS {
+        let ignores = self.config.plant.is(Plant::GateIgnored) && self.config.build.versions.newest >= BUILDS;
+        if self.state.version() < BUILDS && !ignores {
             return Vec::new();
         }
         let mut commands = Vec::new();
@@ -123,6 +125,11 @@ impl Replica {
     pub(super) fn halts_at(&mut self, content: &[u8]) -> bool {
         self.halted = allows(self.config.build.versions, content).err();
         self.halted.is_some()
+    }
+
+    /// True for an entry that this build must not apply.
+    pub(super) fn is_unknown(&self, content: &[u8]) -> bool {
+        allows(self.config.build.versions, content).is_err()
     }
 
     /// The same before an entry that can be read is applied.

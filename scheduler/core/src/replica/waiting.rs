@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{Origin, Proposal};
-use crate::limits::{BUSY_AGE, OVERLOAD_AGE, OVERLOAD_RETRY, OWN_PART};
+use crate::limits::{BUSY_AGE, OVERLOAD_RETRY, OWN_PART};
 use crate::reply::Refused;
 use crate::types::{AskId, TraceId};
 
@@ -79,16 +79,16 @@ impl Waiting {
         self.own.bytes + self.asked.bytes > most / 2 || now.saturating_sub(oldest) > BUSY_AGE
     }
 
-    /// Why no more of this may be asked now, if so: too many bytes wait, of both classes together, or for too long. For
-    /// a worker that comes only its own class counts: it is help.
-    pub fn is_overloaded(&self, origin: Origin, now: u64, most: usize) -> Option<&'static str> {
+    /// Why no more of this may be asked now, if so: too many bytes wait, of both classes together, or for longer than
+    /// `age`. For a worker that comes only its own class counts: it is help.
+    pub fn is_overloaded(&self, origin: Origin, now: u64, most: usize, age: u64) -> Option<&'static str> {
         let oldest = self.asked.queue.front().map_or(now, |(since, _)| *since);
         let asked = matches!(origin, Origin::Ask(_));
         if self.own.bytes + if asked { self.asked.bytes } else { 0 } > most {
             Some("too many entries wait to be written")
         } else if !asked {
             None
-        } else if now.saturating_sub(oldest) > OVERLOAD_AGE {
+        } else if now.saturating_sub(oldest) > age {
             Some("requests wait too long to be written")
         } else {
             None
@@ -151,21 +151,22 @@ mod tests {
 
     #[test]
     fn too_much_or_too_old_is_overload() {
+        const AGE: u64 = 7;
         let (client, worker) = (Origin::Ask(AskId(1)), Origin::Hello(AskId(1)));
         let mut waiting = Waiting::default();
-        assert_eq!(waiting.is_overloaded(client, u64::MAX, 0), None);
+        assert_eq!(waiting.is_overloaded(client, u64::MAX, 0, AGE), None);
         waiting.push(5, of(client, 10));
-        assert_eq!(waiting.is_overloaded(client, 5 + OVERLOAD_AGE, 10), None);
-        assert!(waiting.is_overloaded(client, 6 + OVERLOAD_AGE, 10).is_some());
-        assert!(waiting.is_overloaded(client, 5, 9).is_some());
+        assert_eq!(waiting.is_overloaded(client, 5 + AGE, 10, AGE), None);
+        assert!(waiting.is_overloaded(client, 6 + AGE, 10, AGE).is_some());
+        assert!(waiting.is_overloaded(client, 5, 9, AGE).is_some());
         // Workers come in while clients wait.
-        assert_eq!(waiting.is_overloaded(worker, 6 + OVERLOAD_AGE, 9), None);
+        assert_eq!(waiting.is_overloaded(worker, 6 + AGE, 9, AGE), None);
         // Results that wait are no reason of age, but of bytes, for workers too.
         let mut waiting = Waiting::default();
         waiting.push(0, of(Origin::Report, 10));
         for who in [client, worker] {
-            assert_eq!(waiting.is_overloaded(who, u64::MAX, 10), None);
-            assert!(waiting.is_overloaded(who, 0, 9).is_some());
+            assert_eq!(waiting.is_overloaded(who, u64::MAX, 10, AGE), None);
+            assert!(waiting.is_overloaded(who, 0, 9, AGE).is_some());
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::{Context, State};
 use crate::event::Fact;
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::types::{EnvId, ReplicaId};
 use crate::version::{Build, FIRST};
@@ -55,7 +56,9 @@ impl State {
     pub(super) fn forget_builds(&mut self) {
         let members = &self.members;
         let gone = self.builds.iter().map(|(id, _)| *id);
-        let gone: Vec<ReplicaId> = gone.filter(|id| members.get(*id).is_none()).collect();
+        let keeps = self.plant.is(Plant::BuildKept);
+        let gone = gone.filter(|id| members.get(*id).is_none() && !keeps);
+        let gone: Vec<ReplicaId> = gone.collect();
         gone.iter().for_each(|id| drop(self.builds.remove(id)));
     }
 

@@ -98,7 +98,8 @@ impl State {
         counts.deleted += job.tasks;
         drop(counts);
         let forgets = self.plant.is(Plant::RemainsForgotten);
-        if !self.plant.is(Plant::RowsLeftBehind) && !self.clear(env, id, rows) && !forgets {
+        let whole = self.plant.is(Plant::RowsLeftBehind) || self.clear(env, id, rows) || forgets;
+        if !whole || self.plant.is(Plant::RemainsAlways) {
             self.remains.insert((env, id), ());
         }
         context.tell(env, Some(id), Fact::JobDeleted { tasks: job.tasks });

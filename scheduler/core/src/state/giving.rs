@@ -68,6 +68,9 @@ impl State {
         if worker.standing != Standing::Active && !drains {
             return Err("the worker takes no work");
         }
+        if self.plant.is(Plant::LocalInApply) && self.runs.is_touched(piece.worker) {
+            return Err("the worker is not told yet");
+        }
         let spec = self.specs.get(job.spec).ok_or("no such spec")?;
         if !has_recogniser(&worker.join.recognisers, &spec.recogniser) {
             return Err("the worker has no such recogniser");

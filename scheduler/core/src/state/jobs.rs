@@ -496,8 +496,6 @@ impl Jobs {
 
     pub(crate) fn check(&self) {
         self.table.check();
-        self.pages.check();
-        self.appends.check();
         assert_eq!(self.homes.len(), self.table.len());
         for ((env, id), job) in self.table.iter() {
             assert_eq!(self.homes.get(id), Some(env));
@@ -507,22 +505,6 @@ impl Jobs {
                 assert!(before <= *from && from < to && *to <= job.late_to.min(job.fresh));
                 before = *to;
             }
-            let pages = self.pages.range((*env, *id, 0)..=(*env, *id, u64::MAX));
-            let (mut succeeded, mut failed) = (0, 0);
-            for (_, page) in pages {
-                for slot in 0..page.bits.len() as u64 * 4 {
-                    match page.get(slot) {
-                        TaskEnd::Unended => {}
-                        TaskEnd::Succeeded => succeeded += 1,
-                        TaskEnd::Failed => failed += 1,
-                    }
-                }
-            }
-            assert_eq!(
-                (succeeded, failed),
-                (job.succeeded, job.failed),
-                "outcomes of job {id}"
-            );
             let all_ended = job.succeeded + job.failed == job.tasks;
             match job.phase {
                 Phase::Done => assert!(all_ended && job.given == 0 && job.ended.is_some()),
@@ -541,9 +523,46 @@ impl Jobs {
         let ended = self.table.iter().filter(|(_, job)| job.ended.is_some());
         let ended = ended.map(|((_, id), job)| (job.ended.expect("filtered"), *id));
         assert_eq!(ended.collect::<BTreeSet<_>>(), self.ended);
+    }
+
+    /// Pages belong to a job, and say of as many tasks that they ended as their job does.
+    pub(crate) fn check_pages(&self) {
+        self.pages.check();
         for (env, id, _) in self.pages.iter().map(|(key, _)| key) {
             assert!(self.table.get(&(*env, *id)).is_some(), "pages of job {id}");
         }
+        for ((env, id), job) in self.table.iter() {
+            let pages = self.pages.range((*env, *id, 0)..=(*env, *id, u64::MAX));
+            let (mut succeeded, mut failed) = (0, 0);
+            for (_, page) in pages {
+                for slot in 0..page.bits.len() as u64 * 4 {
+                    match page.get(slot) {
+                        TaskEnd::Unended => {}
+                        TaskEnd::Succeeded => succeeded += 1,
+                        TaskEnd::Failed => failed += 1,
+                    }
+                }
+            }
+            assert_eq!(
+                (succeeded, failed),
+                (job.succeeded, job.failed),
+                "outcomes of job {id}"
+            );
+        }
+    }
+
+    /// The notes of a job follow one another up to its last photo, and the index of deadlines agrees.
+    pub(crate) fn check_appends(&self) {
+        self.appends.check();
+        for ((env, id), job) in self.table.iter() {
+            let mut next = 0;
+            for ((_, _, first), note) in self.appends.range((*env, *id, 0)..=(*env, *id, u64::MAX)) {
+                assert_eq!(*first, next, "an append to job {id}");
+                next = first + note.count;
+            }
+            assert_eq!(next, job.tasks, "appends to job {id}");
+        }
+        assert_eq!(self.live_due().collect::<BTreeSet<_>>(), self.due, "deadlines");
     }
 
     /// The queue holds exactly the live jobs with something to give, each at its place.
@@ -558,7 +577,6 @@ impl Jobs {
             .iter()
             .flat_map(|(spec, keys)| keys.iter().map(|key| (key.3, (*spec, *key))));
         assert_eq!(queued.collect::<BTreeMap<_, _>>(), self.queued_as);
-        assert_eq!(self.live_due().collect::<BTreeSet<_>>(), self.due, "deadlines");
     }
 
     /// Appends of live jobs that have a deadline which was not said to have passed.

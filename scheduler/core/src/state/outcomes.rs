@@ -287,7 +287,9 @@ impl State {
         let settings = &self.meta().settings;
         let wait = match lost.cause {
             // The worker may still be at it, and a suspect is never with two.
-            Cause::WorkerLost if retry.deaths > 0 => settings.suspect_wait,
+            Cause::WorkerLost if retry.deaths > 0 && !self.plant.is(Plant::SuspectUnwaited) => {
+                settings.suspect_wait
+            }
             cause if cause.is_loss() => 0,
             _ => settings.backoff(retry.attempts + 1),
         };

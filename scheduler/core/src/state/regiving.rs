@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::retries::Retry;
 use super::runs::{Run, RunKey};
 use super::{Context, State};
 use crate::event::{Cause, Fact};
@@ -58,13 +59,17 @@ impl State {
         }
         let fixed = self
             .retries
-            .last_with(env, piece.job, piece.first..=last, |retry| {
-                retry.deaths > 0 || retry.regiven >= REGIVES_MAX
-            });
+            .last_with(env, piece.job, piece.first..=last, |retry| self.stays(retry));
         match fixed {
             Some(_) => Err("the tasks stay where they are"),
             None => Ok((key, run)),
         }
+    }
+
+    /// True for a task that is not taken back: a suspect, or one that was as often as may be.
+    pub(crate) fn stays(&self, retry: &Retry) -> bool {
+        let suspect = retry.deaths > 0 && !self.plant.is(Plant::SuspectRegiven);
+        suspect || retry.regiven >= REGIVES_MAX
     }
 
     fn take_back(&mut self, context: &mut Context, piece: &Regive, key: RunKey, run: Run) {

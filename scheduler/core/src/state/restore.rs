@@ -4,6 +4,7 @@ use super::outcomes::Lost;
 use super::workers::Standing;
 use super::{Context, State};
 use crate::event::{Cause, Fact};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::state::members::Founder;
 use crate::types::{ClusterId, EnvId, ReplicaId, WorkerId};
@@ -28,7 +29,8 @@ impl State {
         }
         self.meta_mut().cluster = cluster.clone();
         let live: Vec<WorkerId> = self.workers.iter_live().map(|(id, _)| id).collect();
-        for worker in live {
+        let keeps = self.plant.is(Plant::RestoreKeepsRuns);
+        for worker in live.into_iter().filter(|_| !keeps) {
             let tasks = self.give_back(context, worker);
             self.workers.end(worker, Standing::Lost, WHY, context.at);
             let why = WHY.to_owned();

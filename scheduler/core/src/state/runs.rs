@@ -116,6 +116,11 @@ impl Runs {
         std::mem::take(&mut self.touched)
     }
 
+    /// True when a worker's runs changed since they were last taken: of this process alone, so nothing for `apply`.
+    pub(crate) fn is_touched(&self, worker: WorkerId) -> bool {
+        self.touched.contains(&worker)
+    }
+
     /// What the worker shall do changed in another way.
     pub(crate) fn touch(&mut self, worker: WorkerId) {
         self.touched.insert(worker);
