@@ -336,7 +336,9 @@ impl Checks {
             } => {
                 for task in first..first + count {
                     if self.suspects.contains_key(&(job, task)) {
-                        self.violated(format!("J5: suspect {job}/{task} was taken back at {index} from {from}, which may have begun it"));
+                        self.violated(format!(
+                            "J5: suspect {job}/{task} was taken back at {index} from {from}, which may be at it"
+                        ));
                     }
                     self.taken_back(index, (job, task), (was, from));
                     self.given(index, job, task, given, to);

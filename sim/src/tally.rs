@@ -79,7 +79,6 @@ pub const BRANCHES: &[&str] = &[
     "lost disks replaced",
     "changes refused: a server is silent",
     "changes refused: another is under way",
-    "older builds stopped by an entry",
     "allotments changed",
     "environments that shared the workers",
     "environments that held as many as they may",

@@ -19,16 +19,6 @@ impl Quorums {
         }
     }
 
-    /// How many changes were seen.
-    pub fn len(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// True when none was.
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
-
     /// The first change after which a majority need not share a server with one of before. `changes` tells whether an
     /// entry of the log may have changed who counts: what nobody was seen at is not judged.
     pub fn broken(&self, changes: impl Fn(Index) -> bool) -> Option<String> {

@@ -198,12 +198,12 @@ impl World {
         let under_way = |state: &State| state.members.under_way().is_some();
         let voters = self.voters();
         let may = self.faults.of(kind).is_some() && !self.calm && voters.len() > self.least_voters();
-        if may && self.newest_state().is_some_and(under_way) && self.dice(kind).chance(SECOND_PPM) {
-            let one = self.dice(kind).pick(&voters).copied();
-            let request = one.map(|id| Request::RemoveMember(ReplicaId(id)));
-            request
-                .into_iter()
-                .for_each(|request| self.operator_asks(request));
+        if may
+            && self.newest_state().is_some_and(under_way)
+            && self.dice(kind).chance(SECOND_PPM)
+            && let Some(id) = self.dice(kind).pick(&voters).copied()
+        {
+            self.operator_asks(Request::RemoveMember(ReplicaId(id)));
         }
     }
 
