@@ -27,7 +27,7 @@ use crate::peers;
 use crate::roster::Roster;
 
 /// An agent that could not reach the leader says so; the value is the leader's address as a server has named it.
-const RELAY_KEY: &str = "rebound-relay";
+pub const RELAY_KEY: &str = "rebound-relay";
 /// Streams that one server relays at once.
 pub const RELAYS_MAX: usize = 256;
 /// What an agent beyond them is told.
