@@ -361,7 +361,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..2 * most).map(|_| Box::pin(ask(EACH))).collect();
         let refused: Vec<Refused> = waiting
             .iter_mut()
-            .filter_map(|asked| futures_util::FutureExt::now_or_never(asked))
+            .filter_map(futures_util::FutureExt::now_or_never)
             .filter_map(Result::err)
             .collect();
         assert_eq!(inbox.asks.len(), most - 1, "each has a head as well");
