@@ -11,7 +11,7 @@ pub mod fill;
 pub mod latency;
 pub mod load;
 pub mod queue;
-mod scrape;
+pub mod scrape;
 pub mod throughput;
 mod trace;
 pub mod usage;
