@@ -3,17 +3,19 @@
 
 use std::time::Duration;
 
-use rebound_core::limits::{PRIORITY_MAX, WORKER_HEARTBEAT, WORKER_LEASE};
-use rebound_proto::v1::{JobSpec, JobState, Worker};
+use rebound_core::limits::{FAILOVER_GRACE, PRIORITY_MAX, WORKER_HEARTBEAT, WORKER_LEASE};
+use rebound_proto::v1::{JobSpec, JobState, TaskResult, Worker};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Case, PauseArgs};
-use crate::bench::fill::submit_small;
-use crate::bench::load::{JobPart, Photos};
+use crate::bench::collect::Expected;
+use crate::bench::fill::{Taken, submit_small};
+use crate::bench::load::{Answers, JobPart, Photos};
 use crate::bench::scrape::Scrape;
 use crate::campaign::{LOOK, REST, Stage, WITHIN, in_ms};
 use crate::exit::Failure;
+use crate::limits::RESULTS_PAGE_MAX;
 use crate::local::{House, asked};
 
 /// The recogniser that agents have in their hands.
@@ -25,6 +27,8 @@ const PHOTOS_A_SLOT: u64 = 2;
 /// A lease may be seen to end so much earlier after the stop than it lasts: by the heartbeat that was due, on a machine
 /// that is busy.
 const EARLIER: Duration = Duration::from_micros(3 * WORKER_HEARTBEAT);
+/// How soon it must have ended: a leader that was elected meanwhile has not heard the worker, and adds the grace.
+const LOST_WITHIN: Duration = Duration::from_micros(WORKER_LEASE + FAILOVER_GRACE).saturating_add(WITHIN);
 /// Results that did not count, as servers tell.
 const STALE: &str = "rebound_results_refused_total{verdict=\"stale\"}";
 /// How soon a late result is reported.
@@ -105,11 +109,12 @@ async fn pause(
     .await?;
     let lost = begun.elapsed();
     until(house, "a stopped agent's photos are not done", async |house| {
-        let job = house.client().get(job).await.map_err(asked("get"))?;
+        let job = house.client().get(job.id).await.map_err(asked("get"))?;
         Ok((job.state() == JobState::Done).then_some(()))
     })
     .await?;
     let done = begun.elapsed();
+    let kept = results(house, job).await?;
     house.agent_goes_on(at);
     let woken = Instant::now();
     until(house, "an agent that goes on does not join", async |house| {
@@ -124,6 +129,19 @@ async fn pause(
         refused = stale(house).await?.saturating_sub(before);
         tokio::time::sleep(LOOK).await;
     }
+    let expected = Expected {
+        photos: stage.with.clone(),
+        answers: Answers::Null,
+    };
+    expected.compare(job, 0, &kept)?;
+    let whole = kept.len() as u64 == job.part.count.min(u64::from(RESULTS_PAGE_MAX));
+    let same = results(house, job).await? == kept;
+    stage.record.must(whole && same, || {
+        format!(
+            "{name}: what was recorded of job {} is not what it was before it went on",
+            job.id
+        )
+    });
     Ok(AgentPause {
         worker: name,
         running: working.running,
@@ -135,7 +153,7 @@ async fn pause(
 }
 
 /// A job for all slots, ahead of all others.
-async fn submit(house: &House, photos: &Photos, args: &PauseArgs) -> Result<u64, Failure> {
+async fn submit(house: &House, photos: &Photos, args: &PauseArgs) -> Result<Taken, Failure> {
     let spec = JobSpec {
         recogniser: SLOW.into(),
         priority: PRIORITY_MAX,
@@ -145,9 +163,15 @@ async fn submit(house: &House, photos: &Photos, args: &PauseArgs) -> Result<u64,
         first: 0,
         count: PHOTOS_A_SLOT * args.common.workers * u64::from(args.common.slots),
     };
-    submit_small(&house.client(), photos, part, &spec)
-        .await
-        .map_err(asked("submit"))
+    let id = submit_small(&house.client(), photos, part, &spec).await;
+    let id = id.map_err(asked("submit"))?;
+    Ok(Taken { id, part })
+}
+
+/// A page of its results.
+async fn results(house: &House, job: Taken) -> Result<Vec<TaskResult>, Failure> {
+    let page = house.client().results(job.id, 0, RESULTS_PAGE_MAX).await;
+    Ok(page.map_err(asked("results"))?.results)
 }
 
 /// The agent's session, if it has one.
@@ -172,7 +196,7 @@ async fn until<T>(
     otherwise: &str,
     look: impl AsyncFn(&House) -> Result<Option<T>, Failure>,
 ) -> Result<T, Failure> {
-    let end = Instant::now() + WITHIN;
+    let end = Instant::now() + LOST_WITHIN;
     loop {
         if let Some(found) = look(house).await? {
             return Ok(found);
