@@ -132,10 +132,17 @@ fn judge(record: &mut Record<Broken>, broken: &Broken) {
     record.must(!broken.rules.is_empty(), || {
         format!("{kind:?}: there were no rules")
     });
-    for rule in broken.rules.iter().filter(|rule| rule.dropped == 0) {
-        record
-            .broken
-            .push(format!("{kind:?}: a rule dropped nothing: {rule:?}"));
+    // A flap is over before every server has something to say: then it is each direction that must have been cut.
+    let is_one = |one: &Rule, of: &Rule| {
+        let (to, leader) = (of.to, broken.leader);
+        one == of || kind == Break::Flap && (u64::from(one.to) == leader) == (u64::from(to) == leader)
+    };
+    for rule in &broken.rules {
+        let same = broken.rules.iter().filter(|one| is_one(one, rule));
+        let dropped: u64 = same.map(|one| one.dropped).sum();
+        record.must(dropped > 0, || {
+            format!("{kind:?}: a rule dropped nothing: {rule:?}")
+        });
     }
     let percent = broken.dropped_percent;
     let off = (percent - f64::from(LOSS_PERCENT)).abs();
@@ -256,6 +263,8 @@ mod tests {
     fn a_break_that_broke_nothing_is_found() {
         assert!(seen(Break::Deaf, &[(5, 5), (1, 1)]).is_empty());
         assert!(seen(Break::Deaf, &[(5, 5), (0, 0)])[0].contains("dropped nothing"));
+        assert!(seen(Break::Flap, &[(5, 5), (0, 0)]).is_empty(), "one direction");
+        assert!(seen(Break::Flap, &[(0, 0), (0, 0)])[0].contains("dropped nothing"));
         assert!(seen(Break::Mute, &[])[0].contains("no rules"));
         assert!(seen(Break::Loss, &[(1_000, 310), (900, 260)]).is_empty());
         assert!(seen(Break::Loss, &[(1_000, 10)])[0].contains("1 of a hundred packets"));
