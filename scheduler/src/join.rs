@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks the cluster that the server at `address` (for clients) belongs to, and makes the data directory if there is
 /// none. A directory made before is told again: a join that was cut short goes on.
-pub async fn join(config: &Config, address: &str) -> Result<(), StartError> {
+pub async fn join(config: &Config, build: &Build, address: &str) -> Result<(), StartError> {
     let refused = |why: String| StartError::Join {
         address: address.to_owned(),
         why,
@@ -54,7 +54,7 @@ pub async fn join(config: &Config, address: &str) -> Result<(), StartError> {
         incarnation: identity.incarnation,
         ..config.own()
     };
-    tokio::time::timeout(JOIN_TIMEOUT, ask(address, &own))
+    tokio::time::timeout(JOIN_TIMEOUT, ask(address, &own, build.clone()))
         .await
         .map_err(|_| refused("the cluster did not answer".to_owned()))?
         .map_err(refused)
@@ -74,8 +74,7 @@ async fn cluster_of(address: &str) -> Result<String, String> {
 }
 
 /// Asks until somebody answers for the cluster; follows the leader.
-async fn ask(address: &str, own: &Founder) -> Result<(), String> {
-    let build = Build::ours();
+async fn ask(address: &str, own: &Founder, build: Build) -> Result<(), String> {
     let request = v1::JoinRequest {
         timeout_us: TRY_TIMEOUT.as_micros() as u64,
         server: own.id.0,

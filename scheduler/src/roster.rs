@@ -216,10 +216,14 @@ impl Roster {
     }
 
     /// The same of another build.
-    #[cfg(test)]
-    pub fn of_build(mut self, knows: Versions) -> Roster {
-        self.build.versions = knows;
+    pub fn of_build(mut self, build: Build) -> Roster {
+        self.build = build;
         self
+    }
+
+    /// What the build that runs is called.
+    pub fn build_name(&self) -> &str {
+        &self.build.name
     }
 
     /// The version at which the cluster runs, as this server has applied it, and what its build knows.

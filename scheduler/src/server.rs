@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
 use rebound_core::types::{ClusterId, Index};
+use rebound_core::version::Build;
 use rebound_proto::v1;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -107,16 +108,21 @@ impl Server {
     /// Makes the data directory of a server that was added to the cluster of the server at `address`, and says so to
     /// that cluster. Must be called within a tokio runtime.
     pub async fn join(config: &Config, address: &str) -> Result<(), StartError> {
-        join(config, address).await
+        join(config, &Build::ours(), address).await
     }
 
     /// Starts a server on its data directory. Must be called within a tokio runtime.
     pub async fn start(config: Config) -> Result<RunningServer, StartError> {
+        Server::start_as(config, Build::ours()).await
+    }
+
+    async fn start_as(config: Config, build: Build) -> Result<RunningServer, StartError> {
         let config = Arc::new(config);
         let sockets = bind(&config).await?;
         let clock = Clock::start();
-        let (store, replica) = recover(&config, &clock)?;
-        let roster = Arc::new(roster(&config, store.identity(), &replica));
+        let (store, replica) = recover(&config, &build, &clock)?;
+        let roster = roster(&config, store.identity(), &replica);
+        let roster = Arc::new(roster.of_build(build));
         let disk = store.disk().clone();
         let reader = Arc::new(Reader::new(disk.clone(), config.limits.photo_lists as usize));
 
@@ -247,6 +253,11 @@ pub enum End {
 /// Runs a server until it is told to stop by SIGTERM or SIGINT, or is no member of its cluster any more. Any panic
 /// ends the process at once: what it would do next is not known to be right.
 pub fn main(config: Config, start: &Start) -> End {
+    main_as(config, start, Build::ours())
+}
+
+/// The same as another build would: for tests of upgrades, which have one build alone.
+pub fn main_as(config: Config, start: &Start, build: Build) -> End {
     telemetry::logging(&config.logging);
     abort_on_panic();
     raise_open_files();
@@ -262,11 +273,11 @@ pub fn main(config: Config, start: &Start) -> End {
     };
     let end = runtime.block_on(async {
         if let Start::Join(address) = start
-            && let Err(error) = Server::join(&config, address).await
+            && let Err(error) = join(&config, &build, address).await
         {
             return fail(&error);
         }
-        match Server::start(config).await {
+        match Server::start_as(config, build).await {
             Ok(server) => run(server).await,
             Err(error) => fail(&error),
         }
@@ -358,7 +369,7 @@ async fn bind(config: &Config) -> Result<Sockets, StartError> {
     })
 }
 
-fn recover(config: &Config, clock: &Clock) -> Result<(Store, Replica), StartError> {
+fn recover(config: &Config, build: &Build, clock: &Clock) -> Result<(Store, Replica), StartError> {
     let mut store = Store::open(
         &config.data_dir,
         &config.cluster,
@@ -378,6 +389,7 @@ fn recover(config: &Config, clock: &Clock) -> Result<(Store, Replica), StartErro
         log_keep: config.log.keep,
         plant: config.plant(),
         incarnation,
+        build: build.clone(),
         ..ReplicaConfig::new(config.id(), founders, ClusterId(cluster))
     };
     if let Some(difference) = config.differs_from(&found.state) {

@@ -64,12 +64,36 @@ fn a_network_that_breaks_and_heals_loses_nothing() {
         (&"isolated".into(), &true.into()),
         "the rules bite: {isolated}"
     );
+    for case in report["cases"].as_array().expect("a list") {
+        let rules = case["rules"].as_array().expect("a list");
+        assert!(!rules.is_empty(), "{case}");
+        let dropped = rules.iter().filter(|rule| number(&rule["dropped"]) > 0.0);
+        assert!(dropped.count() >= 2, "{case}");
+    }
+    let share = number(&report["cases"][5]["dropped_percent"]);
+    assert!((20.0..=40.0).contains(&share), "{report}");
 }
 
 #[test]
-fn servers_that_stand_still_lose_nothing() {
-    let report = campaign(&["pause", "--pauses", "3", "--longest", "5", "--rate", "20"]);
-    is_audited(&report.expect("nothing is needed"), 3);
+fn servers_and_agents_that_stand_still_lose_nothing() {
+    let args = [
+        "pause",
+        "--pauses",
+        "3",
+        "--longest",
+        "5",
+        "--agent-pauses",
+        "2",
+        "--rate",
+        "20",
+    ];
+    let report = campaign(&args).expect("nothing is needed");
+    is_audited(&report, 5);
+    let agents = &report["cases"].as_array().expect("a list")[3..];
+    assert!(agents.iter().all(|one| number(&one["running"]) > 0.0), "{report}");
+    let late: f64 = agents.iter().map(|one| number(&one["refused"])).sum();
+    assert!(late > 0.0, "{report}");
+    assert!(number(&report["audit"]["workers_lost"]) >= 2.0, "{report}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A steady load and a probe on a cluster while something is done to it; then everything is read back and audited.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rebound_proto::v1::JobSpec;
@@ -91,6 +91,12 @@ impl<'a> Drill<'a> {
         )
     }
 
+    /// Of the jobs acknowledged so far, those whose id is greater.
+    pub fn acknowledged_after(&self, id: u64) -> Vec<u64> {
+        let ids = self.load.seen.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().copied().filter(|one| *one > id).collect()
+    }
+
     /// Ends the load, waits until the cluster is quiet, reads everything back, stops it and audits it.
     pub async fn end<T>(self, done: Result<T, Failure>) -> Result<Ended<T>, Failure> {
         self.stop_probe.send_replace(true);
@@ -136,6 +142,7 @@ pub struct Load {
 struct Seen {
     jobs: AtomicU64,
     newest: AtomicU64,
+    ids: Mutex<Vec<u64>>,
 }
 
 impl Load {
@@ -201,6 +208,7 @@ async fn steady(client: Client, rate: u64, mut stop: watch::Receiver<bool>, seen
             if let Ok(id) = &id {
                 seen.jobs.fetch_add(1, Ordering::SeqCst);
                 seen.newest.fetch_max(*id, Ordering::SeqCst);
+                seen.ids.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
             }
             (id.map(|id| Taken { id, part }), ms(due.elapsed()))
         });

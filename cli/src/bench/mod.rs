@@ -2,7 +2,7 @@
 //! client that checks all it is told, and figures from the processes themselves. `docs/BENCHMARKS.md` says what each
 //! figure means.
 
-mod collect;
+pub mod collect;
 mod command;
 pub mod drill;
 pub mod failover;
@@ -11,7 +11,7 @@ pub mod fill;
 pub mod latency;
 pub mod load;
 pub mod queue;
-mod scrape;
+pub mod scrape;
 pub mod throughput;
 mod trace;
 pub mod usage;

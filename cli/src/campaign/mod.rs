@@ -12,6 +12,7 @@ pub mod partition;
 pub mod pause;
 mod pin;
 pub mod power;
+mod recogniser;
 mod root;
 pub mod soak;
 pub mod upgrade;

@@ -6,6 +6,8 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::root::run;
 use crate::exit::Failure;
 use crate::local::Place;
@@ -22,6 +24,21 @@ const OWN: u8 = 254;
 pub const AGENTS: u8 = 100;
 /// All but this process.
 const OTHERS: &str = "10.77.0.0/25";
+/// Where packets that are dropped would have arrived. Rules are in a chain of this name, the same in each namespace.
+const CHAIN: &str = "INPUT";
+
+/// What a rule has seen. Packets are the kernel's: what it puts together to hand over at once is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// Whose packets; none: those of all servers and agents.
+    pub from: Option<u8>,
+    /// Where they would have arrived.
+    pub to: u8,
+    /// Packets that came.
+    pub came: u64,
+    /// Packets of these that were dropped.
+    pub dropped: u64,
+}
 
 /// See the module.
 pub struct Network {
@@ -43,6 +60,11 @@ fn name(number: u8) -> String {
 
 /// Runs a line in a namespace; 254 is this process' own.
 fn within(number: u8, line: &str) -> Result<(), Failure> {
+    said_within(number, line).map(|_| ())
+}
+
+/// The same, and what it printed.
+fn said_within(number: u8, line: &str) -> Result<String, Failure> {
     let name = name(number);
     let inside = ["ip", "netns", "exec", &name];
     let line = line.split_whitespace();
@@ -50,7 +72,7 @@ fn within(number: u8, line: &str) -> Result<(), Failure> {
         OWN => line.collect(),
         _ => inside.into_iter().chain(line).collect(),
     };
-    run(&line).map(|_| ())
+    run(&line)
 }
 
 impl Network {
@@ -132,7 +154,7 @@ impl Network {
     pub fn cut(&self, from: u8, to: u8) -> Result<(), Failure> {
         within(
             to,
-            &format!("iptables -w -A INPUT -s {} -j DROP", on_bridge(from)),
+            &format!("iptables -w -A {CHAIN} -s {} -j DROP", on_bridge(from)),
         )
     }
 
@@ -140,15 +162,83 @@ impl Network {
     pub fn lose(&self, percent: u8) -> Result<(), Failure> {
         let share = format!("0.{percent:02}");
         for number in self.numbers() {
-            let rule = format!("INPUT -s {OTHERS} -m statistic --mode random --probability {share} -j DROP");
-            within(number, &format!("iptables -w -A {rule}"))?;
+            // The first does nothing but count.
+            within(number, &format!("iptables -w -A {CHAIN} -s {OTHERS}"))?;
+            let some = format!("-m statistic --mode random --probability {share}");
+            within(
+                number,
+                &format!("iptables -w -A {CHAIN} -s {OTHERS} {some} -j DROP"),
+            )?;
         }
         Ok(())
     }
 
-    /// Everything arrives again.
-    pub fn heal(&self) -> Result<(), Failure> {
-        self.numbers()
-            .try_for_each(|number| within(number, "iptables -w -F INPUT"))
+    /// Everything arrives again. Answers what the rules saw until then.
+    pub fn heal(&self) -> Result<Vec<Rule>, Failure> {
+        let mut seen = Vec::new();
+        for number in self.numbers() {
+            let list = said_within(number, &format!("iptables -w -n -v -x -L {CHAIN}"))?;
+            seen.extend(rules(number, &list)?);
+            within(number, &format!("iptables -w -F {CHAIN}"))?;
+        }
+        Ok(seen)
+    }
+}
+
+/// What `iptables -nvxL` says of the rules of a namespace.
+fn rules(to: u8, list: &str) -> Result<Vec<Rule>, Failure> {
+    let unknown = |line: &str| Failure::failed(format!("iptables lists a rule that is none of ours: {line}"));
+    let (mut rules, mut came) = (Vec::new(), None);
+    // A line of the chain and one of headings come first.
+    for line in list.lines().skip(2).filter(|line| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let packets = fields.first().and_then(|field| field.parse().ok());
+        let packets: u64 = packets.ok_or_else(|| unknown(line))?;
+        if !fields.contains(&"DROP") {
+            came = Some(packets);
+            continue;
+        }
+        let of = |number: &u8| fields.contains(&on_bridge(*number).as_str());
+        let from = (1..=AGENTS).find(of);
+        if from.is_none() && !fields.contains(&OTHERS) {
+            return Err(unknown(line));
+        }
+        rules.push(Rule {
+            from,
+            to,
+            came: came.take().unwrap_or(packets),
+            dropped: packets,
+        });
+    }
+    Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_as_iptables_lists_them() {
+        let list = "Chain INPUT (policy ACCEPT 15 packets, 1260 bytes)\n    pkts      bytes target     prot opt in     out     source               destination\n       3      252 DROP       0    --  *      *       10.77.0.2            0.0.0.0/0           \n       0        0 DROP       all  --  *      *       10.77.0.100          0.0.0.0/0           \n";
+        let rule = |from, dropped| Rule {
+            from: Some(from),
+            to: 1,
+            came: dropped,
+            dropped,
+        };
+        assert_eq!(rules(1, list).unwrap(), [rule(2, 3), rule(100, 0)]);
+        let list = "Chain INPUT (policy ACCEPT 0 packets, 0 bytes)\n    pkts      bytes target     prot opt in     out     source               destination\n    1000    84000            0    --  *      *       10.77.0.0/25         0.0.0.0/0\n     301    25284 DROP       0    --  *      *       10.77.0.0/25         0.0.0.0/0            statistic mode random probability 0.29999999981\n";
+        let share = Rule {
+            from: None,
+            to: 2,
+            came: 1000,
+            dropped: 301,
+        };
+        assert_eq!(rules(2, list).unwrap(), [share]);
+        assert_eq!(
+            rules(2, "Chain INPUT (policy ACCEPT 0 packets, 0 bytes)\n pkts bytes\n").unwrap(),
+            []
+        );
+        assert!(rules(1, "Chain\npkts\n 1 2 DROP 0 -- * * 192.0.2.1 0.0.0.0/0\n").is_err());
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use self::generator::Generator;
 use self::report::{Done, Peak, Process, show};
 use super::pin::Core;
+use super::recogniser::shell;
 use super::{SERVERS, WITHIN, skipped};
 use crate::bench::check_cluster;
 use crate::bench::figures::{Machine, cores};
@@ -167,16 +168,10 @@ fn house_of(args: &OverloadArgs, dir: &Path) -> Result<(Layout, Photos), Failure
     match &args.photo {
         _ if args.recogniser == "noop" => Ok((layout, Photos::Numbered)),
         _ if args.recogniser == WORK => {
-            let folder = dir.join("recognisers").join(WORK);
-            std::fs::create_dir_all(&folder).map_err(failed)?;
-            let turns = format!("i=0; while [ $i -lt {TURNS} ]; do i=$((i+1)); done; echo null");
-            let manifest = format!(
-                "format = 1\nname = \"{WORK}\"\nkind = \"command\"\n\n[command]\nprogram = [\"/bin/sh\", \"-c\", \"{turns}\"]\n"
-            );
-            std::fs::write(folder.join("manifest.toml"), manifest).map_err(failed)?;
-            let photo = dir.join("photo.jpg");
-            std::fs::write(&photo, b"no program looks at it").map_err(failed)?;
-            Ok(with(dir.join("recognisers"), &photo))
+            let line = format!("i=0; while [ $i -lt {TURNS} ]; do i=$((i+1)); done");
+            let mut layout = layout;
+            let photos = shell(&mut layout, dir, WORK, &line)?;
+            Ok((layout, photos))
         }
         Some(photo) => {
             let folder = args.recognisers.canonicalize();

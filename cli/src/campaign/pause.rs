@@ -1,5 +1,9 @@
-//! `rebound campaign pause`: servers stand still for a while (SIGSTOP), as on a machine that swaps or is moved.
+//! `rebound campaign pause`: servers and agents stand still for a while (SIGSTOP), as on a machine that swaps or is
+//! moved. A server is away for up to half a minute; an agent for longer than its lease.
 
+mod agents;
+
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,9 +11,13 @@ use rebound_core::limits::{ELECTION_TICKS_MAX, TICK};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::agents::AgentPause;
+use super::recogniser::shell;
 use super::{Common, REST, SERVERS, Stage, WITHIN, campaign, check_count, in_ms};
+use crate::bench::load::Photos;
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
+use crate::local::Layout;
 
 /// The shortest pause, in milliseconds.
 const SHORTEST_MS: u64 = 100;
@@ -25,11 +33,23 @@ pub struct PauseArgs {
     /// Longest pause in seconds; short ones are as likely as long ones
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub longest: u64,
+    /// How often an agent stands still after that, with photos in its hands, until its lease has run out and others have
+    /// done them
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub agent_pauses: u64,
     #[command(flatten)]
     pub common: Common,
 }
 
 /// One pause.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Case {
+    Server(Pause),
+    Agent(AgentPause),
+}
+
+/// Of a server.
 #[derive(Debug, Serialize)]
 struct Pause {
     server: u64,
@@ -42,15 +62,23 @@ struct Pause {
 /// Runs it.
 pub async fn run(ctx: &mut Context, args: PauseArgs) -> Result<Exit, Failure> {
     args.common.check()?;
-    check_count(args.pauses, 1, "--pauses")?;
+    check_count(args.pauses, 0, "--pauses")?;
     if args.longest == 0 || args.longest > LONGEST_S_MAX {
         return Err(Failure::usage(format!("must be 1 to {LONGEST_S_MAX}")).at("--longest"));
     }
-    let work = async |stage: Stage<'_, '_, Pause, ()>| pauses(stage, &args).await;
-    campaign(ctx, "pause", &args.common, |_, _| Ok(()), work).await
+    check_count(args.agent_pauses, 0, "--agent-pauses")?;
+    if args.agent_pauses > 0 && args.common.workers < 2 {
+        return Err(Failure::usage("must be at least 2, so that one can be missed").at("--workers"));
+    }
+    let place = |dir: &Path, layout: &mut Layout| shell(layout, dir, agents::SLOW, agents::LINE);
+    let work = async |mut stage: Stage<'_, '_, Case, Photos>| {
+        servers(&mut stage, &args).await?;
+        agents::pauses(&mut stage, &args).await
+    };
+    campaign(ctx, "pause", &args.common, place, work).await
 }
 
-async fn pauses(mut stage: Stage<'_, '_, Pause, ()>, args: &PauseArgs) -> Result<(), Failure> {
+async fn servers(stage: &mut Stage<'_, '_, Case, Photos>, args: &PauseArgs) -> Result<(), Failure> {
     for number in 1..=args.pauses {
         tokio::time::sleep(REST).await;
         let house = &mut *stage.drill.house;
@@ -88,9 +116,8 @@ async fn pauses(mut stage: Stage<'_, '_, Pause, ()>, args: &PauseArgs) -> Result
             pause.paused_ms / 1e3,
             pause.back_ms / 1e3
         ));
-        stage.record.cases.push(pause);
+        stage.record.cases.push(Case::Server(pause));
     }
-    tokio::time::sleep(REST).await;
     Ok(())
 }
 

@@ -49,6 +49,8 @@ struct Cut {
     images: Vec<ImageSeen>,
     /// The newest job acknowledged before; its id is its entry's index.
     acknowledged: u64,
+    /// Jobs acknowledged before that are on none of these disks; counted where all lost power.
+    gone: u64,
     /// From the stop until all had caught up.
     back_ms: f64,
 }
@@ -175,7 +177,9 @@ async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, number: u64, victims: &[usiz
         .members()
         .await
         .map_err(asked("members"))?;
+    // What is acknowledged after this may be on the disks or not: the servers still run.
     let (_, acknowledged) = stage.drill.acknowledged();
+    let before = stage.drill.acknowledged_after(0);
     let begun = Instant::now();
     let house = &mut *stage.drill.house;
     for at in victims {
@@ -196,7 +200,11 @@ async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, number: u64, victims: &[usiz
         images.push(joined(tokio::task::spawn_blocking(move || look(&dir, server, promised))).await??);
     }
     // Before they start: a server that misses what it had promised ends at once, and says less well why.
-    judge(stage.record, number, &images, acknowledged);
+    let gone = match victims.len() < SERVERS as usize {
+        true => 0,
+        false => gone(&images, &before),
+    };
+    judge(stage.record, number, &images, acknowledged, gone);
     if let Some(what) = stage.record.broken.first() {
         return Err(Failure::failed(what.clone()));
     }
@@ -212,6 +220,7 @@ async fn cut(stage: &mut Stage<'_, '_, Cut, Disks>, number: u64, victims: &[usiz
         copies,
         images,
         acknowledged,
+        gone,
         back_ms: in_ms(begun.elapsed()),
     })
 }
@@ -233,8 +242,17 @@ fn look(dir: &Path, server: u64, promised: u64) -> Result<ImageSeen, Failure> {
     })
 }
 
+/// How many of these jobs no log reaches. A log has no holes: it holds each job up to its last entry.
+fn gone(images: &[ImageSeen], jobs: &[u64]) -> u64 {
+    let longest = images.iter().map(|image| image.last).max().unwrap_or(0);
+    jobs.iter().filter(|job| **job > longest).count() as u64
+}
+
 /// Each disk holds what its server had promised; of all disks together, a majority holds what was acknowledged.
-fn judge(record: &mut Record<Cut>, number: u64, images: &[ImageSeen], acknowledged: u64) {
+fn judge(record: &mut Record<Cut>, number: u64, images: &[ImageSeen], acknowledged: u64, gone: u64) {
+    record.must(gone == 0, || {
+        format!("loss {number}: {gone} acknowledged jobs are gone, up to job {acknowledged}: no disk's log reaches them")
+    });
     for image in images {
         let ImageSeen {
             server,
@@ -256,4 +274,40 @@ fn judge(record: &mut Record<Cut>, number: u64, images: &[ImageSeen], acknowledg
             "loss {number}: job {acknowledged} was acknowledged, and the logs of {holders} disks reach it"
         )
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(server: u64, promised: u64, last: u64) -> ImageSeen {
+        ImageSeen {
+            server,
+            promised,
+            last,
+            applied: last.min(promised),
+        }
+    }
+
+    fn judged(images: &[ImageSeen], jobs: &[u64]) -> Vec<String> {
+        let mut record = Record {
+            cases: Vec::new(),
+            broken: Vec::new(),
+        };
+        let newest = jobs.iter().copied().max().unwrap_or(0);
+        judge(&mut record, 1, images, newest, gone(images, jobs));
+        record.broken
+    }
+
+    #[test]
+    fn what_disks_lack_is_told_apart() {
+        let whole = [image(1, 9, 12), image(2, 9, 9), image(3, 5, 6)];
+        assert!(judged(&whole, &[4, 8]).is_empty());
+        let broken = judged(&[image(1, 9, 12), image(2, 9, 7), image(3, 5, 6)], &[4, 8]);
+        assert!(broken[0].contains("server 2 had promised") && broken[1].contains("the logs of 1 disks"));
+        let broken = judged(&[image(1, 9, 3), image(2, 9, 2), image(3, 5, 0)], &[2, 4, 8]);
+        assert!(broken[0].contains("2 acknowledged jobs are gone"), "{broken:?}");
+        let one = judged(&[image(1, 9, 3)], &[2]);
+        assert_eq!(one.len(), 1, "{one:?}");
+    }
 }

@@ -14,6 +14,8 @@ use super::Common;
 use crate::bench::QUIET_WITHIN;
 use crate::bench::drill::{Load, read_back};
 use crate::bench::figures::seconds;
+use crate::bench::fill::Taken;
+use crate::bench::scrape::Scrape;
 use crate::bench::usage::Usage;
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
@@ -31,6 +33,10 @@ const FILES_SPREAD: u64 = 64;
 /// From the warm-up on a disk may grow to so many times its size, and by so many MiB: files wait to be merged.
 const DISK_TIMES: f64 = 2.0;
 const DISK_MORE_MIB: f64 = 256.0;
+/// No process may hold more at any time, in MiB: what its buffers and caches may fill, several times.
+const RSS_MAX_MIB: f64 = 512.0;
+/// What a server's cache holds, as it tells.
+const CACHE: &str = "rebound_store_memory_bytes{of=\"block_cache\"}";
 /// A run of at least so many minutes is judged by the slope of its memory.
 const SLOPE_MINUTES: f64 = 60.0;
 /// Memory of a process may grow by so many MiB an hour from the warm-up on.
@@ -63,6 +69,8 @@ struct Sample {
 struct ProcessSeen {
     name: String,
     rss_mib: f64,
+    /// Of these, a server's cache of blocks: it fills for hours, up to its bound, and that is no leak.
+    cache_mib: f64,
     files: u64,
 }
 
@@ -74,7 +82,7 @@ struct Soak {
     jobs: u64,
     unanswered: u64,
     results_compared: u64,
-    /// From the warm-up on, by process. Of a short run it would say nothing, so it is not told.
+    /// From the warm-up on, by process, without its cache. Of a short run it would say nothing, so it is not told.
     rss_slope_mib_h: Vec<(String, f64)>,
     broken: Vec<String>,
     samples: Vec<Sample>,
@@ -148,7 +156,7 @@ async fn soak(ctx: &mut Context, house: &mut House, args: &SoakArgs) -> Result<S
         broken: Vec::new(),
         samples: Vec::new(),
     };
-    for _ in 0..args.rounds {
+    for number in 1..=args.rounds {
         let load = Load::start(house.client(), args.common.rate);
         tokio::time::sleep(Duration::from_secs(args.round)).await;
         let load = load.stop().await?;
@@ -156,7 +164,11 @@ async fn soak(ctx: &mut Context, house: &mut House, args: &SoakArgs) -> Result<S
         let read = read_back(&house.client(), &load.taken).await?;
         soak.jobs += load.taken.len() as u64;
         soak.unanswered += load.unanswered;
-        soak.results_compared += read.iter().map(|job| job.results.len() as u64).sum::<u64>();
+        let results: u64 = read.iter().map(|job| job.results.len() as u64).sum();
+        soak.results_compared += results;
+        let lacks = lacking(&load.taken, results);
+        soak.broken
+            .extend(lacks.map(|lacks| format!("round {number}: {lacks}")));
         let sample = look(house, seconds(begun.elapsed()) / 60.0, soak.jobs).await?;
         let mib = |of: &[f64]| {
             of.iter()
@@ -180,14 +192,26 @@ async fn soak(ctx: &mut Context, house: &mut House, args: &SoakArgs) -> Result<S
     Ok(soak)
 }
 
+/// Every task of a job that is done has a result. Of those that are read back, none may be missing.
+fn lacking(taken: &[Taken], results: u64) -> Option<String> {
+    let tasks: u64 = taken.iter().map(|job| job.part.count).sum();
+    (results != tasks).then(|| format!("{results} results of {tasks} tasks were read back"))
+}
+
 async fn look(house: &mut House, minute: f64, jobs: u64) -> Result<Sample, Failure> {
     let mut processes = Vec::new();
-    for (name, id) in house.pids() {
+    for (at, (name, id)) in house.pids().into_iter().enumerate() {
+        // Servers come first.
+        let cache = match at < house.addresses().len() {
+            true => Scrape::of(house.http(at)).await?.value(CACHE).unwrap_or_default(),
+            false => 0.0,
+        };
         let usage = Usage::of(id).ok_or_else(|| Failure::failed(format!("{name} has gone")))?;
         let files = std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count) as u64;
         processes.push(ProcessSeen {
             name,
             rss_mib: round(usage.rss as f64 / (1 << 20) as f64, 1),
+            cache_mib: round(cache / (1 << 20) as f64, 1),
             files,
         });
     }
@@ -235,7 +259,7 @@ fn size(dir: &Path) -> u64 {
 fn judge(soak: &mut Soak) {
     let samples = &soak.samples;
     let warm = &samples[(samples.len() / WARM_UP).min(samples.len().saturating_sub(1))..];
-    let mut broken: Vec<String> = Vec::new();
+    let mut broken = std::mem::take(&mut soak.broken);
     for sample in samples.iter().filter(|sample| !sample.digests_equal) {
         broken.push(format!("minute {}: the servers' digests differ", sample.minute));
     }
@@ -249,9 +273,16 @@ fn judge(soak: &mut Soak) {
         if most > least.map(|least| least + FILES_SPREAD) {
             broken.push(format!("{}: open files {least:?} to {most:?}", process.name));
         }
+        let most = samples
+            .iter()
+            .map(|sample| of(sample).rss_mib)
+            .fold(0.0, f64::max);
+        if most > RSS_MAX_MIB {
+            broken.push(format!("{}: it held {most} MiB of memory", process.name));
+        }
         let points: Vec<(f64, f64)> = warm
             .iter()
-            .map(|sample| (sample.minute / 60.0, of(sample).rss_mib))
+            .map(|sample| (sample.minute / 60.0, of(sample).rss_mib - of(sample).cache_mib))
             .collect();
         if soak.minutes < SLOPE_MINUTES {
             continue;
@@ -290,6 +321,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::load::JobPart;
 
     #[test]
     fn a_slope_is_the_nearest_lines() {
@@ -305,6 +337,7 @@ mod tests {
             processes: vec![ProcessSeen {
                 name: "server 1".into(),
                 rss_mib,
+                cache_mib: 0.0,
                 files: 30,
             }],
             disk_mib: vec![disk],
@@ -329,12 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn a_result_that_is_missing_is_found() {
+        let part = JobPart { first: 0, count: 12 };
+        let taken = [Taken { id: 1, part }, Taken { id: 2, part }];
+        assert_eq!(lacking(&taken, 24), None);
+        assert!(lacking(&taken, 23).is_some_and(|why| why.contains("23 results of 24 tasks")));
+    }
+
+    #[test]
     fn what_grows_and_what_differs_is_found() {
         let hours = |step: f64| {
             (0..10).map(move |at| sample(f64::from(at) * 30.0, 100.0 + step * f64::from(at), 50.0))
         };
         assert!(judged(hours(1.0).collect()).held, "2 MiB an hour");
         assert!(judged(hours(20.0).collect()).broken[0].contains("memory grows"));
+        let much = judged(vec![sample(0.5, 600.0, 50.0), sample(1.0, 100.0, 50.0)]);
+        assert!(much.broken[0].contains("held 600 MiB"), "however short: {much:?}");
+        let mut samples: Vec<_> = hours(20.0).collect();
+        (0..10).for_each(|at| samples[at].processes[0].cache_mib = 20.0 * at as f64);
+        assert!(judged(samples).held, "what grows is its cache");
         let mut samples: Vec<_> = hours(0.0).collect();
         samples[5].digests_equal = false;
         samples[9].disk_mib = vec![1_000.0];

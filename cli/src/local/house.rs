@@ -17,13 +17,12 @@ use crate::client::{Client, ClientError};
 use crate::exit::Failure;
 
 mod builds;
+mod pauses;
 
 /// Between two looks at a process that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(2);
 /// Longest time of a call of the client: a failover fits many times.
 const CALL: Duration = Duration::from_secs(60);
-/// How long a server may take to stand still.
-const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How long agents may take until all have joined.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -176,37 +175,6 @@ impl House {
     pub fn kill_server(&mut self, at: usize) {
         if let Some(process) = self.servers[at].process.take() {
             process.kill();
-        }
-    }
-
-    /// SIGSTOP for a server: nothing of it runs until [`House::go_on`].
-    pub async fn pause(&mut self, at: usize) -> Result<(), Failure> {
-        let server = &mut self.servers[at];
-        server.paused = true;
-        let Some(process) = &server.process else {
-            return Ok(());
-        };
-        process.signal(libc::SIGSTOP);
-        let until = Instant::now() + STOP_WITHIN;
-        // A thread that is in a call to the kernel, as a sync, stops when it comes back.
-        while !process.is_stopped() {
-            if Instant::now() > until {
-                return Err(Failure::timeout(format!(
-                    "server {} does not stand still",
-                    at + 1
-                )));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
-    }
-
-    /// SIGCONT for a server.
-    pub fn go_on(&mut self, at: usize) {
-        let server = &mut self.servers[at];
-        server.paused = false;
-        if let Some(process) = &server.process {
-            process.signal(libc::SIGCONT);
         }
     }
 
@@ -409,6 +377,7 @@ impl House {
 
     /// Ends the agents: they hand back what they have.
     pub async fn stop_agents(&mut self) {
+        (0..self.agents.len()).for_each(|at| self.agent_goes_on(at));
         end(self
             .agents
             .iter_mut()

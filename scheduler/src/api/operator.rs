@@ -13,7 +13,7 @@ use super::{Api, From, draw_trace, unexpected};
 use crate::config::loopback;
 use crate::node::{Answered, Standing};
 
-/// What servers say they are.
+/// What servers of this build say they are.
 pub const VERSION: &str = match (cfg!(feature = "planted"), cfg!(feature = "next")) {
     (true, _) => concat!(env!("CARGO_PKG_VERSION"), " PLANTED"),
     (false, true) => concat!(env!("CARGO_PKG_VERSION"), "+next"),
@@ -54,7 +54,10 @@ impl Api {
             now_us: status.now.0,
             clock_off_us: status.clock_off,
             members: self.roster.members().into_iter().map(member).collect(),
-            version: VERSION.to_owned(),
+            version: match cfg!(feature = "planted") {
+                true => VERSION.to_owned(),
+                false => self.roster.build_name().to_owned(),
+            },
             stale_refused: standing.stale_refused,
             ready: status.ready,
             tasks_waiting_max: standing.tasks_waiting_max,

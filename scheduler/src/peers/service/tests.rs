@@ -1,6 +1,6 @@
 use rebound_core::command::{Command, ENTRY_VERSION, Entry};
 use rebound_core::types::{Caller as By, ClusterId, Time, TraceId};
-use rebound_core::version::Versions;
+use rebound_core::version::{Build, Versions};
 
 use rebound_proto::v1::peer_refusal::Kind;
 
@@ -53,7 +53,7 @@ fn service(state: &State) -> (PeerService, crate::node::Inbox) {
 fn service_of(state: &State, knows: Versions) -> (PeerService, crate::node::Inbox) {
     let [own, ..] = founders();
     let roster = Roster::new(CLUSTER.into(), own, &founders(), state);
-    let roster = Arc::new(roster.of_build(knows));
+    let roster = Arc::new(roster.of_build(Build::new("0.1.0", knows)));
     let peers = Arc::new(Outgoing::start(roster.clone(), 1 << 20));
     let (doors, inbox) = doors();
     let api = Api::new(doors.handle.clone(), Arc::new(config()), roster.clone());
