@@ -25,16 +25,37 @@ macro_rules! kept {
     }};
 }
 
+/// How often times that were said become counts. Until then each takes memory of its own, whether or not anybody reads
+/// the figures.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 static PROMETHEUS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Sets the recorder of this process up, once. Figures said before are lost.
 pub fn install() {
     PROMETHEUS.get_or_init(|| {
-        let builder = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?;
-        let handle = builder.install_recorder().ok()?;
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .ok()?
+            .build_recorder();
+        let handle = recorder.handle();
+        let kept = handle.clone();
+        std::thread::Builder::new()
+            .name("figures".to_owned())
+            .spawn(move || upkeep(&kept))
+            .ok()?;
+        metrics::set_global_recorder(recorder).ok()?;
         describe();
         Some(handle)
     });
+}
+
+/// As long as the process lives: its figures are no server's alone.
+fn upkeep(handle: &PrometheusHandle) {
+    loop {
+        std::thread::sleep(UPKEEP);
+        handle.run_upkeep();
+    }
 }
 
 /// All figures, as Prometheus reads them; `None` when another recorder was there first.
