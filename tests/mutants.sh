@@ -15,8 +15,8 @@ cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked 
 
 # A copy of the tree with a target directory of its own: the good binaries stay as they are.
 CARGO_TARGET_DIR="$(realpath "$out")/target"
-# Nobody debugs a mutant, and compiling is most of the time.
-export CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_DEBUG=false
+# Compiling is most of the time: nobody debugs a mutant, and little is lost when its tests run a little slower.
+export CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1
 which=(--package rebound-core)
 if [ -n "${DIFF:-}" ]; then
   git diff "$DIFF" -- scheduler/core/src >"$out/changes.diff"

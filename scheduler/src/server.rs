@@ -101,7 +101,7 @@ impl Server {
         if config.members.is_empty() {
             return Err(StartError::NoMembers);
         }
-        let identity = Identity::draw(config.cluster_id().0, config.server, config.founders());
+        let identity = Identity::found(config.cluster_id().0, config.server, config.founders());
         Ok(Store::init(&config.data_dir, &identity, &config.store)?)
     }
 

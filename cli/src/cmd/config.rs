@@ -109,7 +109,11 @@ fn check(ctx: &mut Context, file: &Path) -> Result<Exit, Failure> {
     let view = CheckedView {
         file: file.display().to_string(),
         good: true,
-        cluster: config.cluster_id().0,
+        // That of one server gets its number when the server makes its directory.
+        cluster: match config.members.len() {
+            0 | 1 => config.cluster.clone(),
+            _ => config.cluster_id().0,
+        },
         server: config.server,
         members: config.members.len(),
         warning,

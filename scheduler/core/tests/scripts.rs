@@ -98,7 +98,8 @@ scripts! {
         lost_disk
         transfer
         snapshot_to_a_new_one
-        refused;
+        refused
+        removed_with_a_slow_disk;
 }
 
 /// A script that nobody runs proves nothing.

@@ -1,5 +1,6 @@
 //! Whom a data directory belongs to.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use rebound_core::state::members::Founder;
@@ -43,6 +44,17 @@ impl Identity {
             incarnation: rand::random::<u64>().max(1),
             founders,
         }
+    }
+
+    /// That of a founder's new directory. Of several founders none begins without the others, and those know a founder
+    /// that lost its disk. A single one would begin again at once, after its disk was lost and other servers were added:
+    /// so the id of its cluster holds this directory's number, and what it began before is another cluster.
+    pub fn found(cluster: String, server: u64, founders: Vec<Founder>) -> Identity {
+        let mut identity = Identity::draw(cluster, server, founders);
+        if identity.founders.len() == 1 {
+            let _ = write!(identity.cluster, "-{:08x}", identity.incarnation >> 32);
+        }
+        identity
     }
 
     pub(super) fn put(&self, batch: &mut WriteBatch, meta: &ColumnFamily) {
@@ -106,5 +118,25 @@ impl Identity {
             server: number(SERVER, "its server id")?,
             incarnation: number(INCARNATION, "its incarnation")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rebound_core::types::ReplicaId;
+
+    use super::*;
+
+    fn cluster_of(count: u64) -> String {
+        let founders = (1..=count).map(|id| Founder::named(ReplicaId(id))).collect();
+        Identity::found("shelves-1a2b".into(), 1, founders).cluster
+    }
+
+    #[test]
+    fn only_a_cluster_of_one_founder_is_another_each_time() {
+        assert_eq!(cluster_of(3), "shelves-1a2b");
+        let (first, again) = (cluster_of(1), cluster_of(1));
+        assert!(first.starts_with("shelves-1a2b-"), "{first}");
+        assert_ne!(first, again);
     }
 }

@@ -318,6 +318,11 @@ impl World {
         server.disk = Disk::default().planted(server.config.plant);
         server.lost = Some(last);
         server.config.incarnation += ANOTHER_DISK;
+        // Alone a majority, it would begin at once, and what it begins is another cluster: its id holds the disk's
+        // number, and no server of this one listens to it.
+        if server.config.founders.len() == 1 {
+            server.config.founders.clear();
+        }
     }
 
     fn may_lose(&self, id: u64) -> bool {

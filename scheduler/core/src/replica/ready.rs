@@ -34,11 +34,22 @@ impl Replica {
     pub(super) fn persisted(&mut self, id: PersistId, out: &mut Output) {
         let done = self.in_flight.pop_front().expect("an order that was given");
         assert_eq!(done.id, id, "orders come back in order");
-        self.raft.on_persist_ready(done.number);
+        self.wrote(done.number);
         if done.installs {
             self.raft.advance_apply();
         }
         out.send.extend(done.sends);
+    }
+
+    /// Tells raft what is durable. A leader that removed itself, with its own disk slower than those of the others, has
+    /// no place among the members for what it wrote, and raft takes for granted that a leader has one: such a leader
+    /// stops here, and does not lead on until the others know.
+    fn wrote(&mut self, number: u64) {
+        let raft = &mut self.raft.raft;
+        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+        self.raft.on_persist_ready(number);
     }
 
     /// Takes one `Ready`, if there is one and the store has room for its order.
@@ -162,7 +173,7 @@ impl Replica {
                 before.sends.extend(sends);
             }
             None => {
-                self.raft.on_persist_ready(number);
+                self.wrote(number);
                 out.send.extend(sends);
             }
         }
