@@ -1,7 +1,6 @@
 //! A steady load and a probe on a cluster while something is done to it; then everything is read back and audited.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rebound_proto::v1::JobSpec;
@@ -84,17 +83,13 @@ impl<'a> Drill<'a> {
 
     /// Jobs acknowledged so far, and the greatest of their ids.
     pub fn acknowledged(&self) -> (u64, u64) {
-        let seen = &self.load.seen;
-        (
-            seen.jobs.load(Ordering::SeqCst),
-            seen.newest.load(Ordering::SeqCst),
-        )
+        let ids = self.load.seen.ids();
+        (ids.len() as u64, ids.iter().copied().max().unwrap_or(0))
     }
 
     /// Of the jobs acknowledged so far, those whose id is greater.
     pub fn acknowledged_after(&self, id: u64) -> Vec<u64> {
-        let ids = self.load.seen.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.iter().copied().filter(|one| *one > id).collect()
+        self.load.seen.ids().iter().copied().filter(|one| *one > id).collect()
     }
 
     /// Ends the load, waits until the cluster is quiet, reads everything back, stops it and audits it.
@@ -137,12 +132,14 @@ pub struct Load {
     seen: Arc<Seen>,
 }
 
-/// What was acknowledged so far.
+/// Ids of the jobs acknowledged so far.
 #[derive(Default)]
-struct Seen {
-    jobs: AtomicU64,
-    newest: AtomicU64,
-    ids: Mutex<Vec<u64>>,
+struct Seen(Mutex<Vec<u64>>);
+
+impl Seen {
+    fn ids(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Load {
@@ -206,9 +203,7 @@ async fn steady(client: Client, rate: u64, mut stop: watch::Receiver<bool>, seen
             let id = submit_small(&client, &Photos::Numbered, part, &spec).await;
             drop(permit);
             if let Ok(id) = &id {
-                seen.jobs.fetch_add(1, Ordering::SeqCst);
-                seen.newest.fetch_max(*id, Ordering::SeqCst);
-                seen.ids.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
+                seen.ids().push(*id);
             }
             (id.map(|id| Taken { id, part }), ms(due.elapsed()))
         });

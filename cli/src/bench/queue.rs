@@ -17,7 +17,7 @@ use super::fill::fill;
 use super::load::{Load, Photos};
 use super::scrape::Scrape;
 use super::usage::Usage;
-use super::yardstick::{Syncs, brief, measured_syncs};
+use super::yardstick::{WithSyncs, brief, measured_syncs};
 use super::{QUIET_WITHIN, check_cluster, or_logs};
 use crate::client::{Client, ClientError};
 use crate::cmd::Context;
@@ -100,8 +100,6 @@ struct Figures {
     restart_all_s: f64,
     /// A follower started again after the log was cut past its end, until it has applied what the leader has.
     snapshot_s: Option<f64>,
-    /// What the disk can do alone, before and after.
-    raw_syncs: [Syncs; 2],
 }
 
 /// What can be done a second.
@@ -164,12 +162,11 @@ pub async fn run(ctx: &mut Context, args: QueueArgs) -> Result<Exit, Failure> {
     let machine = Machine::here(dir.path());
     let before = measured_syncs(dir.path()).await?;
     let mut house = House::start(&layout, dir.path()).await?;
-    let figures = measured(ctx, &mut house, &args, (machine, before)).await;
+    let figures = measured(ctx, &mut house, &args, machine).await;
     house.stop().await;
-    let after = measured_syncs(dir.path()).await?;
-    let mut figures = or_logs(ctx, dir, figures)?;
-    figures.raw_syncs[1] = after;
-    show(ctx, &figures)?;
+    let raw_syncs = [before, measured_syncs(dir.path()).await?];
+    let figures = or_logs(ctx, dir, figures)?;
+    show(ctx, &WithSyncs { figures, raw_syncs })?;
     Ok(Exit::Ok)
 }
 
@@ -177,7 +174,7 @@ async fn measured(
     ctx: &mut Context,
     house: &mut House,
     args: &QueueArgs,
-    (machine, raw): (Machine, Syncs),
+    machine: Machine,
 ) -> Result<Figures, Failure> {
     let (_, first) = house.leader(QUIET_WITHIN).await?;
     let client = house.client();
@@ -230,8 +227,6 @@ async fn measured(
         restart_follower_s,
         restart_all_s,
         snapshot_s,
-        // The second one is measured when the servers have stopped.
-        raw_syncs: [raw.clone(), raw],
     })
 }
 
@@ -423,8 +418,8 @@ async fn snapshot(house: &mut House, client: &Client) -> Result<f64, Failure> {
     Ok(seconds(begun.elapsed()))
 }
 
-fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
-    ctx.out.one(figures, |out, figures| {
+fn show(ctx: &mut Context, figures: &WithSyncs<Figures>) -> Result<(), Failure> {
+    ctx.out.one(figures, |out, WithSyncs { figures, raw_syncs }| {
         let columns = [
             ("", Align::Left),
             ("SHORT QUEUE", Align::Right),
@@ -486,7 +481,7 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
                 "the rest, a task",
                 format!("{:.1} bytes", memory.rest_bytes_per_task),
             ),
-            ("raw synced writes", brief(&figures.raw_syncs)),
+            ("raw synced writes", brief(raw_syncs)),
             ("leader changes", figures.leader_changes.to_string()),
             ("follower restarted", time(figures.restart_follower_s)),
             ("all servers restarted", time(Some(figures.restart_all_s))),

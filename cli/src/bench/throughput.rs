@@ -17,7 +17,7 @@ use super::collect::{Expected, large_jobs, small_jobs};
 use super::figures::{Machine, PerTask, ProcessFigures, Reading, cores, per_task, process_table, seconds};
 use super::fill::fill;
 use super::load::{Answers, Load, Photos};
-use super::yardstick::{Syncs, brief, measured_syncs};
+use super::yardstick::{WithSyncs, brief, measured_syncs};
 use super::{QUIET_WITHIN, check_cluster, command, or_logs};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
@@ -85,8 +85,6 @@ struct Figures {
     processors_used: f64,
     leader_changes: u64,
     processes: Vec<ProcessFigures>,
-    /// What the disk can do alone, before and after.
-    raw_syncs: [Syncs; 2],
 }
 
 /// Runs it.
@@ -114,12 +112,11 @@ pub async fn run(ctx: &mut Context, args: ThroughputArgs) -> Result<Exit, Failur
     let machine = Machine::here(dir.path());
     let before = measured_syncs(dir.path()).await?;
     let mut house = House::start(&layout, dir.path()).await?;
-    let figures = measured(ctx, &mut house, &args, (machine, before)).await;
+    let figures = measured(ctx, &mut house, &args, machine).await;
     house.stop().await;
-    let after = measured_syncs(dir.path()).await?;
-    let mut figures = or_logs(ctx, dir, figures)?;
-    figures.raw_syncs[1] = after;
-    show(ctx, &figures)?;
+    let raw_syncs = [before, measured_syncs(dir.path()).await?];
+    let figures = or_logs(ctx, dir, figures)?;
+    show(ctx, &WithSyncs { figures, raw_syncs })?;
     Ok(Exit::Ok)
 }
 
@@ -141,7 +138,7 @@ async fn measured(
     ctx: &mut Context,
     house: &mut House,
     args: &ThroughputArgs,
-    (machine, raw): (Machine, Syncs),
+    machine: Machine,
 ) -> Result<Figures, Failure> {
     let tasks = args.tasks.unwrap_or(TASKS);
     let (_, begun) = house.leader(QUIET_WITHIN).await?;
@@ -190,8 +187,6 @@ async fn measured(
         ),
         leader_changes: ended.term - begun.term,
         processes,
-        // The second one is measured when the servers have stopped.
-        raw_syncs: [raw.clone(), raw],
     })
 }
 
@@ -254,8 +249,8 @@ async fn read(reader: JoinHandle<Result<u64, Failure>>) -> Result<u64, Failure> 
         .map_err(|error| Failure::failed(format!("a reader ended early: {error}")))?
 }
 
-fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
-    ctx.out.one(figures, |out, figures| {
+fn show(ctx: &mut Context, figures: &WithSyncs<Figures>) -> Result<(), Failure> {
+    ctx.out.one(figures, |out, WithSyncs { figures, raw_syncs }| {
         let mut table = Table::facts();
         let cpu = &figures.cpu_us_per_task;
         let facts = [
@@ -277,7 +272,7 @@ fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
                 "processors used",
                 format!("{:.0} %", figures.processors_used * 100.0),
             ),
-            ("raw synced writes", brief(&figures.raw_syncs)),
+            ("raw synced writes", brief(raw_syncs)),
             ("leader changes", figures.leader_changes.to_string()),
         ];
         for (name, value) in facts {

@@ -31,9 +31,18 @@ pub struct Syncs {
     pub ms: Quantiles,
 }
 
+/// A run's figures, and what the disk can do alone.
+#[derive(Debug, Serialize)]
+pub struct WithSyncs<T> {
+    /// The run's.
+    #[serde(flatten)]
+    pub figures: T,
+    /// Before the servers start and after they have stopped.
+    pub raw_syncs: [Syncs; 2],
+}
+
 /// The same in two words.
-pub fn brief(syncs: &[Syncs; 2]) -> String {
-    let [before, after] = syncs;
+pub fn brief([before, after]: &[Syncs; 2]) -> String {
     format!("{:.0} a second before, {:.0} after", before.per_s, after.per_s)
 }
 
