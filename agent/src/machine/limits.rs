@@ -43,9 +43,11 @@ pub const MAX_BATCH_RESULTS: usize = 1024;
 /// Most bytes of results in one message, so that a message stays well below what a server takes.
 pub const MAX_BATCH_BYTES: usize = 384 * 1024;
 
-/// Messages of results that may be unanswered on a stream. With so many under way further results gather and go
-/// together with the next answer.
+/// Full messages of results that may be unanswered on a stream. With so many under way further results gather.
 pub const MAX_BATCHES_IN_FLIGHT: usize = 8;
+
+/// With so many unanswered, results gather until a message is full or an answer comes.
+pub const SMALL_BATCHES_IN_FLIGHT: usize = 1;
 
 /// After so much time without any answer, everything unanswered is sent again on the same stream.
 pub const RESEND_AFTER_US: u64 = 5_000_000;

@@ -7,7 +7,7 @@ use rebound_proto::v1;
 use super::columns;
 use super::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES, RESEND_AFTER_US,
-    RESULT_OVERHEAD_BYTES,
+    RESULT_OVERHEAD_BYTES, SMALL_BATCHES_IN_FLIGHT,
 };
 use super::pace::Ewma;
 use super::{Attempt, Spooled, TaskKey, TaskRange};
@@ -34,8 +34,11 @@ pub(super) struct Outbox {
     entries: BTreeMap<TaskKey, Entry>,
     bytes: usize,
     next_order: u64,
-    /// Not sent on this stream, in order of arrival. Some may have been answered all the same.
-    unsent: VecDeque<TaskKey>,
+    /// Not sent on this stream, by order of arrival. Some may have been answered all the same, and others may have come
+    /// under their keys since.
+    unsent: VecDeque<(u64, TaskKey)>,
+    /// What is under way on this stream, as [`size_of`] counts it.
+    sent_bytes: usize,
     /// Messages under way on this stream.
     batches: BTreeMap<u64, Batch>,
     next_batch: u64,
@@ -65,15 +68,14 @@ impl Outbox {
             bytes: 0,
             next_order: 0,
             unsent: VecDeque::new(),
+            sent_bytes: 0,
             batches: BTreeMap::new(),
             next_batch: 0,
             answer: Ewma::default(),
             progress_us: 0,
         };
         for one in spooled {
-            if outbox.remove(one.attempt.task).is_some() {
-                outbox.unsent.retain(|task| *task != one.attempt.task);
-            }
+            outbox.remove(one.attempt.task);
             outbox.push(one);
         }
         outbox
@@ -109,7 +111,7 @@ impl Outbox {
     pub fn push(&mut self, spooled: Spooled) {
         let task = spooled.attempt.task;
         self.bytes += size_of(&spooled.attempt);
-        self.unsent.push_back(task);
+        self.unsent.push_back((self.next_order, task));
         let entry = Entry {
             spooled,
             order: self.next_order,
@@ -147,6 +149,7 @@ impl Outbox {
         if let Some(batch) = entry.batch
             && let Some(left) = self.batches.get_mut(&batch)
         {
+            self.sent_bytes -= size_of(&entry.spooled.attempt);
             left.unanswered -= 1;
             if left.unanswered == 0 {
                 done = Some(left.sent_us);
@@ -170,13 +173,14 @@ impl Outbox {
     /// Nothing is under way any more: all of it is to be sent.
     pub fn send_again(&mut self) {
         self.batches.clear();
+        self.sent_bytes = 0;
         let mut all: Vec<(u64, TaskKey)> = Vec::with_capacity(self.entries.len());
         for (task, entry) in &mut self.entries {
             entry.batch = None;
             all.push((entry.order, *task));
         }
         all.sort_unstable();
-        self.unsent = all.into_iter().map(|(_, task)| task).collect();
+        self.unsent = all.into();
     }
 
     /// When the wait for answers has been too long.
@@ -188,14 +192,27 @@ impl Outbox {
         }
     }
 
+    /// Whether a message may go. One that is not full waits for the answers to those before: each message is an entry of
+    /// the log, and what a busy cluster does for a small one it does for a large one too. An idle one answers at once.
+    fn may_send(&self) -> bool {
+        let sent: usize = self.batches.values().map(|batch| batch.unanswered).sum();
+        let fills =
+            self.entries.len() - sent >= MAX_BATCH_RESULTS || self.bytes - self.sent_bytes >= MAX_BATCH_BYTES;
+        match fills {
+            true => self.batches.len() < MAX_BATCHES_IN_FLIGHT,
+            false => self.batches.len() < SMALL_BATCHES_IN_FLIGHT,
+        }
+    }
+
     /// The next message of results, if one is to be sent now.
     pub fn next_batch(&mut self, now_us: u64) -> Option<Vec<v1::ResultRun>> {
-        if self.batches.len() >= MAX_BATCHES_IN_FLIGHT {
+        if !self.may_send() {
             return None;
         }
         let (mut tasks, mut bytes) = (Vec::new(), 0);
-        while let Some(task) = self.unsent.front() {
-            let Some(entry) = self.entries.get_mut(task) else {
+        while let Some((order, task)) = self.unsent.front() {
+            let entry = self.entries.get_mut(task);
+            let Some(entry) = entry.filter(|entry| entry.order == *order) else {
                 self.unsent.pop_front();
                 continue;
             };
@@ -204,6 +221,7 @@ impl Outbox {
                 break;
             }
             bytes += size;
+            self.sent_bytes += size;
             entry.batch = Some(self.next_batch);
             tasks.push(*task);
             self.unsent.pop_front();
@@ -229,16 +247,19 @@ impl Outbox {
     pub fn check(&self) {
         let bytes: usize = self.iter().map(|spooled| size_of(&spooled.attempt)).sum();
         assert_eq!(self.bytes, bytes);
+        let sent = self.entries.values().filter(|entry| entry.batch.is_some());
+        let sent: usize = sent.map(|entry| size_of(&entry.spooled.attempt)).sum();
+        assert_eq!(self.sent_bytes, sent);
         assert!(self.batches.len() <= MAX_BATCHES_IN_FLIGHT);
         for (batch, Batch { unanswered, .. }) in &self.batches {
             let of_batch = |entry: &&Entry| entry.batch == Some(*batch);
             assert_eq!(self.entries.values().filter(of_batch).count(), *unanswered);
         }
         let unsent = self.entries.iter().filter(|(_, entry)| entry.batch.is_none());
-        let unsent: Vec<TaskKey> = unsent.map(|(task, _)| *task).collect();
-        let mut queued: Vec<TaskKey> = self.unsent.iter().copied().collect();
-        queued.retain(|task| self.entries.contains_key(task));
-        queued.sort_unstable();
+        let mut unsent: Vec<(u64, TaskKey)> = unsent.map(|(task, entry)| (entry.order, *task)).collect();
+        unsent.sort_unstable();
+        let mut queued: Vec<(u64, TaskKey)> = self.unsent.iter().copied().collect();
+        queued.retain(|(order, task)| self.entries.get(task).is_some_and(|entry| entry.order == *order));
         assert_eq!(queued, unsent, "what is not under way waits to be sent, once");
         for (task, entry) in &self.entries {
             assert_eq!(*task, entry.spooled.attempt.task);

