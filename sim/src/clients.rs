@@ -1,7 +1,8 @@
 //! Clients: each submits a job at its time and asks again, with the same key, until it knows.
 
-use rebound_core::command::{Deadline, Open, Photo, Spec};
+use rebound_core::command::{Deadline, Open, Spec};
 use rebound_core::io::Request;
+use rebound_core::photos::Photos;
 use rebound_core::types::{JobId, MILLISECOND, Resources, SECOND};
 
 use crate::history::job::Ask;
@@ -124,8 +125,8 @@ impl Client {
         format!("key-{number}").into_bytes()
     }
 
-    fn list(&self, from: u64, to: u64) -> Vec<Photo> {
-        (from..to).map(|photo| Photo { uri: self.uri(photo) }).collect()
+    fn list(&self, from: u64, to: u64) -> Photos {
+        (from..to).map(|photo| self.uri(photo)).collect()
     }
 
     /// The question of this step.
@@ -174,7 +175,7 @@ impl Client {
             photos: if self.at_once {
                 self.list(0, self.photos)
             } else {
-                Vec::new()
+                Photos::default()
             },
             close: self.at_once,
         }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rebound_core::command::{Allot, Command, Deadline, Entry, Join, Open, Photo, Report};
+use rebound_core::command::{Allot, Command, Deadline, Entry, Join, Open, Report};
 use rebound_core::event::Cause;
 use rebound_core::limits::{JOB_BYTES, PHOTO_BYTES, REGIVES_MAX};
+use rebound_core::photos::Photos;
 use rebound_core::plan::Regive;
 use rebound_core::state::environments::{Allotment, Counts};
 use rebound_core::state::jobs::Phase;
@@ -67,11 +68,8 @@ pub struct Model {
     pub refused: u64,
 }
 
-fn bytes_of(photos: &[Photo]) -> u64 {
-    photos
-        .iter()
-        .map(|photo| photo.uri.len() as u64 + PHOTO_BYTES)
-        .sum()
+fn bytes_of(photos: &Photos) -> u64 {
+    photos.iter().map(|uri| uri.len() as u64 + PHOTO_BYTES).sum()
 }
 
 impl Model {
@@ -92,12 +90,12 @@ impl Model {
             Command::Environment(change) => self.allot(change),
             Command::Append { job, offset, photos } if self.takes_photos(*job) => {
                 let bytes = bytes_of(photos);
-                let room = self.has_room(&entry.by.environment, photos.len() as u64, bytes);
+                let room = self.has_room(&entry.by.environment, photos.len(), bytes);
                 let tasks = self.tasks.get_mut(job).expect("known");
                 if *offset == *tasks && room {
-                    *tasks += photos.len() as u64;
+                    *tasks += photos.len();
                     *self.bytes.entry(*job).or_default() += bytes;
-                    self.photos_came(*job, *offset, photos.len() as u64);
+                    self.photos_came(*job, *offset, photos.len());
                 }
             }
             Command::Close { job, total } if self.tasks.get(job) == Some(total) => {
@@ -143,7 +141,7 @@ impl Model {
         if !open.key.is_empty() && self.keys.get(&key).is_some_and(known) {
             return;
         }
-        let (environment, photos) = (&entry.by.environment, open.photos.len() as u64);
+        let (environment, photos) = (&entry.by.environment, open.photos.len());
         let live = |job: &&JobId| !self.is_over(**job);
         let jobs = || self.of(environment).filter(live).count() as u64;
         let most = self.allotment(environment).jobs;
@@ -156,7 +154,7 @@ impl Model {
         let job = JobId(index);
         self.environments.insert(job, environment.clone());
         self.keys.insert(key, (job, self.now));
-        self.tasks.insert(job, open.photos.len() as u64);
+        self.tasks.insert(job, open.photos.len());
         self.bytes.insert(job, bytes);
         let close_at = Time(self.now.0 + self.settings.open_for);
         self.close_at.insert(job, close_at);
@@ -169,7 +167,7 @@ impl Model {
             self.drop_late.insert(job);
         }
         if !open.photos.is_empty() {
-            self.photos_came(job, 0, open.photos.len() as u64);
+            self.photos_came(job, 0, open.photos.len());
         }
         if open.spec.max_attempts != 0 {
             self.attempts_allowed.insert(job, open.spec.max_attempts);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::Cause;
+use crate::photos::Photos;
 use crate::plan::Plan;
 use crate::rows::Rows;
 use crate::state::members::Founder;
@@ -45,11 +46,7 @@ pub enum Command {
     /// Opens a job, perhaps with all its photos.
     Open(Box<Open>),
     /// Adds photos to an open job.
-    Append {
-        job: JobId,
-        offset: u64,
-        photos: Vec<Photo>,
-    },
+    Append { job: JobId, offset: u64, photos: Photos },
     /// The job takes no more photos; `total` is how many it has.
     Close { job: JobId, total: u64 },
     /// The job was open for too long.
@@ -147,7 +144,7 @@ pub struct Open {
     /// What many jobs share.
     pub spec: Spec,
     /// The first photos, or all.
-    pub photos: Vec<Photo>,
+    pub photos: Photos,
     /// The photos are all here.
     pub close: bool,
 }
@@ -187,13 +184,6 @@ pub struct Spec {
     pub max_attempts: u32,
     /// A photo whose deadline has passed is not given to anybody: it ends as dropped.
     pub drop_late: bool,
-}
-
-/// One photo.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Photo {
-    /// Where it is.
-    pub uri: String,
 }
 
 /// A worker that joins.

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 
-use crate::command::{Allot, Join, Open, Photo, Report};
+use crate::command::{Allot, Join, Open, Report};
 use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
 use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
+use crate::photos::Photos;
 use crate::plan::Plan;
-use crate::replica::{Outlook, Refusals, photos_bytes};
+use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
 use crate::state::environments::{Allotment, Environment};
@@ -73,11 +74,7 @@ pub enum Request {
     /// Opens a job.
     Open(Box<Open>),
     /// Adds photos.
-    Append {
-        job: JobId,
-        offset: u64,
-        photos: Vec<Photo>,
-    },
+    Append { job: JobId, offset: u64, photos: Photos },
     /// No more photos.
     Close { job: JobId, total: u64 },
     /// Ends a job with what it has.
@@ -122,8 +119,8 @@ impl Request {
         /// Of what is not counted one by one.
         const HEAD: usize = 512;
         HEAD + match self {
-            Request::Open(open) => photos_bytes(&open.photos),
-            Request::Append { photos, .. } => photos_bytes(photos),
+            Request::Open(open) => open.photos.packed().len(),
+            Request::Append { photos, .. } => photos.packed().len(),
             _ => 0,
         }
     }

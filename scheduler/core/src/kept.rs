@@ -1,4 +1,5 @@
-//! Records that are only on disk: written once by `apply`, never read by it.
+//! Records that are only on disk: written once by `apply`, never read by it. The photos of an append are one as they
+//! are, under [`crate::key::photos_key`]: see [`crate::photos`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,13 +9,6 @@ use crate::key::{Kept, kept_prefix, kept_task};
 use crate::rows::Rows;
 use crate::table::decode;
 use crate::types::{EnvId, Given, JobId, Time, WorkerId};
-
-/// The photos of one append, under [`crate::key::photos_key`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhotoList {
-    /// In order, from the append's offset on.
-    pub uris: Vec<String>,
-}
 
 /// The outcomes of consecutive tasks that were recorded together, under [`crate::key::result_key`] of the first. No
 /// two records share a task.

@@ -13,6 +13,7 @@ mod leader;
 pub mod limits;
 pub mod observe;
 pub mod pace;
+pub mod photos;
 pub mod plan;
 pub mod plant;
 pub mod replica;

@@ -530,8 +530,8 @@ fn command_bytes(command: &Command) -> usize {
     /// Of what is not counted one by one.
     const HEAD: usize = 128;
     HEAD + match command {
-        Command::Open(open) => photos_bytes(&open.photos) + open.key.len(),
-        Command::Append { photos, .. } => photos_bytes(photos),
+        Command::Open(open) => open.photos.packed().len() + open.key.len(),
+        Command::Append { photos, .. } => photos.packed().len(),
         Command::Ended { reports, .. } => reports.iter().map(|report| report.rows.bytes() + 32).sum(),
         Command::Adopt(plan) => (plan.assign.len() + plan.regive.len()) * 32,
         Command::Settings(changes) => changes.len() * 12,
@@ -539,13 +539,6 @@ fn command_bytes(command: &Command) -> usize {
         Command::Overdue { appends } => appends.len() * 20,
         _ => 0,
     }
-}
-
-/// About how many bytes these photos take, in the log and in memory.
-pub(crate) fn photos_bytes(photos: &[crate::command::Photo]) -> usize {
-    /// Besides the URI.
-    const EACH: usize = 2;
-    photos.iter().map(|photo| photo.uri.len() + EACH).sum()
 }
 
 /// An entry as bytes in raft's log.

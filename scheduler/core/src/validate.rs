@@ -1,7 +1,8 @@
 //! User content is checked here before it is proposed, so that `apply` need not.
 
-use crate::command::{Allot, Deadline, Join, Open, Photo, Report};
+use crate::command::{Allot, Deadline, Join, Open, Report};
 use crate::limits::*;
+use crate::photos::Photos;
 use crate::reply::Rejected;
 use crate::types::{Caller, Time};
 
@@ -79,40 +80,47 @@ fn labels(labels: &[(String, String)]) -> Result<(), Rejected> {
 }
 
 /// Checks the photos of one append.
-pub fn photos(photos: &[Photo]) -> Result<(), Rejected> {
-    if photos.len() > APPEND_PHOTOS_MAX {
+pub fn photos(photos: &Photos) -> Result<(), Rejected> {
+    sound(photos)?;
+    if photos.len() > APPEND_PHOTOS_MAX as u64 {
         return Err(too_many(
             "photos",
             APPEND_PHOTOS_MAX,
             "photos in one append; send the rest in further appends",
         ));
     }
-    let mut bytes = 0;
-    for (at, photo) in photos.iter().enumerate() {
-        if photo.uri.is_empty() {
+    for (at, uri) in photos.iter().enumerate() {
+        if uri.is_empty() {
             return Err(invalid("photos.uri", format!("photo {at} has none")));
         }
-        if photo.uri.len() > URI_BYTES_MAX {
+        if uri.len() > URI_BYTES_MAX {
             return Err(invalid(
                 "photos.uri",
                 format!("that of photo {at} is longer than {URI_BYTES_MAX} bytes"),
             ));
         }
-        if photo.uri.chars().any(char::is_control) {
+        if uri.chars().any(char::is_control) {
             return Err(invalid(
                 "photos.uri",
                 format!("that of photo {at} has control characters"),
             ));
         }
-        bytes += photo.uri.len();
     }
-    match bytes > APPEND_BYTES_MAX {
+    match photos.bytes() > APPEND_BYTES_MAX {
         true => Err(too_many(
             "photos",
             APPEND_BYTES_MAX,
             "bytes of URIs in one append; send further appends",
         )),
         false => Ok(()),
+    }
+}
+
+/// Refuses photos whose bytes are none of ours. Once more when they are applied: what is kept of them is read for ever.
+pub(crate) fn sound(photos: &Photos) -> Result<(), Rejected> {
+    match photos.is_sound() {
+        true => Ok(()),
+        false => Err(invalid("photos", "are not packed as they should be")),
     }
 }
 

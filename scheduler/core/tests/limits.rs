@@ -4,7 +4,9 @@
 use rebound_core::command::*;
 use rebound_core::io::{Answer, Request, WorkerReport};
 use rebound_core::limits::*;
+use rebound_core::photos::Photos;
 use rebound_core::reply::{Refused, Rejected, Reply};
+use rebound_core::table::{decode, encode};
 use rebound_core::types::*;
 
 #[allow(dead_code)] // Each test crate uses a part of the stage.
@@ -54,9 +56,23 @@ fn job(adjust: impl FnOnce(&mut Open)) -> Request {
     Request::Open(Box::new(open))
 }
 
-fn photos(count: usize, uri_bytes: usize) -> Vec<Photo> {
+fn photos(count: usize, uri_bytes: usize) -> Photos {
     let uri = |n: usize| format!("{:x<uri_bytes$}", format!("s3://shelf/{n}/"));
-    (0..count).map(|n| Photo { uri: uri(n) }).collect()
+    (0..count).map(uri).collect()
+}
+
+fn one(uri: &str) -> Photos {
+    [uri].into_iter().collect()
+}
+
+/// Not UTF-8: its last byte is missing.
+fn unsound() -> Photos {
+    let sound = encode(&one("file:///ä"));
+    let mut bytes = sound[..sound.len() - 1].to_vec();
+    // Behind the format and the number of photos: how many bytes there are, and where the first URI ends.
+    bytes[2] -= 1;
+    bytes[3] -= 1;
+    decode(&bytes).expect("only what is in it is wrong")
 }
 
 fn taken(answer: Result<Answer, Refused>) -> Reply {
@@ -103,9 +119,14 @@ fn of_open() -> Vec<(&'static str, Adjust, Adjust)> {
             "photos",
             adjust(|open| open.photos = photos(APPEND_BYTES_MAX / 256, 256)),
             adjust(|open| {
-                open.photos = photos(APPEND_BYTES_MAX / 256, 256);
-                open.photos[0].uri.push('x');
+                let rest = photos(APPEND_BYTES_MAX / 256 - 1, 256);
+                open.photos = photos(1, 257).iter().chain(rest.iter()).collect();
             }),
+        ),
+        (
+            "photos",
+            adjust(|open| open.photos = one("file:///ä")),
+            adjust(|open| open.photos = unsound()),
         ),
         (
             "photos.uri",
@@ -114,15 +135,19 @@ fn of_open() -> Vec<(&'static str, Adjust, Adjust)> {
         ),
         (
             "photos.uri",
-            adjust(|open| open.photos[0].uri = "x".into()),
-            adjust(|open| open.photos[0].uri = String::new()),
+            adjust(|open| open.photos = one("x")),
+            adjust(|open| open.photos = one("")),
         ),
         (
             "photos.uri",
-            adjust(|open| open.photos[0].uri = "file:///Käse 1.jpg".into()),
-            adjust(|open| open.photos[0].uri = "file:///a\nb".into()),
+            adjust(|open| open.photos = one("file:///Käse 1.jpg")),
+            adjust(|open| open.photos = one("file:///a\nb")),
         ),
-        ("photos", adjust(|_| {}), adjust(|open| open.photos.clear())),
+        (
+            "photos",
+            adjust(|_| {}),
+            adjust(|open| open.photos = Photos::default()),
+        ),
         (
             "idempotency_key",
             adjust(|open| open.key = vec![7; KEY_BYTES_MAX]),
@@ -211,7 +236,7 @@ fn of_a_job() {
     let opened = taken(ask(
         &mut stage,
         job(|open| {
-            open.photos.clear();
+            open.photos = Photos::default();
             open.close = false;
         }),
     ));

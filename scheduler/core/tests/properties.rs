@@ -4,17 +4,18 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use rebound_core::command::*;
+use rebound_core::photos::Photos;
 use rebound_core::replica::{decode_entry, encode_entry};
 use rebound_core::reply::Reply;
 use rebound_core::state::members::Founder;
-use rebound_core::state::{Plant, State};
-use rebound_core::table::{Digest, record_hash};
+use rebound_core::state::{Applied, Plant, State};
+use rebound_core::table::{Digest, decode, encode, record_hash};
 use rebound_core::types::*;
 use rebound_core::version::{FIRST, NEXT};
 
 mod history;
 
-use history::{History, step};
+use history::{History, Step, step};
 
 /// The same state, from its records.
 fn reload(state: &State) -> State {
@@ -224,6 +225,50 @@ proptest! {
                 prop_assert!((FIRST..=NEXT).contains(&read.version), "version {}", read.version);
             }
         }
+    }
+
+    /// Photos in whose bytes some were changed are applied if they are sound, and refused if not, by all replicas alike:
+    /// what is kept for ever can be read.
+    #[test]
+    fn unsound_photos_are_refused(
+        uris in prop::collection::vec("[a-zä]{0,8}", 1..5),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        append in any::<bool>(),
+    ) {
+        let mut bytes = encode(&uris.iter().collect::<Photos>());
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let Ok(photos) = decode::<Photos>(&bytes) else { return Ok(()) };
+        let mut state = State::new(Plant::None);
+        let mut writer = History::new();
+        let open = Step::Open {
+            env: 0, key: 0, photos: 0, close: false, priority: 0, deadline: 0, attempts: 0, shelf: false,
+        };
+        let last = match append {
+            false => open.clone(),
+            true => Step::Append { env: 0, job: 0, back: 1, photos: 0, other: false },
+        };
+        for step in [Step::Begin, open] {
+            let applied = state.apply(state.applied() + 1, 1, writer.entry(&step, &state).flatten().as_ref());
+            prop_assert!(applied.reply.is_ok(), "{:?}", applied.reply);
+            writer.learn(&applied);
+        }
+        let mut entry = writer.entry(&last, &state).flatten().expect("an entry");
+        match &mut entry.command {
+            Command::Open(open) => open.photos = photos.clone(),
+            Command::Append { photos: there, .. } => *there = photos.clone(),
+            other => panic!("{other:?}"),
+        }
+        let Applied { reply, kept, .. } = state.apply(state.applied() + 1, 1, Some(&entry));
+        state.settle();
+        state.check();
+        let sound = photos.is_sound();
+        prop_assert_eq!(reply.is_ok(), sound, "{:?}", reply);
+        let read = kept.iter().map(|(_, value)| decode(value)).collect::<Result<Vec<Photos>, _>>();
+        let expected = (sound && !photos.is_empty()).then_some(photos);
+        prop_assert_eq!(read, Ok(expected.into_iter().collect()));
     }
 }
 

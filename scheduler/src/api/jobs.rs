@@ -60,7 +60,7 @@ impl Jobs for Api {
         let asked = Asked::Append {
             job: JobId(job),
             offset,
-            photos: client::photos(photos),
+            photos: client::photos(&photos),
         };
         match self.apply(&from, draw_trace(), timeout_us, asked).await?.0 {
             rebound_core::reply::Reply::Appended { next_offset } => {

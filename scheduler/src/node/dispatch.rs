@@ -4,6 +4,7 @@ use rebound_core::codec::client;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Heard, SnapshotOrder};
 use rebound_core::observe::Observation;
+use rebound_core::photos::Joined;
 use rebound_core::reply::Rejected;
 use rebound_core::state::workers::Worker;
 
@@ -214,7 +215,7 @@ impl Node {
             let uris = |run: &DesiredRun| {
                 reader.uris(run).unwrap_or_else(|error| {
                     unreadable = Some(error.to_string());
-                    Vec::new()
+                    Joined::default()
                 })
             };
             let wire = link.desired(&desired, uris);

@@ -337,8 +337,6 @@ pub fn doors() -> (Doors, Inbox) {
 
 #[cfg(test)]
 mod tests {
-    use rebound_core::command::Photo;
-
     use super::*;
 
     /// A question of about so many bytes.
@@ -347,7 +345,7 @@ mod tests {
         Request::Append {
             job: Default::default(),
             offset: 0,
-            photos: vec![Photo { uri }],
+            photos: [uri].into_iter().collect(),
         }
     }
 

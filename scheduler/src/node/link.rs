@@ -7,6 +7,7 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use rebound_core::codec::agent;
 use rebound_core::effects::{Desired, DesiredRun};
+use rebound_core::photos::Joined;
 use rebound_core::reply::Judged;
 use rebound_core::types::{ClusterId, Term, Time, WorkerId};
 use rebound_proto::v1;
@@ -93,7 +94,7 @@ impl Link {
     }
 
     /// A desired set as the agent reads it.
-    pub fn desired(&self, desired: &Desired, uris: impl FnMut(&DesiredRun) -> Vec<String>) -> v1::Desired {
+    pub fn desired(&self, desired: &Desired, uris: impl FnMut(&DesiredRun) -> Joined) -> v1::Desired {
         let session = &mut *self.session();
         agent::desired(&session.cluster, desired, uris, &mut session.said)
     }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rebound_core::command::{Command, Deadline, ENTRY_VERSION, Entry, Open, Photo, Spec};
+use rebound_core::command::{Command, Deadline, ENTRY_VERSION, Entry, Open, Spec};
 use rebound_core::replica::snapshot::About;
 use rebound_core::state::members::Founder;
 use rebound_core::table::Digest;
@@ -47,9 +47,7 @@ fn with_jobs(dir: &Path, jobs: u64) -> (Store, About) {
     let mut store = open(dir);
     let mut state = State::new(Plant::None);
     for index in 1..=jobs {
-        let photo = |at| Photo {
-            uri: format!("file:///{index}/{at}/{:0>900}.jpg", at * 7_919),
-        };
+        let photo = |at| format!("file:///{index}/{at}/{:0>900}.jpg", at * 7_919);
         let command = Command::Open(Box::new(Open {
             key: format!("key {index}").into_bytes(),
             name: String::new(),

@@ -10,10 +10,9 @@ use rocksdb::{ColumnFamily, DB, WriteBatch};
 use super::{META, StoreError, get};
 
 /// Format of the data directory. A newer one is refused.
-pub const FORMAT: u64 = 3;
-/// The oldest format that is taken. It lacks the second generation of state and kept records, which is made when the
-/// server opens it.
-pub const FORMAT_OLDEST: u64 = 2;
+pub const FORMAT: u64 = 4;
+/// The oldest format that is taken. Records and entries of older ones are of a format that is read no more.
+pub const FORMAT_OLDEST: u64 = 4;
 
 const CLUSTER: &[u8] = b"cluster";
 const SERVER: &[u8] = b"server";

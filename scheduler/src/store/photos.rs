@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rebound_core::effects::DesiredRun;
 use rebound_core::io::{Fetch, TaskView};
-use rebound_core::kept::{AttemptRecord, PhotoList, ResultRecord, ResultsRecord, result_of};
+use rebound_core::kept::{AttemptRecord, ResultRecord, ResultsRecord, result_of};
 use rebound_core::key::{Kept, kept_prefix, kept_task, photos_key, result_key};
+use rebound_core::photos::{Joined, Photos};
 use rebound_core::table::decode;
 use rebound_core::types::{EnvId, JobId};
 use rocksdb::{Direction, IteratorMode};
@@ -51,6 +52,13 @@ fn absent(job: JobId, task: u64) -> ReadError {
     ReadError { job, task, why }
 }
 
+/// The photos of an append, and the task that the first of them is.
+type List = (u64, Photos);
+
+fn has((first, photos): &List, task: u64) -> bool {
+    task.checked_sub(*first).is_some_and(|at| at < photos.len())
+}
+
 /// A key and its value.
 type Pair = (Box<[u8]>, Box<[u8]>);
 
@@ -74,10 +82,17 @@ impl Reader {
     }
 
     /// The photos of a run, in order.
-    pub fn uris(&self, run: &DesiredRun) -> Result<Vec<String>, ReadError> {
+    pub fn uris(&self, run: &DesiredRun) -> Result<Joined, ReadError> {
         self.steady(|| {
-            let tasks = run.first..=run.last;
-            tasks.map(|task| self.uri(run.env, run.job, task)).collect()
+            let (mut uris, mut task) = (Joined::default(), run.first);
+            while task <= run.last {
+                let (first, photos) = self.list(run.env, run.job, task)?;
+                match uris.add(photos.slice(task - first, run.last - task + 1)) {
+                    0 => return Err(absent(run.job, task)),
+                    more => task += more,
+                }
+            }
+            Ok(uris)
         })
     }
 
@@ -136,18 +151,31 @@ impl Reader {
         }
     }
 
-    fn uri(&self, env: EnvId, job: JobId, task: u64) -> Result<String, ReadError> {
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(uri) = lists.uri(env, job, task) {
-            return Ok(uri);
-        }
-        let (first, list) = self.list(env, job, task)?;
-        lists.put((env, job, first), list);
-        lists.uri(env, job, task).ok_or_else(|| absent(job, task))
+    /// The URI of a task; `list` is the one that the task before it was in, if there was one.
+    fn uri(&self, list: &mut Option<List>, env: EnvId, job: JobId, task: u64) -> Result<String, ReadError> {
+        let (first, photos) = match list {
+            Some(list) if has(list, task) => list,
+            _ => list.insert(self.list(env, job, task)?),
+        };
+        let uri = photos.get(task - *first).map(str::to_owned);
+        uri.ok_or_else(|| absent(job, task))
     }
 
-    /// The list with a task: the last one that begins at or before it.
-    fn list(&self, env: EnvId, job: JobId, task: u64) -> Result<(u64, PhotoList), ReadError> {
+    /// The list that has a task.
+    fn list(&self, env: EnvId, job: JobId, task: u64) -> Result<List, ReadError> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists.with(env, job, task) {
+            return Ok(list);
+        }
+        let list = self.read_list(env, job, task)?;
+        lists.put((env, job, list.0), list.1.clone());
+        Some(list)
+            .filter(|list| has(list, task))
+            .ok_or_else(|| absent(job, task))
+    }
+
+    /// The last list that begins at or before a task.
+    fn read_list(&self, env: EnvId, job: JobId, task: u64) -> Result<List, ReadError> {
         let found = self.at_or_before(&photos_key(env, job, task));
         let (key, value) = found.ok_or_else(|| absent(job, task))?;
         let first = kept_task(&key).filter(|_| key.starts_with(&kept_prefix(Kept::Photos, env, job)));
@@ -166,7 +194,7 @@ impl Reader {
         let prefix = kept_prefix(Kept::Results, env, job);
         let seek = self.holder(env, job, first);
         let mode = IteratorMode::From(&seek, Direction::Forward);
-        let (mut results, mut bytes) = (Vec::new(), 0);
+        let (mut results, mut bytes, mut list) = (Vec::new(), 0, None);
         for item in self.disk.db.iterator_cf(self.disk.kept(), mode) {
             let (key, value) = self.intact(item);
             let Some(begin) = kept_task(&key).filter(|_| key.starts_with(&prefix)) else {
@@ -178,7 +206,7 @@ impl Reader {
                     let next = Some(task);
                     return Ok(Fetched::Results { results, next });
                 }
-                let uri = self.uri(env, job, task)?;
+                let uri = self.uri(&mut list, env, job, task)?;
                 bytes += result.output.len() + uri.len();
                 results.push((task, uri, result));
             }
@@ -216,7 +244,7 @@ impl Reader {
 
     fn task(&self, view: TaskView) -> Result<Fetched, ReadError> {
         let TaskView { env, job, task, .. } = view;
-        let uri = self.uri(env, job, task)?;
+        let uri = self.uri(&mut None, env, job, task)?;
         let before = self.at_or_before(&result_key(env, job, task));
         let record = before.and_then(|(key, value)| self.intact(result_of(&key, &value, env, job, task)));
         let mut prefix = kept_prefix(Kept::Attempts, env, job);
@@ -246,24 +274,24 @@ impl Reader {
 
 /// A few photo lists, the least used of which makes room.
 struct Lists {
-    lists: BTreeMap<(EnvId, JobId, u64), (PhotoList, u64)>,
+    lists: BTreeMap<(EnvId, JobId, u64), (Photos, u64)>,
     uses: u64,
     most: usize,
 }
 
 impl Lists {
-    fn uri(&mut self, env: EnvId, job: JobId, task: u64) -> Option<String> {
-        let (key, (list, used)) = self
+    fn with(&mut self, env: EnvId, job: JobId, task: u64) -> Option<List> {
+        let (key, (photos, used)) = self
             .lists
             .range_mut((env, job, 0)..=(env, job, task))
             .next_back()?;
-        let uri = list.uris.get(usize::try_from(task - key.2).ok()?)?.clone();
+        let list = Some((key.2, photos.clone())).filter(|list| has(list, task))?;
         self.uses += 1;
         *used = self.uses;
-        Some(uri)
+        Some(list)
     }
 
-    fn put(&mut self, key: (EnvId, JobId, u64), list: PhotoList) {
+    fn put(&mut self, key: (EnvId, JobId, u64), list: Photos) {
         if self.lists.len() >= self.most
             && let Some(oldest) = self
                 .lists

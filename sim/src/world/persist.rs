@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rebound_core::codec::agent as codec;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Input, Persist};
-use rebound_core::kept::PhotoList;
 use rebound_core::key::{kept_task, photos_key};
+use rebound_core::photos::{Joined, Photos};
 use rebound_core::table::decode;
 use rebound_core::types::*;
 use rebound_proto::v1::server_message::Body;
@@ -159,19 +159,18 @@ impl World {
 }
 
 /// The photos of a run, from the lists on disk.
-fn uris(image: &Image, run: &DesiredRun) -> Vec<String> {
-    let mut found = Vec::new();
+fn uris(image: &Image, run: &DesiredRun) -> Joined {
+    let mut found = Joined::default();
     let mut task = run.first;
     while task <= run.last {
         let (key, value) = image
             .at_or_before(&photos_key(run.env, run.job, task))
             .expect("its list is on disk");
         let first = kept_task(key).expect("a photo list's key");
-        let list: PhotoList = decode(value).expect("a photo list");
-        let from = (task - first) as usize;
-        let to = list.uris.len().min((run.last - first + 1) as usize);
-        found.extend_from_slice(&list.uris[from..to]);
-        task = first + to as u64;
+        let photos: Photos = decode(value).expect("a photo list");
+        let more = found.add(photos.slice(task - first, run.last - task + 1));
+        assert!(more > 0, "photo {task} of job {} is in its list", run.job);
+        task += more;
     }
     found
 }

@@ -1,13 +1,16 @@
 //! Photos, results and lost attempts: RocksDB's readers answer what the simulated disk's records say.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use rebound_core::effects::DesiredRun;
 use rebound_core::io::{Fetch, TaskView};
-use rebound_core::kept::{AttemptRecord, PhotoList, ResultRecord, result_of};
+use rebound_core::kept::{AttemptRecord, ResultRecord, result_of};
 use rebound_core::key::{Kept, kept_prefix, kept_task, photos_key, result_key};
+use rebound_core::photos::Photos;
 use rebound_core::state::State;
 use rebound_core::table::decode;
-use rebound_core::types::{EnvId, JobId};
+use rebound_core::types::{EnvId, Given, JobId, SpecId, TraceId};
 use rebound_scheduler::store::Disk;
 use rebound_scheduler::store::photos::{Fetched, Reader};
 use rebound_sim::disk::Image;
@@ -32,7 +35,29 @@ pub fn compare(disk: &Arc<Disk>, image: &Image, state: &State, jobs: &[JobId]) {
         );
         for task in 0..record.tasks {
             compare_task(&reader, image, env, *job, task);
+            compare_runs(&reader, image, env, *job, [0..=task, task..=record.tasks - 1]);
         }
+    }
+}
+
+/// What a worker of these runs is told, whichever appends their photos are of.
+fn compare_runs(reader: &Reader, image: &Image, env: EnvId, job: JobId, runs: [RangeInclusive<u64>; 2]) {
+    for tasks in runs {
+        let run = DesiredRun {
+            env,
+            job,
+            first: *tasks.start(),
+            last: *tasks.end(),
+            given: Given(1),
+            spec: SpecId(1),
+            trace: TraceId::default(),
+            alone: false,
+        };
+        let told = reader.uris(&run).expect("they are on disk");
+        let expected: Vec<String> = tasks.map(|task| uri(image, env, job, task)).collect();
+        let lengths: Vec<usize> = expected.iter().map(String::len).collect();
+        assert_eq!(told.uris, expected.concat(), "photos of {run:?}");
+        assert!(told.lengths.iter().map(|length| *length as usize).eq(lengths));
     }
 }
 
@@ -41,8 +66,9 @@ fn uri(image: &Image, env: EnvId, job: JobId, task: u64) -> String {
         .at_or_before(&photos_key(env, job, task))
         .expect("a photo list");
     let first = kept_task(key).expect("a photo list's key");
-    let list: PhotoList = decode(value).expect("a photo list");
-    list.uris[(task - first) as usize].clone()
+    let photos: Photos = decode(value).expect("a photo list");
+    let mut uris = photos.iter().skip((task - first) as usize);
+    uris.next().expect("its photo").to_owned()
 }
 
 fn result(image: &Image, env: EnvId, job: JobId, task: u64) -> Option<ResultRecord> {

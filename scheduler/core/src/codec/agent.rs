@@ -12,6 +12,7 @@ use crate::io::WorkerReport;
 use crate::limits::{PACE_US_MAX, PACES_MAX, RESULTS_PER_REPORT_MAX, STARTED_MAX, WORKER_HEARTBEAT};
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
+use crate::photos::Joined;
 use crate::reply::{Judged, Rejected};
 use crate::rows::{Packing, Row};
 use crate::types::{ClusterId, Given, JobId, Recogniser, SpecId, Term, Time, WorkerId};
@@ -227,7 +228,7 @@ pub struct Said {
 pub fn desired(
     cluster: &ClusterId,
     own: &Desired,
-    mut uris: impl FnMut(&DesiredRun) -> Vec<String>,
+    mut uris: impl FnMut(&DesiredRun) -> Joined,
     said: &mut Said,
 ) -> v1::Desired {
     let runs = own.runs.iter().map(|run| v1::Run {
@@ -237,7 +238,7 @@ pub fn desired(
         given: run.given.0,
         spec: run.spec.0,
         alone: run.alone,
-        photos: (!said.runs.contains(&(run.job, run.given))).then(|| photos(run, &uris(run))),
+        photos: (!said.runs.contains(&(run.job, run.given))).then(|| photos(run, uris(run))),
     });
     let runs = runs.collect();
     said.runs = own.runs.iter().map(|run| (run.job, run.given)).collect();
@@ -260,10 +261,10 @@ pub fn desired(
     }
 }
 
-fn photos(run: &DesiredRun, uris: &[String]) -> v1::Photos {
+fn photos(run: &DesiredRun, uris: Joined) -> v1::Photos {
     v1::Photos {
-        uris: uris.concat(),
-        uri_bytes: uris.iter().map(|uri| uri.len() as u32).collect(),
+        uris: uris.uris,
+        uri_bytes: uris.lengths,
         trace_id: run.trace.0.to_vec().into(),
     }
 }
@@ -290,6 +291,7 @@ pub fn answers(judged: &[Judged]) -> v1::Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::photos::Photos;
     use crate::types::TraceId;
 
     fn run(job: u64, first: u64, last: u64, given: u64) -> DesiredRun {
@@ -322,7 +324,12 @@ mod tests {
                 specs: Default::default(),
                 drain: false,
             };
-            let uris = |run: &DesiredRun| (run.first..=run.last).map(|task| format!("u{task}")).collect();
+            let uris = |run: &DesiredRun| {
+                let uris: Photos = (run.first..=run.last).map(|task| format!("u{task}")).collect();
+                let mut joined = Joined::default();
+                joined.add(uris.slice(0, u64::MAX));
+                joined
+            };
             let wire = desired(&ClusterId("c".into()), &own, uris, &mut said);
             let photos = wire
                 .runs

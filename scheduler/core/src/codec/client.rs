@@ -3,11 +3,12 @@
 use rebound_proto::v1;
 
 use super::{cause_out, pool_out, resources_in, resources_out};
-use crate::command::{Deadline, Open, Photo, Spec};
+use crate::command::{Deadline, Open, Spec};
 use crate::event::Cause;
 use crate::io::{Heard, JobView, MemberView, TaskView};
 use crate::kept::{AttemptRecord, ResultRecord};
 use crate::limits::{ATTEMPTS_MAX, PRIORITY_MAX};
+use crate::photos::Photos;
 use crate::replica::Outlook;
 use crate::reply::{Refused, Rejected, Reply};
 use crate::state::jobs::Phase;
@@ -74,15 +75,15 @@ pub fn open(wire: v1::OpenRequest) -> Result<(Open, Option<TraceId>), Rejected> 
             max_attempts: spec.max_attempts,
             drop_late: spec.drop_late,
         },
-        photos: photos(wire.photos),
+        photos: photos(&wire.photos),
         close: wire.close,
     };
     Ok((open, trace))
 }
 
 /// Photos, in order.
-pub fn photos(wire: Vec<v1::Photo>) -> Vec<Photo> {
-    wire.into_iter().map(|photo| Photo { uri: photo.uri }).collect()
+pub fn photos(wire: &[v1::Photo]) -> Photos {
+    Photos::pack(wire.iter().map(|photo| photo.uri.as_str()))
 }
 
 /// A trace id: 16 bytes, or none.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Allot, Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
+use crate::command::{Allot, Command, Deadline, ENTRY_VERSION, Entry, Join, Open, Report, Spec};
 use crate::event::Cause;
 use crate::limits::{REGIVE_MARGIN, REGIVES_MAX};
 use crate::observe::tails::Cursors;
@@ -252,9 +252,7 @@ fn build(world: &World) -> Log {
         })));
     }
     for wish in &world.wishes {
-        let photo = |n| Photo {
-            uri: format!("file:///{n}"),
-        };
+        let photo = |n| format!("file:///{n}");
         log.apply_as(
             wish.env,
             Command::Open(Box::new(Open {

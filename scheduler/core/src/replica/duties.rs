@@ -358,7 +358,7 @@ impl Replica {
             .find(env, &open.spec)
             .filter(|_| !repeated && !open.photos.is_empty())
         {
-            let (job, count) = (JobId(index), open.photos.len() as u64);
+            let (job, count) = (JobId(index), open.photos.len());
             leader.coming.push(Demand {
                 env,
                 job,

@@ -122,7 +122,7 @@ impl Replica {
         env: Option<EnvId>,
         open: &Open,
     ) -> Result<LetIn, Refused> {
-        let photos = open.photos.len() as u64;
+        let photos = open.photos.len();
         let asked = Asked {
             photos,
             bytes: bytes_of_job(open) + bytes_of(&open.photos),

@@ -161,7 +161,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Deadline, ENTRY_VERSION, Entry, Join, Open, Photo, Report, Spec};
+    use crate::command::{Deadline, ENTRY_VERSION, Entry, Join, Open, Report, Spec};
     use crate::event::Cause;
     use crate::limits::{APPEND_PHOTOS_MAX, EXPIRE_ROWS_MAX, RETENTION};
     use crate::plan::{Assign, Because, Plan};
@@ -193,9 +193,7 @@ mod tests {
 
     fn large_job(log: &mut Log, photos: u64) -> JobId {
         let list = |count: u64| {
-            let uri = |n| Photo {
-                uri: format!("file:///{n}"),
-            };
+            let uri = |n| format!("file:///{n}");
             (0..count).map(uri).collect()
         };
         let open = Open {
@@ -211,7 +209,7 @@ mod tests {
                 max_attempts: 0,
                 drop_late: false,
             },
-            photos: Vec::new(),
+            photos: Default::default(),
             close: false,
         };
         let Ok(Reply::Opened { job, .. }) = log.apply(Command::Open(Box::new(open))).0 else {

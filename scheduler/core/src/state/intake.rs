@@ -3,18 +3,20 @@
 use super::jobs::{AppendNote, Job, Phase, bytes_of, bytes_of_job};
 use super::keys::{Hash, hash};
 use super::{Context, State};
-use crate::command::{Deadline, Open, Photo};
+use crate::command::{Deadline, Open};
 use crate::event::Fact;
-use crate::kept::PhotoList;
 use crate::key::photos_key;
 use crate::limits::{APPENDS_PER_JOB_MAX, SPECS_MAX};
+use crate::photos::Photos;
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::encode;
 use crate::types::{EnvId, JobId, Time};
+use crate::validate::sound;
 
 impl State {
     pub(super) fn open(&mut self, context: &mut Context, open: &Open) -> Result<Reply, Rejected> {
+        sound(&open.photos)?;
         let env = self.environment(context)?;
         let digest = open_digest(open);
         if let Some((job, asked)) = self.known_key(context, env, open) {
@@ -31,7 +33,7 @@ impl State {
                 what: "jobs in a cluster",
             });
         }
-        if open.photos.len() as u64 > tasks_max {
+        if open.photos.len() > tasks_max {
             return Err(Rejected::TooMany {
                 field: "photos",
                 limit: tasks_max,
@@ -45,9 +47,9 @@ impl State {
             });
         }
         self.room_for_job(env)?;
-        self.room_for_photos(env, open.photos.len() as u64)?;
+        self.room_for_photos(env, open.photos.len())?;
         let bytes = bytes_of_job(open);
-        self.room_in_cluster(open.photos.len() as u64, bytes + bytes_of(&open.photos))?;
+        self.room_in_cluster(open.photos.len(), bytes + bytes_of(&open.photos))?;
         if !open.key.is_empty() {
             self.room_for_key(context, env)?;
         }
@@ -160,9 +162,8 @@ impl State {
     /// True when an open job began with these photos: its digest leaves them out, since it may bring them one by one.
     fn began_with(&self, env: EnvId, job: JobId, open: &Open) -> bool {
         let note = self.jobs.appends.get(&(env, job, 0));
-        let same = |note: &AppendNote| {
-            note.count == open.photos.len() as u64 && note.digest == photos_digest(&open.photos)
-        };
+        let same =
+            |note: &AppendNote| note.count == open.photos.len() && note.digest == photos_digest(&open.photos);
         open.close || open.photos.is_empty() || note.is_none_or(same)
     }
 
@@ -190,8 +191,9 @@ impl State {
         context: &mut Context,
         id: JobId,
         offset: u64,
-        photos: &[Photo],
+        photos: &Photos,
     ) -> Result<Reply, Rejected> {
+        sound(photos)?;
         let env = self.own_job(context, id)?;
         let tasks_max = self.meta().settings.tasks_per_job_max;
         let job = self.jobs.get_in(env, id).expect("just found");
@@ -217,7 +219,7 @@ impl State {
                 next_offset: job.tasks,
             });
         }
-        if job.tasks + photos.len() as u64 > tasks_max {
+        if job.tasks + photos.len() > tasks_max {
             return Err(Rejected::TooMany {
                 field: "photos",
                 limit: tasks_max,
@@ -232,12 +234,12 @@ impl State {
                 what: "appends to a job; send larger ones",
             });
         }
-        self.room_for_photos(env, photos.len() as u64)?;
-        self.room_in_cluster(photos.len() as u64, bytes_of(photos))?;
+        self.room_for_photos(env, photos.len())?;
+        self.room_in_cluster(photos.len(), bytes_of(photos))?;
         self.add_photos(context, env, id, photos);
         self.requeue(env, id);
         Ok(Reply::Appended {
-            next_offset: offset + photos.len() as u64,
+            next_offset: offset + photos.len(),
         })
     }
 
@@ -246,11 +248,11 @@ impl State {
         env: EnvId,
         id: JobId,
         offset: u64,
-        photos: &[Photo],
+        photos: &Photos,
     ) -> Result<Reply, Rejected> {
         let note = self.jobs.appends.get(&(env, id, offset));
         match note {
-            Some(note) if note.count == photos.len() as u64 && note.digest == photos_digest(photos) => {
+            Some(note) if note.count == photos.len() && note.digest == photos_digest(photos) => {
                 Ok(Reply::Appended {
                     next_offset: offset + note.count,
                 })
@@ -259,15 +261,12 @@ impl State {
         }
     }
 
-    fn add_photos(&mut self, context: &mut Context, env: EnvId, id: JobId, photos: &[Photo]) {
-        let count = photos.len() as u64;
+    fn add_photos(&mut self, context: &mut Context, env: EnvId, id: JobId, photos: &Photos) {
+        let count = photos.len();
         self.jobs.keep_bytes(env, id, bytes_of(photos));
         let job = self.jobs.get_mut(env, id).expect("just found");
         let first = job.tasks;
-        let list = PhotoList {
-            uris: photos.iter().map(|photo| photo.uri.clone()).collect(),
-        };
-        let (key, value) = (photos_key(env, id, first), encode(&list));
+        let (key, value) = (photos_key(env, id, first), encode(photos));
         job.keep(&key, &value);
         job.tasks += count;
         job.appends += 1;
@@ -391,10 +390,9 @@ impl State {
     }
 }
 
-/// Of a photo list: what a repeated append is compared with.
-fn photos_digest(photos: &[Photo]) -> u128 {
-    let uris: Vec<&[u8]> = photos.iter().map(|photo| photo.uri.as_bytes()).collect();
-    hash(&uris)
+/// What a repeated append is compared with.
+fn photos_digest(photos: &Photos) -> u128 {
+    hash(&[photos.packed()])
 }
 
 /// Of an open request: its canonical form without the key, and its photos when all of them are in it.
@@ -410,6 +408,6 @@ fn open_digest(open: &Open) -> u128 {
         close,
     } = open;
     let head = encode(&(name, labels, priority, deadline, spec, close));
-    let body = if *close { encode(photos) } else { Vec::new() };
-    hash(&[&head, &body])
+    let body = if *close { photos.packed() } else { &[] };
+    hash(&[&head, body])
 }

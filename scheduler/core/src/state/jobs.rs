@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Open, Photo};
+use crate::command::Open;
 use crate::limits::{JOB_BYTES, PAGE_TASKS, PHOTO_BYTES};
+use crate::photos::Photos;
 use crate::table::{Digest, Table, record_hash};
 use crate::types::{EnvId, Index, JobId, SpecId, Time, TraceId};
 
@@ -85,9 +86,8 @@ pub struct Job {
 }
 
 /// Bytes that photos count for among what is kept for open jobs.
-pub fn bytes_of(photos: &[Photo]) -> u64 {
-    let each = |photo: &Photo| photo.uri.len() as u64 + PHOTO_BYTES;
-    photos.iter().map(each).sum()
+pub fn bytes_of(photos: &Photos) -> u64 {
+    photos.bytes() as u64 + photos.len() * PHOTO_BYTES
 }
 
 /// Bytes that a job counts for there beside its photos.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rebound_core::command::*;
 use rebound_core::event::Cause;
 use rebound_core::observe::{Known, Look, observe};
+use rebound_core::photos::Photos;
 use rebound_core::plan::{Assign, Because, Plan, Policy, Regive, plan};
 use rebound_core::reply::Reply;
 use rebound_core::rows::{Packing, Row, Rows};
@@ -479,10 +480,10 @@ impl History {
     }
 }
 
-fn photos(count: u64, other: bool) -> Vec<Photo> {
+fn photos(count: u64, other: bool) -> Photos {
     let shelf = if other { "other" } else { "one" };
     let uri = |n| format!("file:///{shelf}/{n}.jpg");
-    (0..count).map(|n| Photo { uri: uri(n) }).collect()
+    (0..count).map(uri).collect()
 }
 
 fn join(name: u8, nonce: u64, slots: u32, shelf: bool) -> Join {

@@ -3,10 +3,11 @@
 use std::error::Error;
 
 use goldenscript::Context;
-use rebound_core::command::{Allot, Deadline, Join, Open, Photo, Report, Spec};
+use rebound_core::command::{Allot, Deadline, Join, Open, Report, Spec};
 use rebound_core::event::Cause;
 use rebound_core::io::{Read, Request, WorkerReport};
 use rebound_core::limits::TICK;
+use rebound_core::photos::Photos;
 use rebound_core::state::members::Founder;
 use rebound_core::state::settings::Setting;
 use rebound_core::types::*;
@@ -424,9 +425,9 @@ fn open(command: &Command) -> Open {
 }
 
 /// Photos `first` and so on of a shelf of that name; `size`: how long each URI is at least.
-fn photos(of: &str, first: u64, count: u64, size: usize) -> Vec<Photo> {
+fn photos(of: &str, first: u64, count: u64, size: usize) -> Photos {
     let uri = |n| format!("{:x<size$}", format!("file:///{of}/{n}.jpg"));
-    (first..first + count).map(|n| Photo { uri: uri(n) }).collect()
+    (first..first + count).map(uri).collect()
 }
 
 fn queued(stage: &Stage, job: JobId) -> Played<u64> {

@@ -80,9 +80,7 @@ impl Shop {
                 max_attempts: 0,
                 drop_late: false,
             },
-            photos: vec![Photo {
-                uri: "file:///p".into(),
-            }],
+            photos: ["file:///p"].into_iter().collect(),
             close: true,
         };
         let reply = self.log.take(of as usize, Command::Open(Box::new(open)));
