@@ -203,8 +203,8 @@ impl Config {
     }
 
     /// The id of a cluster that begins with this list: the same on all servers that were given the same name and
-    /// list. It stays when the members change: each data directory holds it. That of a single server adds a number to
-    /// it, another one each time ([`Identity::found`](crate::store::Identity::found)).
+    /// list. It stays when the members change: each data directory holds it. That of a single server ends with
+    /// another number each time ([`Identity::found`](crate::store::Identity::found)).
     pub fn cluster_id(&self) -> ClusterId {
         let mut members: Vec<(u64, &str)> = self.members.iter().map(|m| (m.id, m.peer.as_str())).collect();
         members.sort_unstable();

@@ -1,6 +1,5 @@
 //! Whom a data directory belongs to.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use rebound_core::state::members::Founder;
@@ -47,11 +46,13 @@ impl Identity {
 
     /// That of a founder's new directory. Of several founders none begins without the others, and those know a founder
     /// that lost its disk. A single one would begin again at once, after its disk was lost and other servers were added:
-    /// so the id of its cluster holds this directory's number, and what it began before is another cluster.
+    /// so the id of its cluster ends with a number of this directory, and what it began before is another cluster.
     pub fn found(cluster: String, server: u64, founders: Vec<Founder>) -> Identity {
         let mut identity = Identity::draw(cluster, server, founders);
-        if identity.founders.len() == 1 {
-            let _ = write!(identity.cluster, "-{:08x}", identity.incarnation >> 32);
+        if identity.founders.len() == 1
+            && let Some((name, _)) = identity.cluster.rsplit_once('-')
+        {
+            identity.cluster = format!("{name}-{:08x}", identity.incarnation >> 32);
         }
         identity
     }
@@ -128,14 +129,17 @@ mod tests {
 
     fn cluster_of(count: u64) -> String {
         let founders = (1..=count).map(|id| Founder::named(ReplicaId(id))).collect();
-        Identity::found("shelves-1a2b".into(), 1, founders).cluster
+        Identity::found("shelves-1a2b3c4d".into(), 1, founders).cluster
     }
 
     #[test]
     fn only_a_cluster_of_one_founder_is_another_each_time() {
-        assert_eq!(cluster_of(3), "shelves-1a2b");
+        assert_eq!(cluster_of(3), "shelves-1a2b3c4d");
         let (first, again) = (cluster_of(1), cluster_of(1));
-        assert!(first.starts_with("shelves-1a2b-"), "{first}");
+        assert!(
+            first.starts_with("shelves-") && first.len() == "shelves-1a2b3c4d".len(),
+            "{first}"
+        );
         assert_ne!(first, again);
     }
 }
