@@ -89,6 +89,8 @@ pub struct Server {
     pub received_at: Option<u64>,
     /// The wake that is in the heap.
     pub wake_at: u64,
+    /// Photos not ended and entries not applied before its last call.
+    pub waited: u64,
     /// Who counted for its replica after its last call, and the entry that made it so.
     pub voters: (Index, Voters),
     /// It was added, and has not been started yet.
@@ -132,6 +134,7 @@ impl Server {
             leaving: false,
             gone: false,
             lost: None,
+            waited: 0,
         }
     }
 
@@ -167,7 +170,16 @@ impl Server {
     /// Hands inputs to its replica; none while it is down.
     pub fn handle(&mut self, at: u64, inputs: Vec<Input>) -> Option<Output> {
         let now = self.clocks.now(at);
+        self.waited = self.waits();
         Some(self.replica.as_mut()?.handle(now, &mut inputs.into_iter()))
+    }
+
+    /// Photos not ended and entries not applied; none while it is down.
+    pub fn waits(&self) -> u64 {
+        self.replica.as_ref().map_or(0, |replica| {
+            let (status, environments) = (replica.status(), &replica.state().environments);
+            environments.waiting() + environments.given() + (status.last - status.applied)
+        })
     }
 
     /// True when it leads and is ready to.

@@ -448,3 +448,18 @@ pub struct Status {
     /// Why it refuses some now; empty when it does not.
     pub sheds: &'static str,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_at_least_as_large_as_its_photos() {
+        let append = |count: u64| Request::Append {
+            job: JobId(1),
+            offset: 0,
+            photos: (0..count).map(|at| format!("file:///{at:072}")).collect(),
+        };
+        assert!(append(100).bytes() >= append(0).bytes() + 100 * 80);
+    }
+}

@@ -251,6 +251,21 @@ mod tests {
         assert_eq!(clock.off(now(SECOND, 5_001 * SECOND)), 4_000 * SECOND as i64);
         clock.follow(Time(5_001 * SECOND));
         assert_eq!(clock.off(now(SECOND, 5_001 * SECOND)), 0);
+        // Far behind it is not followed either.
+        assert_eq!(clock.stamp(now(2 * SECOND, 1_000 * SECOND)), Time(5_002 * SECOND));
+        assert_eq!(clock.off(now(2 * SECOND, 0)), -5_002 * SECOND as i64);
+    }
+
+    #[test]
+    fn the_farthest_wall_clock_that_is_followed() {
+        let (begin, second_later) = (Time(10_000 * SECOND), Time(10_001 * SECOND));
+        let stamp = |wall: u64| Clock::new(begin, now(0, 1)).stamp(now(SECOND, wall));
+        let slew = SECOND / CLOCK_SLEW_DIVISOR;
+        let (ahead, behind) = (second_later.0 + CLOCK_OFF_MAX, second_later.0 - CLOCK_OFF_MAX);
+        assert_eq!(stamp(ahead), Time(second_later.0 + slew));
+        assert_eq!(stamp(ahead + 1), second_later);
+        assert_eq!(stamp(behind), Time(second_later.0 - slew));
+        assert_eq!(stamp(behind - 1), second_later);
     }
 
     #[test]

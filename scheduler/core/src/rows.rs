@@ -181,6 +181,15 @@ mod tests {
         packing.done()
     }
 
+    /// An integer of ten bytes whose last has more than the one bit that is left of 64 is none of ours.
+    #[test]
+    fn integers_of_more_than_64_bits_are_refused() {
+        let longest = |last: u8| [&[0xff; 9][..], &[last]].concat();
+        assert_eq!(take(&mut &longest(1)[..]), Some(u64::MAX));
+        assert_eq!(take(&mut &longest(2)[..]), None);
+        assert_eq!(take(&mut &longest(0x81)[..]), None);
+    }
+
     proptest! {
         /// What goes in comes out, whole, one by one, and in any slice.
         #[test]
