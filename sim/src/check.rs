@@ -282,6 +282,11 @@ impl Checks {
         self.leaders.values().any(|leader| *leader == id)
     }
 
+    /// True when another server has led a later term than any of this one's.
+    pub fn is_followed(&self, id: ReplicaId) -> bool {
+        self.leaders.values().next_back().is_some_and(|last| *last != id)
+    }
+
     /// A worker speaks to a leader that is ready.
     pub fn heard(&mut self, worker: WorkerId, at: u64) {
         self.leases.heard(worker, at);

@@ -43,10 +43,15 @@ pub enum Photos {
 impl Load {
     /// So many tasks, half of them in small jobs and half in large ones. The last of each may have fewer.
     pub fn halves(tasks: u64, photos: Photos) -> Load {
+        Load::of(tasks, LARGE_TASKS, photos)
+    }
+
+    /// The same with other large jobs, of so many tasks each, at least 1.
+    pub fn of(tasks: u64, large: u64, photos: Photos) -> Load {
         let half = tasks / 2;
         Load {
             small: parts(0, half, SMALL_TASKS),
-            large: parts(half, tasks, LARGE_TASKS),
+            large: parts(half, tasks, large.max(1)),
             photos,
         }
     }

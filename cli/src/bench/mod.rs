@@ -9,6 +9,7 @@ pub mod failover;
 pub mod figures;
 pub mod fill;
 pub mod latency;
+mod level;
 pub mod load;
 pub mod queue;
 pub mod scrape;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::figures::{Machine, mib, seconds};
 use super::fill::fill;
+use super::level::{Level, OneRate, Rates, level};
 use super::load::{Load, Photos};
 use super::scrape::Scrape;
 use super::usage::Usage;
@@ -33,22 +34,12 @@ const ENVIRONMENTS_MAX: usize = 900;
 const TASKS_MIN: u64 = 1_000;
 /// Tasks queued when rates are first measured, at most.
 const SHORT: u64 = 10_000;
-/// Tasks submitted to measure a rate, at most.
-const PROBE: u64 = 50_000;
-/// Tasks given to measure a rate, at most.
-const GIVEN: u64 = 20_000;
-/// What was only just queued gets so long to reach files before anything is measured.
+/// What was only just queued gets so long to reach files before memory is measured.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Small jobs being submitted at once.
 const AT_ONCE: usize = 64;
-/// Pages listed to measure a rate, and at once.
-const LISTS: (usize, usize) = (400, 8);
-/// Jobs of a page: a short queue has so many in each environment, too.
-const LIST_PAGE: u32 = 20;
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(5);
 /// How long anything may take that is waited for.
-const WITHIN: Duration = Duration::from_secs(600);
+pub(super) const WITHIN: Duration = Duration::from_secs(600);
 /// A snapshot of the longest queue fits.
 const SNAPSHOT_BYTES: u64 = 8 << 30;
 
@@ -87,7 +78,7 @@ struct Figures {
     leader_changes: u64,
     /// With a short queue, then with all of it.
     levels: [Level; 2],
-    /// Rates with the long queue to those with the short one.
+    /// Rates with the long queue to those with the short one, median to median.
     ratio: Rates,
     /// Filling the queue.
     fill_s: f64,
@@ -100,30 +91,6 @@ struct Figures {
     restart_all_s: f64,
     /// A follower started again after the log was cut past its end, until it has applied what the leader has.
     snapshot_s: Option<f64>,
-}
-
-/// What can be done a second.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Rates {
-    submitted_tasks: f64,
-    /// Pages of 20 jobs.
-    listed_pages: f64,
-    given_tasks: f64,
-}
-
-/// One of them.
-type OneRate = fn(&Rates) -> f64;
-
-/// Rates at one length of the queue.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Level {
-    /// Tasks waiting when it was measured.
-    queued: u64,
-    per_s: Rates,
-    /// The leader's longest call of its replica since it started.
-    longest_handle_ms: f64,
-    /// The one that took most of its processor, without what others took from it.
-    longest_handle_cpu_ms: f64,
 }
 
 /// The leader's memory.
@@ -207,7 +174,8 @@ async fn measured(
         ),
     };
     let restart_all_s = restart_all(house).await?;
-    let ratio = |of: OneRate| round(of(&long.per_s) / of(&short.per_s).max(1e-9), 3);
+    let per_s = [short.per_s, long.per_s];
+    let ratio = |of: OneRate| round(of(&per_s[1]) / of(&per_s[0]).max(1e-9), 3);
     Ok(Figures {
         bench: "queue",
         machine,
@@ -230,97 +198,25 @@ async fn measured(
     })
 }
 
-async fn submit(clients: &[Client], tasks: u64) -> Result<(), Failure> {
+/// So many tasks at the end of the queue.
+pub(super) async fn submit(clients: &[Client], tasks: u64) -> Result<(), Failure> {
+    submit_load(clients, Load::halves(tasks, Photos::Numbered), 0).await
+}
+
+/// These tasks, before all of a lower priority.
+pub(super) async fn submit_load(clients: &[Client], load: Load, priority: u32) -> Result<(), Failure> {
     let spec = JobSpec {
         recogniser: "noop".into(),
+        priority,
         ..JobSpec::default()
     };
     // Nobody reads what is only queued.
     let (small, large) = (mpsc::unbounded_channel().0, mpsc::unbounded_channel().0);
-    let load = Arc::new(Load::halves(tasks, Photos::Numbered));
-    fill(clients, load, spec, AT_ONCE, small, large).await
+    fill(clients, Arc::new(load), spec, AT_ONCE, small, large).await
 }
 
-async fn waiting(house: &mut House) -> Result<u64, Failure> {
+pub(super) async fn waiting(house: &mut House) -> Result<u64, Failure> {
     Ok(house.leader(QUIET_WITHIN).await?.1.tasks_waiting)
-}
-
-/// Measures with what is queued now; a small run is measured with less.
-async fn level(house: &mut House, clients: &[Client], tasks: u64) -> Result<Level, Failure> {
-    tokio::time::sleep(SETTLE).await;
-    let queued = waiting(house).await?;
-    let (probe, begun) = (PROBE.min(tasks), Instant::now());
-    submit(clients, probe).await?;
-    let submitted_tasks = probe as f64 / begun.elapsed().as_secs_f64();
-    let listed_pages = lists(clients).await?;
-    let given_tasks = given(house, GIVEN.min(tasks / 4)).await?;
-    let (leader, _) = house.leader(QUIET_WITHIN).await?;
-    let scrape = Scrape::of(house.http(leader)).await?;
-    let longest = |name: &str| round(scrape.value(name).unwrap_or(0.0) * 1e3, 2);
-    Ok(Level {
-        queued,
-        per_s: Rates {
-            submitted_tasks: round(submitted_tasks, 0),
-            listed_pages: round(listed_pages, 0),
-            given_tasks: round(given_tasks, 0),
-        },
-        longest_handle_ms: longest("rebound_handle_seconds_max"),
-        longest_handle_cpu_ms: longest("rebound_handle_cpu_seconds_max"),
-    })
-}
-
-async fn lists(clients: &[Client]) -> Result<f64, Failure> {
-    let (pages, lanes) = LISTS;
-    let begun = Instant::now();
-    let mut readers = JoinSet::new();
-    for lane in 0..lanes {
-        let clients = clients.to_vec();
-        readers.spawn(async move {
-            for client in clients
-                .iter()
-                .cycle()
-                .skip(lane)
-                .step_by(lanes)
-                .take(pages / lanes)
-            {
-                client.list(0, LIST_PAGE).await?;
-            }
-            Ok(())
-        });
-    }
-    while let Some(reader) = readers.join_next().await {
-        let reader = reader.map_err(|error| Failure::failed(format!("a reader ended early: {error}")))?;
-        reader.map_err(asked("list"))?;
-    }
-    Ok(pages as f64 / begun.elapsed().as_secs_f64())
-}
-
-/// How many tasks are given a second, from when all agents are there until so many more were given. Each of them is
-/// done meanwhile, too. If the queue is empty before, from when the agents were started.
-async fn given(house: &mut House, wanted: u64) -> Result<f64, Failure> {
-    let (leader, _) = house.leader(QUIET_WITHIN).await?;
-    let http = house.http(leader).to_owned();
-    let count = async || Ok::<_, Failure>(Scrape::of(&http).await?.count("rebound_tasks_given_total"));
-    let (zero, started) = (count().await?, Instant::now());
-    house.start_workers().await?;
-    let (first, begun) = (count().await?, Instant::now());
-    let rate = loop {
-        let now = count().await?;
-        let more = now - first;
-        if more >= wanted {
-            break more as f64 / begun.elapsed().as_secs_f64();
-        }
-        if waiting(house).await? == 0 {
-            break (now - zero) as f64 / started.elapsed().as_secs_f64();
-        }
-        if begun.elapsed() > WITHIN {
-            return Err(Failure::timeout(format!("{more} tasks were given in {WITHIN:?}")));
-        }
-        house.check_alive()?;
-        tokio::time::sleep(LOOK).await;
-    };
-    house.stop_agents().await;
-    Ok(rate)
 }
 
 async fn memory(house: &mut House, tasks: u64) -> Result<Memory, Failure> {

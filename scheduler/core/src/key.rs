@@ -69,14 +69,18 @@ impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
 }
 
 /// Which kept table a record is in. Kept records are only on disk, are written once, and `apply` never reads them.
+///
+/// Keys begin with the job, which is a greater number for each one opened, then have the environment and the table: what
+/// is written at about the same time lies together whoever's it is, so that a disk that sorts its files by key has little
+/// to merge with what is older, and all that a job has is one range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kept {
-    /// Photo lists, one record an append: (environment, job, index of its first photo).
+    /// Photo lists, one record an append: (job, environment, 1, index of its first photo).
     Photos = 1,
-    /// Recorded results of consecutive tasks: (environment, job, first task).
+    /// Recorded results of consecutive tasks: (job, environment, 2, first task).
     Results = 2,
-    /// Attempts that gave none: (environment, job, task, index of the entry that ended it).
+    /// Attempts that gave none: (job, environment, 3, task, index of the entry that ended it).
     Attempts = 3,
 }
 
@@ -99,28 +103,31 @@ pub fn attempt_key(env: EnvId, job: JobId, task: u64, index: Index) -> Vec<u8> {
 
 /// What all keys of a job's kept table begin with.
 pub fn kept_prefix(kept: Kept, env: EnvId, job: JobId) -> Vec<u8> {
-    let mut key = vec![kept as u8];
-    (env, job).put(&mut key);
+    let mut key = Vec::new();
+    (job, env, kept as u8).put(&mut key);
     key
 }
 
-/// Where the kept records of jobs `first` to `last` of an environment are: from, and up to but not with.
-pub fn kept_range(env: EnvId, first: JobId, last: JobId) -> [(Vec<u8>, Vec<u8>); 3] {
-    let after = JobId(last.0 + 1);
-    [Kept::Photos, Kept::Results, Kept::Attempts]
-        .map(|kept| (kept_prefix(kept, env, first), kept_prefix(kept, env, after)))
+/// Where all kept records of jobs `first` to `last` are, whoever's: from, and up to but not with.
+pub fn kept_range(first: JobId, last: JobId) -> (Vec<u8>, Vec<u8>) {
+    let of = |job: JobId| {
+        let mut key = Vec::new();
+        job.put(&mut key);
+        key
+    };
+    (of(first), of(JobId(last.0 + 1)))
 }
 
 /// The task (or first photo) a kept key is about.
 pub fn kept_task(key: &[u8]) -> Option<u64> {
-    let mut rest = key.get(1..)?;
-    <(EnvId, JobId, u64)>::take(&mut rest).map(|(_, _, task)| task)
+    let mut rest = key;
+    <(JobId, EnvId, (u8, u64))>::take(&mut rest).map(|(_, _, (_, task))| task)
 }
 
 /// The job a kept key is about.
 pub fn kept_job(key: &[u8]) -> Option<JobId> {
-    let mut rest = key.get(1..)?;
-    <(EnvId, JobId)>::take(&mut rest).map(|(_, job)| job)
+    let mut rest = key;
+    JobId::take(&mut rest)
 }
 
 fn kept_key(kept: Kept, env: EnvId, job: JobId, task: u64) -> Vec<u8> {

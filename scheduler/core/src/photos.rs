@@ -1,13 +1,14 @@
 //! The URIs of consecutive photos, packed into one run of bytes: made once from what a client sent, then copied as it
-//! is into log, disk and desired sets. First where each URI ends, an unsigned integer of 4 bytes (little-endian, counted
-//! from where the first URI begins), then the URIs one behind the other: so that any of them is found without reading
-//! those before it, and those of a run are one piece.
+//! is into log, disk and desired sets. First the bytes of each URI, an unsigned integer of 4 bytes (little-endian), then
+//! the URIs one behind the other: so that any of them is found without reading those before it, and those of a run are
+//! one piece. Lengths and not where each ends, though those need no adding up: lengths repeat, so that a disk's tables
+//! compress them to almost nothing.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// Bytes in which it is said where a URI ends.
-const END: usize = size_of::<u32>();
+/// Bytes in which it is said how many a URI has.
+const LENGTH: usize = size_of::<u32>();
 
 /// The URIs of consecutive photos, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,17 +18,15 @@ pub struct Photos {
 }
 
 impl Photos {
-    /// Packs them, with one allocation; the URIs are gone through twice. More than 4 GiB of them are not sound.
+    /// Packs them, with one allocation; the URIs are gone through twice. One of more than 4 GiB is not sound.
     pub fn pack<'a>(uris: impl Iterator<Item = &'a str> + Clone) -> Photos {
         let (mut count, mut bytes) = (0, 0);
         for uri in uris.clone() {
             (count, bytes) = (count + 1, bytes + uri.len());
         }
-        let mut packed = Vec::with_capacity(count * END + bytes);
-        let mut end = 0u32;
+        let mut packed = Vec::with_capacity(count * LENGTH + bytes);
         for uri in uris.clone() {
-            end = end.wrapping_add(uri.len() as u32);
-            packed.extend_from_slice(&end.to_le_bytes());
+            packed.extend_from_slice(&(uri.len() as u32).to_le_bytes());
         }
         uris.for_each(|uri| packed.extend_from_slice(uri.as_bytes()));
         Photos {
@@ -48,7 +47,7 @@ impl Photos {
 
     /// Bytes of all URIs together.
     pub fn bytes(&self) -> usize {
-        self.packed.len().saturating_sub(self.count as usize * END)
+        self.packed.len().saturating_sub(self.count as usize * LENGTH)
     }
 
     /// The bytes as they are, of which equal photos have the same.
@@ -70,24 +69,25 @@ impl Photos {
     pub fn slice(&self, from: u64, count: u64) -> Slice<'_> {
         let from = from.min(self.len());
         let to = from.saturating_add(count).min(self.len());
-        let table = self.count as usize * END;
-        let (ends, uris) = self.packed.split_at_checked(table).unwrap_or_default();
-        // Within the table, whose place in memory is below the greatest address.
-        let of = |range| ends.get(range).unwrap_or_default();
-        let (from, to) = (from as usize * END, to as usize * END);
+        let table = self.count as usize * LENGTH;
+        let (lengths, uris) = self.packed.split_at_checked(table).unwrap_or_default();
+        let (before, lengths) = lengths
+            .split_at_checked(from as usize * LENGTH)
+            .unwrap_or_default();
+        let lengths = lengths.get(..(to - from) as usize * LENGTH).unwrap_or_default();
+        // None of ours says more than there is.
+        let begin = total(before).min(uris.len());
         Slice {
-            begin: from.checked_sub(END).map_or(0, |last| end_at(of(last..from))),
-            ends: of(from..to),
-            uris,
+            lengths,
+            uris: &uris[begin..],
         }
     }
 
     /// True when the bytes are exactly so many URIs, each of them UTF-8.
     pub fn is_sound(&self) -> bool {
         let all = self.slice(0, self.len());
-        let mut end = 0;
-        let whole = all.iter().inspect(|uri| end += uri.len()).count() == self.count as usize;
-        whole && end == all.uris.len() && self.packed.len() == self.count as usize * END + end
+        let whole = all.iter().count() == self.count as usize;
+        whole && total(all.lengths) == self.bytes()
     }
 }
 
@@ -98,44 +98,46 @@ impl<S: AsRef<str>> FromIterator<S> for Photos {
     }
 }
 
-fn end_at(ends: &[u8]) -> usize {
-    ends.first_chunk()
-        .map_or(0, |end| u32::from_le_bytes(*end) as usize)
+fn each(lengths: &[u8]) -> impl Iterator<Item = usize> {
+    let lengths = lengths.as_chunks::<LENGTH>().0;
+    lengths.iter().map(|length| u32::from_le_bytes(*length) as usize)
+}
+
+/// So many lengths are added up in a microsecond or two for the longest append.
+fn total(lengths: &[u8]) -> usize {
+    each(lengths).sum()
 }
 
 /// Consecutive photos of a list, which has the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Slice<'a> {
-    /// Where the first URI begins.
-    begin: usize,
-    ends: &'a [u8],
-    /// Those of the whole list.
+    lengths: &'a [u8],
+    /// Those of the list from the first of them on.
     uris: &'a [u8],
 }
 
 impl<'a> Slice<'a> {
     /// How many photos there are.
     pub fn len(&self) -> u64 {
-        (self.ends.len() / END) as u64
+        (self.lengths.len() / LENGTH) as u64
     }
 
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.lengths.is_empty()
     }
 
     /// Bytes of their URIs together.
     fn bytes(&self) -> usize {
-        let end = self.ends.rchunks_exact(END).next().map_or(self.begin, end_at);
-        end.min(self.uris.len()).saturating_sub(self.begin)
+        total(self.lengths).min(self.uris.len())
     }
 
     /// The URIs, in order; ends early where the bytes are none of ours.
     pub fn iter(self) -> impl Iterator<Item = &'a str> {
-        let mut begin = self.begin;
-        self.ends.chunks_exact(END).map(end_at).map_while(move |end| {
-            let uri = self.uris.get(begin..end)?;
-            begin = end;
+        let mut rest = self.uris;
+        each(self.lengths).map_while(move |length| {
+            let (uri, after) = rest.split_at_checked(length)?;
+            rest = after;
             str::from_utf8(uri).ok()
         })
     }
@@ -154,7 +156,7 @@ impl Joined {
     /// Adds more, with at most two allocations, and says how many: fewer where the bytes are none of ours.
     pub fn add(&mut self, more: Slice) -> u64 {
         self.uris.reserve(more.bytes());
-        self.lengths.reserve(more.ends.len() / END);
+        self.lengths.reserve(more.len() as usize);
         let before = self.lengths.len();
         for uri in more.iter() {
             self.uris.push_str(uri);
@@ -203,14 +205,14 @@ mod tests {
         /// Bytes of somebody else end the photos early and never more. What is taken for sound has one form only.
         #[test]
         fn other_bytes_are_no_photos(
-            ends in prop::collection::vec(0u32..12, 0..6),
+            lengths in prop::collection::vec(0u32..8, 0..6),
             rest in prop::collection::vec(prop_oneof![Just(b'u'), any::<u8>()], 0..20),
             count in prop_oneof![0u32..10, Just(u32::MAX)],
             exact in any::<bool>(),
         ) {
-            let count = if exact { ends.len() as u32 } else { count };
-            let ends = ends.iter().flat_map(|end| end.to_le_bytes());
-            let photos = Photos { count, packed: ends.chain(rest).collect() };
+            let count = if exact { lengths.len() as u32 } else { count };
+            let lengths = lengths.iter().flat_map(|length| length.to_le_bytes());
+            let photos = Photos { count, packed: lengths.chain(rest).collect() };
             let read = photos.iter().count() as u64;
             prop_assert!(read <= photos.len());
             let again: Photos = photos.iter().collect();

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use rebound_core::command::*;
+use rebound_core::key::kept_job;
 use rebound_core::photos::Photos;
 use rebound_core::replica::{decode_entry, encode_entry};
 use rebound_core::reply::Reply;
@@ -172,7 +173,7 @@ proptest! {
         }
         let mut sums = std::collections::BTreeMap::<JobId, Digest>::new();
         for (key, value) in &kept {
-            let job = JobId(u64::from_be_bytes(*key[5..].first_chunk().expect("table, environment, job")));
+            let job = kept_job(key).expect("a kept key begins with its job");
             sums.entry(job).or_default().add(record_hash(key, value));
         }
         for job in &writer.jobs {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
+};
 
-use super::{FAMILIES, StoreError, failed};
+use super::{FAMILIES, LOG, StoreError, failed};
 use crate::config::StoreConfig;
 
 /// Most bytes of the log of writes before older records must be in files.
@@ -31,7 +33,7 @@ pub(super) fn make_dir(dir: &Path) -> std::io::Result<()> {
 pub(super) fn open_db(dir: &Path, config: &StoreConfig, create: bool) -> Result<DB, StoreError> {
     let options = db_options(config, create);
     let cache = Cache::new_lru_cache(config.cache_mib as usize * 1024 * 1024);
-    let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+    let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache)));
     DB::open_cf_descriptors(&options, dir, families).map_err(|error| failed(dir, error))
 }
 
@@ -53,13 +55,17 @@ fn db_options(config: &StoreConfig, create: bool) -> Options {
     options
 }
 
-fn family_options(cache: &Cache) -> Options {
+fn family_options(name: &str, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_bloom_filter(10.0, false);
     table.set_format_version(5);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    // The log's entries are gone again before it would pay.
+    options.set_compression_type(match name {
+        LOG => DBCompressionType::None,
+        _ => DBCompressionType::Lz4,
+    });
     options
 }

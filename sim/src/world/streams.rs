@@ -145,7 +145,10 @@ impl World {
             if let WorkerReport::Heartbeat { spool_full: true, .. } = report {
                 self.count("heartbeats with a full spool");
             }
-            if self.host(stream.server).leads() {
+            // What waited for a server that stood still was said long ago: another leads that never heard it.
+            let host = self.host(stream.server);
+            let waited = host.paused_until == self.now;
+            if host.leads() && !(waited && self.checks.is_followed(ReplicaId(stream.server))) {
                 self.checks.heard(worker, self.now);
             }
             if stream.via.is_some() && matches!(report, WorkerReport::Results { .. }) {

@@ -67,7 +67,7 @@ impl State {
             }
             if let Some(env) = self.is_over(*job, context.at) {
                 self.delete(context, env, *job, &mut rows);
-                deleted.push((env, *job));
+                deleted.push(*job);
             }
         }
         self.drop_kept(context, &mut deleted);
@@ -145,15 +145,12 @@ impl State {
         whole
     }
 
-    /// Orders the deletion of the kept records of jobs: one range for each row of neighbours.
-    fn drop_kept(&self, context: &mut Context, deleted: &mut [(EnvId, JobId)]) {
+    /// Orders the deletion of the kept records of jobs: one range for each row of them without another job between.
+    fn drop_kept(&self, context: &mut Context, deleted: &mut [JobId]) {
         deleted.sort_unstable();
-        let neighbours = |a: &(EnvId, JobId), b: &(EnvId, JobId)| {
-            a.0 == b.0 && self.jobs.table.range(*a..*b).next().is_none()
-        };
-        for group in deleted.chunk_by(neighbours) {
-            let ((env, first), (_, last)) = (group[0], group[group.len() - 1]);
-            context.kept_gone.extend(kept_range(env, first, last));
+        for group in deleted.chunk_by(|a, b| !self.jobs.has_any(*a..*b)) {
+            let (first, last) = (group[0], group[group.len() - 1]);
+            context.kept_gone.push(kept_range(first, last));
         }
     }
 }

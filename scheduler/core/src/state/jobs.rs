@@ -1,6 +1,7 @@
 //! Jobs: their records, which of their tasks have ended, and the queue of those with something to give.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -241,6 +242,11 @@ impl Jobs {
     pub fn get(&self, id: JobId) -> Option<(EnvId, &Job)> {
         let env = *self.homes.get(&id)?;
         self.table.get(&(env, id)).map(|job| (env, job))
+    }
+
+    /// True when there is a job with such an id, whoever's.
+    pub fn has_any(&self, ids: Range<JobId>) -> bool {
+        self.homes.range(ids).next().is_some()
     }
 
     /// One job, if it is this environment's: another's is as unknown as none.
