@@ -38,7 +38,7 @@ hunt() {
   local tests="$1"
   shift
   mkdir -p "$out/$tests"
-  nice -n 19 cargo mutants "$@" --test-package "rebound-$tests" --jobs 1 --cargo-arg=--release --cargo-arg=--locked \
+  nice -n 19 cargo mutants "$@" --test-package "rebound-$tests" --jobs 1 --cargo-arg=--release --cargo-arg=--locked --cargo-test-arg=--tests \
     --timeout "${TIMEOUT:-300}" --output "$out/$tests" --colors never || [ $? -le 3 ]
 }
 # The core's own tests are quick and notice most; what they miss the simulator gets. A pattern would take in fields of

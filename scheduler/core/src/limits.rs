@@ -153,16 +153,20 @@ pub const RUNS_PER_PLAN_MAX: usize = 1_024;
 /// Most jobs one observation shows.
 pub const DEMAND_MAX: usize = 4_096;
 
-/// Jobs of an environment's queue that estimates of another job's end look at one by one; those behind count on the whole.
-pub const LINE_JOBS_MAX: usize = 20_000;
-/// What was seen of them counts for so long, in µs for each job: a look takes a hundredth of it.
+/// Jobs that wait which estimates of another job's end look at one by one, of all environments that have work; those
+/// behind count on the whole. One call of `handle` may have to look at all of them: they are some ten milliseconds.
+pub const LINE_JOBS_MAX: usize = 10_000;
+/// So many of each environment at least, however many have work.
+pub const LINE_JOBS_MIN: usize = 256;
+/// What was seen of them counts for so long, in µs for each job and for each environment that has work: a look takes a
+/// µs a job where the queue is long and cold, so that all looks together take a twentieth of a processor.
 pub const LINE_STAYS: u64 = 20;
 /// So few are looked at anew whenever something was applied.
 pub const LINE_FRESH: usize = 16;
 /// As long as nothing is applied it counts for so long, in µs.
 pub const LINE_STAYS_SAME: u64 = 100 * MILLISECOND;
 /// Environments whose queues a leader keeps in mind so.
-pub const LINES_MAX: usize = 64;
+pub const LINES_MAX: usize = 1_024;
 /// Specs whose speed a leader keeps in mind.
 pub const SPEED_SPECS: usize = 1_024;
 /// How much comes out of the workers is counted for so long at least, in µs; a quarter of it the first time.

@@ -3,12 +3,13 @@
 //! nothing but who is let in under overload.
 //!
 //! What waits of an environment is looked at once for many questions. A look costs with the jobs that wait, so what was
-//! seen counts for longer the more there were; what is let in meanwhile is counted on top.
+//! seen counts for longer the more there were, and the more environments have work; what is let in meanwhile is counted
+//! on top.
 
 use std::collections::BTreeMap;
 
 use super::Replica;
-use crate::limits::{LINE_FRESH, LINE_JOBS_MAX, LINE_STAYS, LINE_STAYS_SAME, LINES_MAX};
+use crate::limits::{LINE_FRESH, LINE_JOBS_MAX, LINE_JOBS_MIN, LINE_STAYS, LINE_STAYS_SAME, LINES_MAX};
 use crate::state::jobs::{Job, QueueKey};
 use crate::types::{EnvId, Index, JobId, Mono, SpecId, Time};
 
@@ -44,13 +45,26 @@ pub(crate) struct Line {
     held: u64,
     /// The environment's weight, and that of all that have something to do.
     part: (u64, u64),
+    /// How many have something to do, this one included.
+    busy: usize,
     /// Let in since, by how many priorities are above it.
     since: BTreeMap<u8, u128>,
     /// Let in and not applied yet.
     coming: BTreeMap<u8, u128>,
 }
 
+/// Jobs to look at of one environment, where so many have something to do.
+fn jobs_of(busy: usize) -> usize {
+    (LINE_JOBS_MAX / busy.max(1)).max(LINE_JOBS_MIN)
+}
+
 impl Line {
+    /// How long it counts though more is applied, in µs.
+    fn stays(&self) -> u64 {
+        let jobs = self.places.len().saturating_sub(LINE_FRESH);
+        LINE_STAYS * (jobs * self.busy) as u64
+    }
+
     /// Photos and work in front of a place.
     fn before(&self, key: &QueueKey) -> (u64, u128) {
         let at = self.places.partition_point(|place| place.key < *key);
@@ -112,11 +126,13 @@ impl Replica {
         let line = leader.lines.get(&env);
         let stays = |line: &Line| match line.at == state.applied() {
             true => now.0 < line.seen.0 + LINE_STAYS_SAME,
-            false => now.0 < line.seen.0 + LINE_STAYS * line.places.len().saturating_sub(LINE_FRESH) as u64,
+            false => now.0 < line.seen.0 + line.stays(),
         };
         if line.is_some_and(stays) {
             return;
         }
+        let (part, busy) = self.part_of(env);
+        let Some(leader) = &mut self.leader else { return };
         let specs = state.jobs.queued_specs();
         let specs: Vec<SpecId> = specs
             .filter(|spec| state.specs.home(*spec) == Some(env))
@@ -131,7 +147,7 @@ impl Replica {
         // Of what nobody has measured: as long as the longest.
         let unknown = specs.iter().chain([&spec]).filter_map(service).max().unwrap_or(0);
         let mut places = Vec::new();
-        let most = LINE_JOBS_MAX / specs.len().max(1) + 1;
+        let most = jobs_of(busy) / specs.len().max(1) + 1;
         let mut is_cut = false;
         for spec in &specs {
             let each = service(spec).unwrap_or(unknown);
@@ -162,8 +178,6 @@ impl Replica {
         let each = work
             .checked_div(u128::from(photos))
             .unwrap_or(u128::from(unknown));
-        let part = self.part_of(env);
-        let Some(leader) = &mut self.leader else { return };
         if leader.lines.len() >= LINES_MAX && !leader.lines.contains_key(&env) {
             leader.lines.clear();
         }
@@ -177,6 +191,7 @@ impl Replica {
             work_behind: u128::from(behind) * each,
             held: counts.given,
             part,
+            busy,
             since: BTreeMap::new(),
             coming,
         };
@@ -230,14 +245,15 @@ impl Replica {
         })
     }
 
-    /// An environment's weight, and that of all that have something to do.
-    fn part_of(&self, env: EnvId) -> (u64, u64) {
+    /// An environment's weight and that of all that have something to do, and how many those are.
+    fn part_of(&self, env: EnvId) -> ((u64, u64), usize) {
         let weight = |id| u64::from(self.state.allotment(id).weight.max(1));
         let busy = self.state.environments.iter().filter(|(id, one)| {
             let counts = one.counts;
             *id == env || counts.waiting + counts.given > 0
         });
-        (weight(env), busy.map(|(id, _)| weight(id)).sum())
+        let (all, count) = busy.fold((0, 0), |(all, count), (id, _)| (all + weight(id), count + 1));
+        ((weight(env), all), count)
     }
 }
 
@@ -276,6 +292,22 @@ mod tests {
         assert_eq!(line.before(&key(255, 4, 9)), (5, 50));
         assert_eq!(line.before(&key(255, 6, 9)), (13, 130));
         assert_eq!(line.all(), 130);
+    }
+
+    #[test]
+    fn looks_take_no_more_of_a_processor_where_many_environments_have_work() {
+        let of = |busy: usize| Line {
+            places: vec![line().places[0]; jobs_of(busy)],
+            busy,
+            ..Line::default()
+        };
+        // A µs a job: of what environments' looks take together, in the time that one counts.
+        for busy in [1, 7, 50, 900] {
+            let (jobs, stays) = (jobs_of(busy), of(busy).stays());
+            assert!((busy * jobs) as u64 * 18 <= stays, "{busy} environments");
+        }
+        assert!(50 * jobs_of(50) <= LINE_JOBS_MAX && jobs_of(900) == LINE_JOBS_MIN);
+        assert_eq!(line().stays(), 0, "few are looked at whenever they are asked for");
     }
 
     #[test]
