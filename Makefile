@@ -11,6 +11,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 SEEDS ?= 100
 SAMPLE ?= 300
+PARTS ?= 1
+PART ?= 1
 DIFF ?=
 # Sizes of campaigns; CAMPAIGN_FLAGS is for more of their options, as `-o json` or `--data-dir DIR`.
 SEED ?= 1
@@ -118,10 +120,10 @@ planted: setup ## Builds with bugs on purpose, each of which the simulator must 
 	@$(ENV) bash tests/planted.sh
 
 .PHONY: mutants
-mutants: rust ## SAMPLE=300 small changes of the core, or those of DIFF=main: do the tests notice? Many hours; can be stopped
+mutants: rust ## SAMPLE=300 small changes of the core (PARTS=4 PART=1: a quarter), or those of DIFF=main: do the tests notice? Many hours; can be stopped
 	@echo "mutants: changes rebound-core a little, one change at a time, and runs its tests and the simulator's on each."
 	@echo "         A minute or two for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
-	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) bash tests/mutants.sh
+	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) PARTS=$(PARTS) PART=$(PART) bash tests/mutants.sh
 
 CAMPAIGNS := kill-leader kill-any power-cut partitions pauses disk-full clock overload soak
 

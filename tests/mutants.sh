@@ -3,6 +3,7 @@
 # survives is told: each is either a missing test or a change that makes no difference.
 #
 #   SAMPLE=300   at least so many changes, spread over the whole core; SEED=1 says which
+#   PARTS=4 PART=2   of that sample only the second of four parts, each spread over the whole core too: a sample takes hours
 #   DIFF=main    instead: all changes to lines that differ from this revision
 #   OUT=DIR      where the report goes; target/mutants by default
 set -euo pipefail
@@ -24,7 +25,9 @@ if [ -n "${DIFF:-}" ]; then
 else
   all="$(cargo mutants --list "${which[@]}" | wc -l)"
   parts=$((all / sample > 0 ? all / sample : 1))
-  which+=(--shard "$((seed % parts))/$parts" --sharding round-robin)
+  # Every so many parts of a sample another one: what is one part of `parts` is `PARTS` parts of `parts * PARTS`.
+  pieces="${PARTS:-1}" piece="${PART:-1}"
+  which+=(--shard "$((seed % parts + parts * (piece - 1)))/$((parts * pieces))" --sharding round-robin)
 fi
 
 report() {
