@@ -53,7 +53,9 @@ scripts! {
         joins_again
         placement
         late_and_repeated_results
-        credit_by_pace;
+        credit_by_pace
+        brake
+        late_heartbeat;
     regive:
         from_a_slow_worker
         races
