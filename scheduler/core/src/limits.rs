@@ -150,14 +150,14 @@ pub const RESULTS_PER_REPORT_MAX: usize = 1_024;
 
 /// Most runs given by one plan; a plan that stops here says `more`.
 pub const RUNS_PER_PLAN_MAX: usize = 1_024;
-/// Most jobs one observation shows.
-pub const DEMAND_MAX: usize = 4_096;
+/// Most jobs one observation shows: twice what one plan gives.
+pub const DEMAND_MAX: usize = 2 * RUNS_PER_PLAN_MAX;
 
 /// Jobs that wait which estimates of another job's end look at one by one, of all environments that have work; those
 /// behind count on the whole. One call of `handle` may have to look at all of them: they are some ten milliseconds.
 pub const LINE_JOBS_MAX: usize = 10_000;
 /// So many of each environment at least, however many have work.
-pub const LINE_JOBS_MIN: usize = 256;
+pub const LINE_JOBS_MIN: usize = 128;
 /// What was seen of them counts for so long, in µs for each job and for each environment that has work: a look takes a
 /// µs a job where the queue is long and cold, so that all looks together take a twentieth of a processor.
 pub const LINE_STAYS: u64 = 20;

@@ -6,11 +6,14 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
 };
 
-use super::{FAMILIES, LOG, StoreError, failed};
+use super::{FAMILIES, LOG, STATE, STATE_B, StoreError, failed};
 use crate::config::StoreConfig;
 
 /// Most bytes of the log of writes before older records must be in files.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Files of what is hardly read, each of one flush, until they are merged, until writes are slowed down, and until they
+/// stop.
+const UNREAD_FILES: [i32; 3] = [12, 40, 60];
 /// Files RocksDB keeps open.
 const FILES_OPEN_MAX: i32 = 512;
 
@@ -62,7 +65,14 @@ fn family_options(name: &str, cache: &Cache) -> Options {
     table.set_format_version(5);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    // The log's entries are gone again before it would pay.
+    // Live records and the log are read at the start and for few else, so that many files of them cost nothing, while
+    // each merging of a few writes all of them anew; the log's entries are mostly gone by then.
+    if [STATE, STATE_B, LOG].contains(&name) {
+        let [merge, slow, stop] = UNREAD_FILES;
+        options.set_level_zero_file_num_compaction_trigger(merge);
+        options.set_level_zero_slowdown_writes_trigger(slow);
+        options.set_level_zero_stop_writes_trigger(stop);
+    }
     options.set_compression_type(match name {
         LOG => DBCompressionType::None,
         _ => DBCompressionType::Lz4,
