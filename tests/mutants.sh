@@ -18,6 +18,8 @@ cargo mutants --version >/dev/null 2>&1 || cargo install cargo-mutants --locked 
 CARGO_TARGET_DIR="$(realpath "$out")/target"
 # Compiling is most of the time: nobody debugs a mutant, and little is lost when its tests run a little slower.
 export CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+# A property that needs more histories than these to notice a change is helped by the simulator.
+export PROPTEST_CASES="${PROPTEST_CASES:-500}"
 which=(--package rebound-core)
 if [ -n "${DIFF:-}" ]; then
   git diff "$DIFF" -- scheduler/core/src >"$out/changes.diff"

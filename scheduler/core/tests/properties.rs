@@ -44,11 +44,16 @@ fn dropped_only(before: &State, after: &State) -> bool {
     })
 }
 
-/// Worlds or histories drawn for each property.
-const CASES: u32 = 2_000;
+/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(2_000)
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Two replicas apply the same history. One of them is restarted from its records at any time, and its indexes
     /// are brought up to date at other moments, as a leader's are. They answer the same, write the same and have the

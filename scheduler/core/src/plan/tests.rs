@@ -499,11 +499,16 @@ fn check_regives(state: &State, seen: &Observation, plan: &Plan) -> Result<(), T
     Ok(())
 }
 
-/// Worlds or histories drawn for each property.
-const CASES: u32 = 10_000;
+/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(10_000)
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Nobody gets more than its slots, credit and memory hold, or what it cannot run; nothing is given that was not
     /// asked for, or twice; nobody overtakes.
