@@ -38,20 +38,20 @@ report() {
 trap report EXIT
 rm -rf "$out/core" "$out/sim"
 
-# Whose tests first, where the report goes, and which changes.
+# Whose tests first, where the report goes, how many seconds they may take, and which changes.
 hunt() {
-  local tests="$1"
-  shift
+  local tests="$1" seconds="$2"
+  shift 2
   mkdir -p "$out/$tests"
   nice -n 19 cargo mutants "$@" --test-package "rebound-$tests" --jobs 1 --cargo-arg=--release --cargo-arg=--locked --cargo-test-arg=--tests \
-    --timeout "${TIMEOUT:-300}" --output "$out/$tests" --colors never || [ $? -le 3 ]
+    --timeout "$seconds" --output "$out/$tests" --colors never || [ $? -le 3 ]
 }
 # The core's own tests are quick and notice most; what they miss the simulator gets. A pattern would take in fields of
 # structs whatever it says, so all others are said to be caught.
-hunt core "${which[@]}"
+hunt core "${CORE_TIMEOUT:-60}" "${which[@]}"
 missed="$out/core/mutants.out/missed.txt"
 if [ -s "$missed" ]; then
   mkdir -p "$out/sim/mutants.out"
   cargo mutants --list --package rebound-core | grep -vxFf "$missed" >"$out/sim/mutants.out/caught.txt"
-  hunt sim --package rebound-core --iterate
+  hunt sim "${TIMEOUT:-300}" --package rebound-core --iterate
 fi
