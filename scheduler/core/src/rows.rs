@@ -181,6 +181,18 @@ mod tests {
         packing.done()
     }
 
+    #[test]
+    fn what_is_packed_counts_its_bytes() {
+        let mut packing = Packing::default();
+        assert_eq!(packing.bytes(), 0);
+        packing.push(Row {
+            started: Time(1),
+            ended: Time(2),
+            output: &[7; 100],
+        });
+        assert_eq!(packing.bytes(), 103);
+    }
+
     /// An integer of ten bytes whose last has more than the one bit that is left of 64 is none of ours.
     #[test]
     fn integers_of_more_than_64_bits_are_refused() {

@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "digest of table 9")]
+    fn a_digest_that_is_not_of_the_rows_is_found() {
+        let mut table: Table<u64, u32> = Table::new(9);
+        table.insert(1, 2);
+        table.settle(&mut Vec::new());
+        table.digest.add(1);
+        table.check();
+    }
+
+    #[test]
     fn bad_records_are_named() {
         let mut table: Table<u64, u32> = Table::new(9);
         assert_eq!(

@@ -375,6 +375,8 @@ fn of_a_result() {
         panic!("{opened:?}")
     };
     let given = stage.workers["w"].fence(id, 0).expect("it was given");
+    let environments = &stage.replica(leader).expect("it leads").state().environments;
+    assert_eq!((environments.waiting(), environments.given()), (0, 2));
     let results = vec![
         report(id, 0, given, None, RESULT_BYTES_MAX),
         report(id, 1, given, None, RESULT_BYTES_MAX + 1),
@@ -395,4 +397,62 @@ fn of_a_result() {
         limit: RESULT_BYTES_MAX,
     };
     assert!(rejected.to_string().len() <= MESSAGE_BYTES_MAX);
+}
+
+/// Results that one entry cannot hold go into the next.
+#[test]
+fn of_the_results_of_an_entry() {
+    let mut stage = Stage::new(1, |config| config.limits.entry_results = 2);
+    assert!(stage.elect());
+    let Request::Hello { join, .. } = join(|join| {
+        join.slots = 5;
+        join.recognisers[0].name = "noop".into();
+    }) else {
+        unreachable!("a hello")
+    };
+    stage.workers.insert("w".into(), Seat::new(*join));
+    stage.hello("w", 1);
+    stage.settle();
+    let opened = taken(ask(&mut stage, job(|open| open.photos = photos(5, 30))));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let given = stage.workers["w"].fence(id, 0).expect("it was given");
+    let before = stage.replica(1).expect("it leads").state().applied();
+    let reports = (0..5).map(|task| report(id, task, given, None, 10)).collect();
+    let said = WorkerReport::Results {
+        reports,
+        running: 0,
+        spooled: 5,
+    };
+    assert!(stage.speak("w", said));
+    stage.settle();
+    let state = stage.replica(1).expect("it leads").state();
+    assert_eq!((state.applied() - before, state.environments.given()), (3, 0));
+}
+
+/// A log that takes more memory than it may is cut before it has as many entries as are kept.
+#[test]
+fn of_the_log_in_memory() {
+    let mut stage = Stage::new(1, |config| config.limits.log_cache_bytes = 20_000);
+    assert!(stage.elect());
+    let first = |stage: &Stage| stage.replica(1).expect("it leads").status().first;
+    taken(ask(&mut stage, job(|open| open.photos = photos(100, 100))));
+    assert_eq!(first(&stage), 1);
+    taken(ask(&mut stage, job(|open| open.photos = photos(150, 100))));
+    stage.advance(TICK);
+    taken(ask(&mut stage, job(|open| open.close = false)));
+    let replica = stage.replica(1).expect("it leads");
+    assert!(first(&stage) > 1, "{:?}", replica.status());
+    assert_eq!(
+        (replica.status().sheds, replica.state().jobs.open_count()),
+        ("", 1)
+    );
+    for n in 0..2 {
+        taken(ask(
+            &mut stage,
+            job(|open| (open.close, open.key) = (false, vec![n])),
+        ));
+    }
+    assert_eq!(stage.replica(1).expect("it leads").state().jobs.open_count(), 3);
 }

@@ -101,7 +101,8 @@ scripts! {
         transfer
         snapshot_to_a_new_one
         refused
-        removed_with_a_slow_disk;
+        removed_with_a_slow_disk
+        full;
 }
 
 /// A script that nobody runs proves nothing.

@@ -426,6 +426,38 @@ mod tests {
     }
 
     #[test]
+    fn the_last_failure_counts_with_those_before_it() {
+        let view = TaskView {
+            env: crate::types::EnvId(1),
+            job: JobId(2),
+            task: 3,
+            state: "failed",
+            held: None,
+            attempts: 2,
+            losses: 5,
+            deaths: 1,
+            not_before: None,
+        };
+        let counts = |cause| {
+            let record = ResultRecord {
+                worker: crate::types::WorkerId(8),
+                given: crate::types::Given(9),
+                cause,
+                started: Time(1),
+                ended: Time(2),
+                recorded: Time(3),
+                output: bytes::Bytes::new(),
+            };
+            let reply = task(&view, String::new(), Some(record), Vec::new());
+            (reply.attempts, reply.losses, reply.deaths)
+        };
+        assert_eq!(counts(None), (2, 5, 1));
+        assert_eq!(counts(Some(Cause::Recogniser)), (3, 5, 1));
+        assert_eq!(counts(Some(Cause::WorkerLost)), (2, 6, 1));
+        assert_eq!(counts(Some(Cause::Quarantined)), (3, 5, 2));
+    }
+
+    #[test]
     fn labels_come_in_sorted() {
         let label = |key: &str| v1::Label {
             key: key.into(),

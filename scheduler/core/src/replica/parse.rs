@@ -114,6 +114,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn votes_and_acknowledgements_are_promises_unless_they_refuse() {
+        let promise = |kind, reject| {
+            let mut message = Message {
+                from: 1,
+                to: 2,
+                term: 3,
+                index: 4,
+                reject,
+                ..Message::default()
+            };
+            message.set_msg_type(kind);
+            parse_promise(&message.write_to_bytes().unwrap())
+        };
+        use MessageType::*;
+        let (term, to, index) = (3, ReplicaId(2), 4);
+        assert_eq!(
+            promise(MsgRequestVoteResponse, false),
+            Some(Promise::Vote { term, to })
+        );
+        assert_eq!(
+            promise(MsgAppendResponse, false),
+            Some(Promise::Has { term, index })
+        );
+        assert_eq!(promise(MsgRequestVoteResponse, true), None);
+        assert_eq!(promise(MsgHeartbeatResponse, false), None);
+    }
+
+    #[test]
     fn appends_are_told_from_the_rest() {
         let bytes = |kind| {
             let mut message = Message {

@@ -145,3 +145,30 @@ impl Replica {
 fn invalid(field: &'static str, why: String) -> Rejected {
     Rejected::Invalid { field, why }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::FIRST;
+
+    #[test]
+    fn a_build_applies_up_to_the_newest_version_it_knows() {
+        let entry = |command| {
+            super::super::encode_entry(&Entry {
+                version: FIRST,
+                at: Time(1),
+                by: Caller::default(),
+                trace: TraceId::default(),
+                command,
+            })
+        };
+        let knows = |newest| Versions {
+            oldest: FIRST,
+            newest,
+        };
+        assert_eq!(allows(knows(FIRST), &entry(Command::Count)), Ok(()));
+        let raise = entry(Command::Upgrade { to: BUILDS });
+        assert_eq!(allows(knows(BUILDS), &raise), Ok(()));
+        assert_eq!(allows(knows(FIRST), &raise).unwrap_err().found, BUILDS);
+    }
+}
