@@ -5,11 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::event::Cause;
 use crate::photos::Photos;
 use crate::plan::Plan;
+use crate::plan::capacity::Scale;
 use crate::rows::Rows;
+use crate::scaling::Scaling;
+use crate::state::buying::Settled;
 use crate::state::members::Founder;
 use crate::state::settings::{Setting, Settings};
+use crate::state::sightings::Sighting;
 use crate::types::{
-    Caller, ClusterId, Given, JobId, Pool, Recogniser, ReplicaId, Resources, Time, TraceId, WorkerId,
+    Caller, ClusterId, Given, Index, InstanceId, JobId, MicroUsd, Pool, Recogniser, ReplicaId, Resources, Time, TraceId, WorkerId,
 };
 use crate::version::{self, Build};
 
@@ -101,6 +105,31 @@ pub enum Command {
     Upgrade { to: u16 },
     /// A server runs this build.
     MemberBuild { server: ReplicaId, build: Build },
+    /// What the policy decided to buy and to let go.
+    Scale(Box<Scale>),
+    /// What a launch's call came to.
+    LaunchSettled(Box<Settled>),
+    /// What was seen of machines.
+    Seen(Vec<Sighting>),
+    /// Spot prices of pools in which machines run have changed.
+    Prices(Vec<(Pool, MicroUsd)>),
+    /// These machines have not joined in time.
+    NeverJoined(Vec<InstanceId>),
+    /// A policy of buying machines, in place of the one that an entry brought.
+    Steer {
+        scaling: Box<Scaling>,
+        check: Option<Index>,
+    },
+    /// Launches and scale-in stand still, for a reason; or go on.
+    Freeze { why: Option<String> },
+    /// A brake is released.
+    Thaw,
+    /// Nothing is launched in a pool until then; or again.
+    Ban {
+        pool: Pool,
+        until: Option<Time>,
+        why: String,
+    },
 }
 
 impl Command {

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClusterId, EnvId, Given, Index, JobId, ReplicaId, Time, TraceId, WorkerId};
+use crate::plan::capacity::Sizing;
+use crate::state::control::Brake;
+use crate::state::launches::{Lack, Outcome};
+use crate::state::machines::{EndWhy, Gone};
+use crate::types::{
+    ClusterId, EnvId, Given, Index, InstanceId, JobId, LaunchId, Market, Pool, ReplicaId, Time, TraceId, WorkerId,
+};
 use crate::version::Build;
 
 /// A fact, with where and when it became one.
@@ -200,4 +206,58 @@ pub enum Fact {
     Upgraded { from: u16, to: u16 },
     /// A server runs another build than before.
     MemberBuild { server: ReplicaId, build: Build },
+    /// It is committed that machines shall be started.
+    Launched {
+        launch: LaunchId,
+        region: String,
+        market: Market,
+        count: u32,
+        because: Sizing,
+    },
+    /// A launch that was planned may not be.
+    LaunchDropped { count: u32, why: &'static str },
+    /// A launch is settled.
+    LaunchSettled {
+        launch: LaunchId,
+        got: u32,
+        of: u32,
+        outcome: Outcome,
+    },
+    /// A machine is known.
+    MachineKnown {
+        machine: InstanceId,
+        launch: LaunchId,
+        pool: Pool,
+    },
+    /// It runs.
+    MachineRunning { machine: InstanceId, since: Time },
+    /// The cloud takes it back then.
+    MachineNoticed { machine: InstanceId, ends: Time },
+    /// It shall end.
+    MachineEnding { machine: InstanceId, why: EndWhy },
+    /// It has ended, and cost so many millionths of USD.
+    MachineGone {
+        machine: InstanceId,
+        how: Gone,
+        paid: u64,
+    },
+    /// Spot is too dear in a pool, or no longer.
+    PoolDear { pool: Pool, dear: bool },
+    /// A pool had no machine, so many times in a row, and is left alone until then.
+    PoolClosed {
+        pool: Pool,
+        lack: Lack,
+        refusals: u32,
+        until: Time,
+    },
+    /// A person wants nothing of a pool, or no longer so.
+    PoolBanned { pool: Pool, banned: bool },
+    /// Another policy is in force.
+    PolicyChanged { since: Index },
+    /// Launches and scale-in stand still, or go on.
+    Frozen { frozen: bool },
+    /// Launches are stopped until a person says otherwise.
+    Braked { brake: Brake },
+    /// A person said so.
+    Thawed,
 }

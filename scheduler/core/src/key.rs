@@ -1,6 +1,6 @@
 //! Keys of tables as bytes that sort as the keys do.
 
-use crate::types::{EnvId, Index, JobId, ReplicaId, SpecId, WorkerId};
+use crate::types::{EnvId, Index, InstanceId, JobId, LaunchId, Market, Pool, ReplicaId, SpecId, WorkerId};
 
 /// A key of a table. The bytes of a key sort as the key does, and no two keys share them.
 pub trait Key: Ord + Clone {
@@ -38,7 +38,53 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(EnvId, JobId, SpecId, WorkerId, ReplicaId);
+id_key!(EnvId, JobId, SpecId, WorkerId, ReplicaId, LaunchId);
+
+/// Text without a zero byte, which ends it.
+impl Key for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        assert!(!self.as_bytes().contains(&0), "text in a key ends at its first zero byte");
+        out.extend_from_slice(self.as_bytes());
+        out.push(0);
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        let end = from.iter().position(|byte| *byte == 0)?;
+        let text = String::from_utf8(from[..end].to_vec()).ok()?;
+        *from = &from[end + 1..];
+        Some(text)
+    }
+}
+
+impl Key for InstanceId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Key::take(from).map(InstanceId)
+    }
+}
+
+impl Key for Pool {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.region.put(out);
+        self.zone_id.put(out);
+        self.instance_type.put(out);
+        (self.market as u8).put(out);
+    }
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Some(Pool {
+            region: Key::take(from)?,
+            zone_id: Key::take(from)?,
+            instance_type: Key::take(from)?,
+            market: match u8::take(from)? {
+                0 => Market::None,
+                1 => Market::Spot,
+                2 => Market::OnDemand,
+                _ => return None,
+            },
+        })
+    }
+}
 
 impl Key for () {
     fn put(&self, _: &mut Vec<u8>) {}

@@ -1,7 +1,9 @@
 //! The pure heart of Rebound: replicated state, the log's commands, the policy, and the replica that ties them to
 //! raft. No clock, no randomness, no I/O, no floating point in state; it cannot fail on input.
 
+pub mod bill;
 pub mod brake;
+pub mod cloud;
 pub mod codec;
 pub mod command;
 pub mod effects;
@@ -11,6 +13,7 @@ pub mod kept;
 pub mod key;
 mod leader;
 pub mod limits;
+pub mod market;
 pub mod observe;
 pub mod pace;
 pub mod photos;
@@ -19,6 +22,7 @@ pub mod plant;
 pub mod replica;
 pub mod reply;
 pub mod rows;
+pub mod scaling;
 pub mod speed;
 pub mod state;
 pub mod table;

@@ -239,6 +239,36 @@ pub const SNAPSHOT_LOG_BYTES: usize = 512 * 1024 * 1024;
 /// Digests are noted at every index that divides by this.
 pub const DIGEST_EVERY: u64 = 1_000;
 
+/// Longest name of a machine, in bytes.
+pub const INSTANCE_BYTES_MAX: usize = 32;
+/// Launches that one plan may have.
+pub const LAUNCHES_PER_PLAN_MAX: u64 = 16;
+/// Kinds of machines that one launch may be answered with: EC2 takes 300 overrides.
+pub const CHOICES_PER_LAUNCH_MAX: usize = 60;
+/// Machines that one launch may ask for.
+pub const MACHINES_PER_LAUNCH_MAX: u32 = 1_000;
+/// Machines that have not ended, at once.
+pub const MACHINES_MAX: usize = 10_000;
+/// Machines that have ended and launches that are settled, kept for questions; the oldest go first.
+pub const MACHINES_GONE_KEPT: usize = 4_096;
+/// Machines that one plan lets go.
+pub const DRAINS_PER_PLAN_MAX: usize = 256;
+/// Machines that one entry says something of.
+pub const SIGHTINGS_PER_ENTRY_MAX: usize = 1_024;
+/// Pools that the state remembers something of; those of which nothing is in force go first.
+pub const POOLS_KEPT: usize = 4_096;
+/// Times to readiness kept of a pool.
+pub const READY_KEPT: usize = 16;
+/// Hours of which the spending is kept: a week and a day.
+pub const SPEND_HOURS_KEPT: usize = 8 * 24;
+/// No call of a launch begins so long after its entry, in µs.
+pub const LAUNCH_VALID: u64 = 120 * SECOND;
+/// What was started, but whose answer was lost, is seen in a list of machines after at most so long, in µs. EC2 says: "up
+/// to a few minutes"; what is tried again meanwhile has the same token.
+pub const SIGHT_DELAY_MAX: u64 = 300 * SECOND;
+/// Shortest time that EC2 bills at each start, in µs.
+pub const BILLED_MIN: u64 = 60 * SECOND;
+
 /// Most servers of a cluster.
 pub const MEMBERS_MAX: usize = 9;
 /// A learner becomes a voter when it is at most so many entries behind the log's end.

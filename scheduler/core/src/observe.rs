@@ -11,6 +11,7 @@ use crate::state::jobs::{Job, QueueKey};
 use crate::state::workers::{Standing, Worker};
 use crate::types::{EnvId, Index, JobId, Recogniser, Resources, SpecId, Time, WorkerId};
 
+pub mod fleet;
 pub mod tails;
 
 use tails::{Cursors, Loaded, Tail};

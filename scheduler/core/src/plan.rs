@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::Observation;
 use crate::types::{Given, Index, JobId, WorkerId};
 
+pub mod capacity;
 pub mod place;
 mod regive;
 

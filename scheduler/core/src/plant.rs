@@ -120,6 +120,13 @@ plants! {
     /// What workers hold of a cancelled job is not taken from them.
     CancelLeavesRuns "cancel-leaves-runs",
 
+    // Machines and money.
+
+    /// Caps on machines and vCPUs are held by the plan alone, not when it is applied.
+    CapOutsideLog "cap-outside-log",
+    /// A machine with work is ended at once, not drained first.
+    BusyEnded "busy-ended",
+
     // The state machine: books and records.
 
     /// How many jobs an environment may have is not checked when an entry is applied.

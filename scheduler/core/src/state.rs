@@ -12,34 +12,47 @@ use crate::types::{ClusterId, EnvId, Index, JobId, ReplicaId, Time, TraceId};
 use crate::version::{Build, NEXT};
 
 pub mod builds;
+pub mod buying;
 mod check;
+pub mod control;
 pub mod environments;
 mod expiry;
 mod giving;
 mod intake;
 pub mod jobs;
 pub mod keys;
+pub mod launches;
 mod late;
+pub mod machines;
 pub mod members;
 mod outcomes;
+pub mod pools;
 mod regiving;
 mod restore;
 pub mod retries;
 pub mod runs;
 pub mod settings;
+pub mod sightings;
 pub mod specs;
+pub mod spend;
 mod staff;
+mod steering;
 pub mod sums;
 pub mod workers;
 
+use control::Controls;
 use environments::Environments;
 use jobs::Jobs;
 use keys::Keys;
+use launches::Launches;
+use machines::Machines;
 use members::{Founder, Members};
+use pools::Pools;
 use retries::Retries;
 use runs::Runs;
 use settings::Settings;
 use specs::Specs;
+use spend::Spend;
 use workers::Workers;
 
 /// The first byte of every key on disk. Numbers are never used again for something else.
@@ -55,8 +68,13 @@ mod number {
     pub const RETRIES: u8 = 9;
     pub const WORKERS: u8 = 10;
     pub const REMAINS: u8 = 11;
+    pub const LAUNCHES: u8 = 12;
+    pub const MACHINES: u8 = 13;
+    pub const POOLS: u8 = 14;
+    pub const SPEND: u8 = 15;
     pub const MEMBERS: u8 = 16;
     pub const BUILDS: u8 = 17;
+    pub const CONTROL: u8 = 18;
 }
 
 /// Why a state is not read that a newer build has written.
@@ -127,6 +145,16 @@ pub struct State {
     pub members: Members,
     /// Which build each server runs.
     builds: Table<ReplicaId, Build>,
+    /// Intents to start machines.
+    pub launches: Launches,
+    /// Machines bought.
+    pub machines: Machines,
+    /// What is remembered of capacity pools.
+    pub pools: Pools,
+    /// Money spent.
+    pub spend: Spend,
+    /// What people decided about buying.
+    pub control: Controls,
     plant: Plant,
 }
 
@@ -171,6 +199,11 @@ impl State {
             remains: Table::new(number::REMAINS),
             members: Members::new(number::MEMBERS),
             builds: Table::new(number::BUILDS),
+            launches: Launches::new(number::LAUNCHES),
+            machines: Machines::new(number::MACHINES),
+            pools: Pools::new(number::POOLS),
+            spend: Spend::new(number::SPEND),
+            control: Controls::new(number::CONTROL),
             plant,
         }
     }
@@ -234,6 +267,12 @@ impl State {
             kept_gone: Vec::new(),
         };
         let reply = self.dispatch(&mut context, &entry.command);
+        self.jobs.settle_backlog();
+        for worker in self.runs.take_emptied() {
+            if let Some(worker) = self.workers.get_mut(worker) {
+                worker.idle = at;
+            }
+        }
         Applied {
             reply,
             events: context.events,
@@ -276,6 +315,15 @@ impl State {
             Command::Restore { cluster, founders } => self.restore(context, cluster, founders),
             Command::Upgrade { to } => self.upgrade(context, *to),
             Command::MemberBuild { server, build } => self.member_build(context, *server, build),
+            Command::Scale(plan) => self.scale(context, plan),
+            Command::LaunchSettled(settled) => self.launch_settled(context, settled),
+            Command::Seen(sightings) => self.seen(context, sightings),
+            Command::Prices(prices) => self.prices(context, prices),
+            Command::NeverJoined(machines) => self.never_joined(context, machines),
+            Command::Steer { scaling, check } => self.steer(context, scaling, *check),
+            Command::Freeze { why } => self.freeze(context, why.as_ref()),
+            Command::Thaw => self.thaw(context),
+            Command::Ban { pool, until, why } => self.ban(context, pool, *until, why),
         }
     }
 
@@ -374,6 +422,11 @@ impl State {
         self.remains.settle(&mut changes);
         self.members.table.settle(&mut changes);
         self.builds.settle(&mut changes);
+        self.launches.table.settle(&mut changes);
+        self.machines.table.settle(&mut changes);
+        self.pools.table.settle(&mut changes);
+        self.spend.table.settle(&mut changes);
+        self.control.table.settle(&mut changes);
         changes
     }
 
@@ -393,6 +446,11 @@ impl State {
             self.remains.digest(),
             self.members.table.digest(),
             self.builds.digest(),
+            self.launches.table.digest(),
+            self.machines.table.digest(),
+            self.pools.table.digest(),
+            self.spend.table.digest(),
+            self.control.table.digest(),
         ];
         let mut sum = Digest::default();
         tables.iter().for_each(|digest| sum.add(digest.0));
@@ -419,6 +477,8 @@ impl State {
         state.runs.reindex();
         state.retries.reindex();
         state.workers.reindex();
+        state.launches.reindex();
+        state.machines.reindex();
         state.mature(state.now());
         let jobs: Vec<(EnvId, JobId)> = state.jobs.table.iter().map(|(key, _)| *key).collect();
         for (env, job) in jobs {
@@ -460,6 +520,11 @@ impl State {
             number::REMAINS => self.remains.load(key, value),
             number::MEMBERS => self.members.table.load(key, value),
             number::BUILDS => self.builds.load(key, value),
+            number::LAUNCHES => self.launches.table.load(key, value),
+            number::MACHINES => self.machines.table.load(key, value),
+            number::POOLS => self.pools.table.load(key, value),
+            number::SPEND => self.spend.table.load(key, value),
+            number::CONTROL => self.control.table.load(key, value),
             _ => Err(corrupt("unknown table")),
         }
     }
@@ -479,5 +544,10 @@ impl State {
         self.remains.dump(&mut each);
         self.members.table.dump(&mut each);
         self.builds.dump(&mut each);
+        self.launches.table.dump(&mut each);
+        self.machines.table.dump(&mut each);
+        self.pools.table.dump(&mut each);
+        self.spend.table.dump(&mut each);
+        self.control.table.dump(&mut each);
     }
 }

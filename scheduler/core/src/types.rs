@@ -57,6 +57,15 @@ id!(
     PersistId(u64)
 );
 id!(
+    /// A committed intent to start machines: [`LAUNCHES_PER_PLAN_MAX`](crate::limits::LAUNCHES_PER_PLAN_MAX) × the log
+    /// index of its plan + its place there. Never repeats in a cluster.
+    LaunchId(u64)
+);
+id!(
+    /// One call of the cloud, as the leader that ordered it counts them.
+    CallId(u64)
+);
+id!(
     /// Microseconds since 1970-01-01 UTC, by the cluster's clock unless said otherwise.
     Time(u64)
 );
@@ -187,6 +196,27 @@ pub struct Pool {
     pub instance_type: String,
     /// Spot or on-demand.
     pub market: Market,
+}
+
+/// A machine as its cloud names it, as `i-0123456789abcdef0`: at most [`INSTANCE_BYTES_MAX`] letters, digits, `-`, `_`, `.`.
+/// Its agent joins under this name.
+///
+/// [`INSTANCE_BYTES_MAX`]: crate::limits::INSTANCE_BYTES_MAX
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InstanceId(pub String);
+
+impl InstanceId {
+    /// True when it can be an id, and a key.
+    pub fn is_sound(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=crate::limits::INSTANCE_BYTES_MAX).contains(&self.0.len()) && self.0.bytes().all(plain)
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A recogniser as a worker has it.

@@ -14,7 +14,7 @@ pub type Check = (u8, &'static str, fn(&State));
 
 impl State {
     /// All of them, by number: each record of the state has its check.
-    pub const CHECKS: [Check; 13] = [
+    pub const CHECKS: [Check; 18] = [
         (number::META, "meta", State::check_meta),
         (number::ENVIRONMENTS, "environments", State::check_environments),
         (number::SPECS, "specs", State::check_specs),
@@ -26,8 +26,13 @@ impl State {
         (number::RETRIES, "retries", State::check_retries),
         (number::WORKERS, "workers", State::check_workers),
         (number::REMAINS, "remains", State::check_remains),
+        (number::LAUNCHES, "launches", State::check_launches),
+        (number::MACHINES, "machines", State::check_machines),
+        (number::POOLS, "pools", |state| state.pools.check()),
+        (number::SPEND, "spend", |state| state.spend.check()),
         (number::MEMBERS, "members", |state| state.members.check()),
         (number::BUILDS, "builds", State::check_builds),
+        (number::CONTROL, "control", State::check_control),
     ];
 
     /// Asserts every cross-reference. The state must be settled.
@@ -188,6 +193,42 @@ impl State {
         for (_, run) in self.runs.table.iter() {
             let worker = run.worker;
             assert!(self.workers.live(worker).is_some(), "worker {worker} holds a run");
+        }
+    }
+
+    /// Launches are of entries that were applied, and as many machines name one as it counts.
+    fn check_launches(&self) {
+        self.launches.check();
+        let mut named: BTreeMap<_, u32> = BTreeMap::new();
+        for (_, machine) in self.machines.iter() {
+            *named.entry(machine.launch).or_default() += u32::from(!machine.is_orphan());
+        }
+        for (id, launch) in self.launches.iter() {
+            assert!(id.0 / crate::limits::LAUNCHES_PER_PLAN_MAX <= self.applied(), "launch {id}");
+            // Machines that ended long ago are forgotten.
+            let known = named.get(&id).copied().unwrap_or(0);
+            assert!(known <= launch.machines, "{known} machines of launch {id}");
+        }
+    }
+
+    /// Machines are within their own bounds, and their sessions were begun.
+    fn check_machines(&self) {
+        self.machines.check();
+        for (id, machine) in self.machines.iter() {
+            let named = |name: &str| name == id.0;
+            if let Some((worker, _)) = machine.joined {
+                let session = self.workers.get(worker);
+                assert!(session.is_none_or(|one| named(&one.join.name)), "machine {id} of worker {worker}");
+            }
+        }
+    }
+
+    /// The policy in force may be.
+    fn check_control(&self) {
+        self.control.table.check();
+        if let Some(control) = self.control.known() {
+            assert!(control.since <= self.applied());
+            assert_eq!(control.scaling.check(), Ok(()));
         }
     }
 }

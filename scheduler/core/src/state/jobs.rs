@@ -9,7 +9,7 @@ use crate::command::Open;
 use crate::limits::{JOB_BYTES, PAGE_TASKS, PHOTO_BYTES};
 use crate::photos::Photos;
 use crate::table::{Digest, Table, record_hash};
-use crate::types::{EnvId, Index, JobId, SpecId, Time, TraceId};
+use crate::types::{EnvId, Index, JobId, SECOND, SpecId, Time, TraceId};
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +204,44 @@ pub struct AppendNote {
 /// Order within the queue: higher priority, those that can be in time, earlier deadline, older job.
 pub type QueueKey = (u8, bool, Time, JobId);
 
+/// Photos that have not ended, by spec and by the second in which they are due: those without deadline in the last of
+/// all.
+pub(crate) type Backlog = BTreeMap<SpecId, BTreeMap<u64, u64>>;
+
+/// A second without end: that of jobs without deadline.
+const NEVER: u64 = u64::MAX / SECOND;
+
+/// Where a job is in the backlog, and with how many photos.
+fn place_in_backlog(job: &Job) -> (SpecId, u64, u64) {
+    let unended = match job.phase.is_live() {
+        true => job.tasks - job.succeeded - job.failed,
+        false => 0,
+    };
+    let second = job.deadline.map_or(NEVER, |due| due.0 / SECOND);
+    (job.spec, second, unended)
+}
+
+fn add_to(backlog: &mut Backlog, (spec, second, photos): (SpecId, u64, u64)) {
+    if photos > 0 {
+        *backlog.entry(spec).or_default().entry(second).or_default() += photos;
+    }
+}
+
+fn take_from(backlog: &mut Backlog, (spec, second, photos): (SpecId, u64, u64)) {
+    if photos == 0 {
+        return;
+    }
+    let of_spec = backlog.get_mut(&spec).expect("it was added");
+    let left = of_spec.get_mut(&second).expect("it was added");
+    *left -= photos;
+    if *left == 0 {
+        of_spec.remove(&second);
+    }
+    if of_spec.is_empty() {
+        backlog.remove(&spec);
+    }
+}
+
 /// All jobs.
 pub struct Jobs {
     pub(crate) table: Table<(EnvId, JobId), Job>,
@@ -220,6 +258,9 @@ pub struct Jobs {
     ended: BTreeSet<(Time, JobId)>,
     /// Kept for those that have not ended.
     live_bytes: u64,
+    backlog: Backlog,
+    /// Jobs that were to be changed since the backlog was last brought up to date, as they were.
+    changing: BTreeMap<(EnvId, JobId), (SpecId, u64, u64)>,
 }
 
 impl Jobs {
@@ -235,6 +276,8 @@ impl Jobs {
             closing: BTreeSet::new(),
             ended: BTreeSet::new(),
             live_bytes: 0,
+            backlog: Backlog::new(),
+            changing: BTreeMap::new(),
         }
     }
 
@@ -346,12 +389,47 @@ impl Jobs {
         if job.phase == Phase::Open {
             self.closing.insert((job.close_at, id));
         }
+        add_to(&mut self.backlog, place_in_backlog(&job));
         self.table.insert((env, id), job);
     }
 
     /// A job to change. [`Jobs::requeue`] must follow when what it can give may have changed.
     pub(crate) fn get_mut(&mut self, env: EnvId, id: JobId) -> Option<&mut Job> {
-        self.table.get_mut(&(env, id))
+        let job = self.table.get_mut(&(env, id))?;
+        self.changing.entry((env, id)).or_insert_with(|| place_in_backlog(job));
+        Some(job)
+    }
+
+    /// Brings the backlog up to date.
+    pub(crate) fn settle_backlog(&mut self) {
+        while let Some((key, before)) = self.changing.pop_first() {
+            // One that is gone had ended.
+            let after = self.table.get(&key).map(place_in_backlog);
+            let after = after.unwrap_or((before.0, before.1, 0));
+            if after != before {
+                take_from(&mut self.backlog, before);
+                add_to(&mut self.backlog, after);
+            }
+        }
+    }
+
+    /// Specs of photos that have not ended.
+    pub fn unended_specs(&self) -> impl Iterator<Item = SpecId> + '_ {
+        self.backlog.keys().copied()
+    }
+
+    /// Photos of a spec that have not ended, by the second in which their jobs are due, the earliest first; those of jobs
+    /// without deadline last.
+    pub fn unended(&self, spec: SpecId) -> impl Iterator<Item = (Option<Time>, u64)> + '_ {
+        let due = |second: u64| (second != NEVER).then(|| Time(second * SECOND));
+        let of_spec = self.backlog.get(&spec).into_iter().flatten();
+        of_spec.map(move |(second, photos)| (due(*second), *photos))
+    }
+
+    /// The job that was opened last, if it is still there.
+    pub fn newest(&self) -> Option<(JobId, &Job)> {
+        let (id, env) = self.homes.iter().next_back()?;
+        Some((*id, self.table.get(&(*env, *id))?))
     }
 
     /// Puts the job into the queue where its next task belongs, or takes it out. `due_from` tells the first task, from
@@ -498,6 +576,14 @@ impl Jobs {
         let ended = |((_, id), job): (&(EnvId, JobId), &Job)| Some((job.ended?, *id));
         self.ended = self.table.iter().filter_map(ended).collect();
         self.live_bytes = self.sum_of_bytes();
+        self.backlog = self.sum_of_backlog();
+    }
+
+    fn sum_of_backlog(&self) -> Backlog {
+        let mut backlog = Backlog::new();
+        let jobs = self.table.iter().map(|(_, job)| place_in_backlog(job));
+        jobs.for_each(|place| add_to(&mut backlog, place));
+        backlog
     }
 
     pub(crate) fn check(&self) {
@@ -526,6 +612,7 @@ impl Jobs {
             .count();
         assert_eq!(open, self.closing.len());
         assert_eq!(self.live_bytes, self.sum_of_bytes(), "bytes of live jobs");
+        assert_eq!(self.backlog, self.sum_of_backlog(), "backlog");
         let ended = self.table.iter().filter(|(_, job)| job.ended.is_some());
         let ended = ended.map(|((_, id), job)| (job.ended.expect("filtered"), *id));
         assert_eq!(ended.collect::<BTreeSet<_>>(), self.ended);

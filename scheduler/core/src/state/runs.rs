@@ -44,6 +44,8 @@ pub struct Runs {
     by_worker: BTreeMap<WorkerId, BTreeSet<RunKey>>,
     held: BTreeMap<WorkerId, u64>,
     touched: BTreeSet<WorkerId>,
+    /// Workers that may have come to hold nothing since this was last taken.
+    emptied: Vec<WorkerId>,
 }
 
 impl Runs {
@@ -53,6 +55,7 @@ impl Runs {
             by_worker: BTreeMap::new(),
             held: BTreeMap::new(),
             touched: BTreeSet::new(),
+            emptied: Vec::new(),
         }
     }
 
@@ -181,7 +184,15 @@ impl Runs {
         *held -= tasks;
         if *held == 0 {
             self.held.remove(&worker);
+            self.emptied.push(worker);
         }
+    }
+
+    /// Workers that have come to hold nothing since the last call.
+    pub(crate) fn take_emptied(&mut self) -> Vec<WorkerId> {
+        let mut emptied = std::mem::take(&mut self.emptied);
+        emptied.retain(|worker| self.held_by(*worker) == 0);
+        emptied
     }
 
     pub(crate) fn reindex(&mut self) {

@@ -7,7 +7,7 @@ use crate::event::Fact;
 use crate::limits::WORKERS_MAX;
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
-use crate::types::{EnvId, WorkerId};
+use crate::types::{EnvId, InstanceId, WorkerId};
 
 impl State {
     pub(super) fn worker_joined(&mut self, context: &mut Context, join: &Join) -> Result<Reply, Rejected> {
@@ -39,6 +39,7 @@ impl State {
                 name: join.name.clone(),
             },
         );
+        self.machine_joined(context, &InstanceId(join.name.clone()), worker);
         Ok(Reply::Joined { worker })
     }
 

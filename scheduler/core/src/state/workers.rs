@@ -44,6 +44,8 @@ pub struct Worker {
     pub why: String,
     /// Index of the last entry that gave it work: the most recently busy worker gets the next.
     pub last_given: Index,
+    /// When it last came to hold nothing, by the cluster's clock.
+    pub idle: Time,
     /// Results of it that were recorded as successes.
     pub succeeded: u64,
     /// Attempts of it that failed.
@@ -108,6 +110,7 @@ impl Workers {
             ended: None,
             why: String::new(),
             last_given: 0,
+            idle: at,
             succeeded: 0,
             failed: 0,
         };

@@ -1,0 +1,228 @@
+//! What the policy may see of machines, money and the market. Its size grows with machines, pools and distinct specs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::market::Market;
+use crate::pace::Pace;
+use crate::scaling::Mode;
+use crate::state::State;
+use crate::state::buying::Committed;
+use crate::state::control::Control;
+use crate::state::pools::PoolRecord;
+use crate::state::workers::Standing;
+use crate::types::{InstanceId, MicroUsd, Pool, Resources, SpecId, Time, WorkerId};
+
+use super::could_run;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// What people decided.
+    pub control: Control,
+    /// What the market offers.
+    pub market: Arc<Market>,
+    /// What is to be done.
+    pub needs: Vec<Need>,
+    /// What does it, or will.
+    pub units: Vec<Unit>,
+    /// What is remembered of pools.
+    pub pools: BTreeMap<Pool, PoolRecord>,
+    /// What caps count.
+    pub committed: Committed,
+    /// Millionths of USD spent in this hour and this day.
+    pub spent: (u64, u64),
+    /// When the last launch was committed.
+    pub last_launch: Option<Time>,
+    /// When work last came.
+    pub last_work: Option<Time>,
+}
+
+/// Photos of one spec that have not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The spec.
+    pub spec: SpecId,
+    /// Its recogniser, without digest.
+    pub recogniser: String,
+    /// What one photo needs.
+    pub resources: Resources,
+    /// How many are due by when, the earliest first; those without deadline last.
+    pub due: Vec<(Option<Time>, u64)>,
+}
+
+/// Something that does photos: a worker, its machine, or a machine that will have one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The machine, if the cluster bought it.
+    pub machine: Option<InstanceId>,
+    /// Where it is; what is not EC2's has an empty one.
+    pub pool: Pool,
+    /// Its session, if it has joined.
+    pub worker: Option<WorkerId>,
+    /// It takes work from then on.
+    pub ready: Time,
+    /// Specs it runs, and µs of the whole machine for one photo; of those seen in needs.
+    pub speeds: BTreeMap<SpecId, u64>,
+    /// Photos it holds.
+    pub held: u64,
+    /// It holds nothing since then.
+    pub idle: Option<Time>,
+    /// It will end, or be taken back: nothing is to be reckoned with.
+    pub leaves: bool,
+    /// The end of the shortest time that is billed.
+    pub paid_for_until: Time,
+    /// USD an hour, in millionths.
+    pub price: MicroUsd,
+}
+
+/// Photos of one machine that is not measured take so long in one slot, in µs: a second.
+const UNMEASURED: u64 = crate::types::SECOND;
+
+/// Looks at machines and what they are for; none where the policy is off.
+pub fn fleet<'a>(
+    state: &State,
+    now: Time,
+    market: &Arc<Market>,
+    pace: impl Fn(WorkerId) -> Option<&'a Pace>,
+) -> Option<Fleet> {
+    let control = state.control.known()?.clone();
+    if control.scaling.mode == Mode::Off {
+        return None;
+    }
+    let needs = needs(state);
+    let mut units = workers(state, now, market, &needs, pace);
+    units.extend(machines(state, now, market, &needs, &control));
+    units.extend(coming(state, now, market, &needs, &control));
+    Some(Fleet {
+        market: market.clone(),
+        pools: state.pools.iter().map(|(pool, record)| (pool.clone(), record.clone())).collect(),
+        committed: state.committed(),
+        spent: state.spent(now),
+        last_launch: state.launches.iter().next_back().map(|(_, launch)| launch.at),
+        last_work: state.jobs.newest().map(|(_, job)| job.opened),
+        control,
+        needs,
+        units,
+    })
+}
+
+fn needs(state: &State) -> Vec<Need> {
+    let mut needs = Vec::new();
+    for spec in state.jobs.unended_specs() {
+        let Some(record) = state.specs.get(spec) else { continue };
+        let due: Vec<_> = state.jobs.unended(spec).collect();
+        let name = record.recogniser.split('@').next().unwrap_or_default();
+        needs.push(Need {
+            spec,
+            recogniser: name.to_owned(),
+            resources: record.resources,
+            due,
+        });
+    }
+    needs
+}
+
+/// µs of the whole machine for one photo of each need that a machine of a pool runs, as the market has it.
+fn by_market(market: &Market, needs: &[Need], pool: &Pool) -> BTreeMap<SpecId, u64> {
+    let speed = |need: &Need| Some(market.speeds.get(&need.recogniser)?.get(pool)?.us_per_photo);
+    needs.iter().filter_map(|need| Some((need.spec, speed(need)?))).collect()
+}
+
+fn workers<'a>(
+    state: &State,
+    now: Time,
+    market: &Market,
+    needs: &[Need],
+    pace: impl Fn(WorkerId) -> Option<&'a Pace>,
+) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for (id, worker) in state.workers.iter_live() {
+        let bought = state.machines.of_worker(id);
+        let pool = bought.map_or(&worker.join.pool, |(_, machine)| &machine.pool);
+        let assumed = by_market(market, needs, pool);
+        let slots = u64::from(worker.join.slots.max(1));
+        let mut speeds = BTreeMap::new();
+        for need in needs {
+            let runs = state.specs.get(need.spec).is_some_and(|spec| could_run(&worker.join, spec));
+            if runs {
+                let measured = pace(id).and_then(|pace| pace.service(need.spec)).map(|us| us.div_ceil(slots));
+                let us = measured.or_else(|| assumed.get(&need.spec).copied());
+                speeds.insert(need.spec, us.unwrap_or(UNMEASURED.div_ceil(slots)).max(1));
+            }
+        }
+        let held = state.runs.held_by(id);
+        let leaves = bought.is_some_and(|(_, machine)| !machine.is_useful());
+        units.push(Unit {
+            machine: bought.map(|(machine, _)| machine.clone()),
+            pool: pool.clone(),
+            worker: Some(id),
+            ready: now,
+            speeds,
+            held,
+            idle: (held == 0).then_some(worker.idle),
+            leaves: leaves || worker.standing != Standing::Active,
+            paid_for_until: bought.map_or(now, |(_, machine)| machine.paid_for_until()),
+            price: bought.map_or(MicroUsd(0), |(_, machine)| machine.price),
+        });
+    }
+    units
+}
+
+/// When what was wanted at an instant is ready, as nine of ten machines of its pool were.
+pub fn ready_at(pools: &crate::state::pools::Pools, control: &Control, pool: &Pool, wanted: Time) -> Time {
+    let record = pools.get(pool).and_then(PoolRecord::ready_p90);
+    Time(wanted.0.saturating_add(record.unwrap_or(control.scaling.ready)))
+}
+
+/// Machines whose agents have not joined yet.
+fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: &Control) -> Vec<Unit> {
+    let waits = state.machines.live().filter(|(_, machine)| {
+        let session = machine.joined.map(|(worker, _)| worker);
+        session.is_none_or(|worker| state.workers.live(worker).is_none())
+    });
+    let unit = |(id, machine): (&InstanceId, &crate::state::machines::Machine)| Unit {
+        machine: Some(id.clone()),
+        pool: machine.pool.clone(),
+        worker: None,
+        ready: ready_at(&state.pools, control, &machine.pool, machine.wanted).max(now),
+        speeds: by_market(market, needs, &machine.pool),
+        held: 0,
+        idle: None,
+        // One whose agent was here and is gone is not waited for: it joins again, or never.
+        leaves: !machine.is_useful() || machine.joined.is_some(),
+        paid_for_until: machine.paid_for_until(),
+        price: machine.price,
+    };
+    waits.map(unit).collect()
+}
+
+/// Machines that launches may still give: taken to be of the most wanted kinds.
+fn coming(state: &State, now: Time, market: &Market, needs: &[Need], control: &Control) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for (_, launch) in state.launches.live() {
+        let mut left = launch.coming();
+        for choice in &launch.wanted.choices {
+            let count = left.min(choice.most);
+            let pool = launch.wanted.pool(choice);
+            let ready = ready_at(&state.pools, control, &pool, launch.at).max(now);
+            for _ in 0..count {
+                units.push(Unit {
+                    machine: None,
+                    pool: pool.clone(),
+                    worker: None,
+                    ready,
+                    speeds: by_market(market, needs, &pool),
+                    held: 0,
+                    idle: None,
+                    leaves: false,
+                    paid_for_until: ready,
+                    price: choice.price,
+                });
+            }
+            left -= count;
+        }
+    }
+    units
+}
+

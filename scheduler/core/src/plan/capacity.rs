@@ -1,0 +1,143 @@
+//! Which machines to buy and which to let go: sized for the deadlines with the time that machines take to be ready, the
+//! cheapest thousand photos first, never more than caps allow.
+
+use serde::{Deserialize, Serialize};
+
+use crate::observe::fleet::Fleet;
+use crate::scaling::Mode;
+use crate::state::launches::Wanted;
+use crate::state::machines::EndWhy;
+use crate::types::{Index, InstanceId, MicroUsd, Pool, SpecId, Time};
+
+mod keep;
+mod pick;
+mod rebound;
+mod size;
+
+pub use size::Gap;
+
+/// What shall happen to the machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// The state it was made from.
+    pub at: Index,
+    /// Launches, at most [`LAUNCHES_PER_PLAN_MAX`](crate::limits::LAUNCHES_PER_PLAN_MAX).
+    pub buy: Vec<Buy>,
+    /// Machines that shall end.
+    pub let_go: Vec<LetGo>,
+    /// Spot pools that are too dear from now on, or no longer.
+    pub dear: Vec<(Pool, bool)>,
+}
+
+impl Scale {
+    /// True when nothing shall happen.
+    pub fn is_empty(&self) -> bool {
+        self.buy.is_empty() && self.let_go.is_empty() && self.dear.is_empty()
+    }
+}
+
+/// A launch, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buy {
+    /// What is asked for.
+    pub wanted: Wanted,
+    /// Why so much, and why there.
+    pub because: Sizing,
+}
+
+/// The numbers behind a launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizing {
+    /// What is to be done.
+    pub spec: SpecId,
+    /// Photos of it that have not ended.
+    pub photos: u64,
+    /// Of these, those that what is there and what comes cannot do in time.
+    pub missing: u64,
+    /// The deadline that asks for most, or what stands in for it.
+    pub due: Time,
+    /// µs until a machine bought now is ready.
+    pub ready_in: u64,
+    /// Machines that would be bought if there were no caps.
+    pub machines: u32,
+    /// Machines that there are or that come, before this.
+    pub have: u32,
+    /// What stopped it from being more: a cap.
+    pub capped: Option<Capped>,
+    /// Millionths of USD for a thousand photos in the first pool chosen.
+    pub chosen: MicroUsd,
+    /// The best pool that was not chosen, what it costs for a thousand photos, and why not.
+    pub instead_of: Option<(Pool, MicroUsd, NotChosen)>,
+}
+
+/// A cap that a purchase met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Capped {
+    /// Machines at once.
+    Instances,
+    /// vCPUs at once.
+    Vcpus,
+    /// Money in an hour.
+    Hour,
+    /// Money in a day.
+    Day,
+    /// A template of which no machine has joined yet.
+    Canary,
+}
+
+/// Why a pool was not chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NotChosen {
+    /// Others cost less for a thousand photos.
+    Dearer,
+    /// Spot is above the threshold there.
+    AboveThreshold,
+    /// It had no machine, and is left alone for a while.
+    Closed,
+    /// A person wants nothing of it.
+    Banned,
+    /// The policy does not buy this market.
+    NotAllowed,
+    /// Its price is too old.
+    PriceOld,
+    /// It has its share of what is bought.
+    Share,
+}
+
+/// A machine that shall end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetGo {
+    /// Which.
+    pub machine: InstanceId,
+    /// Why.
+    pub why: EndWhy,
+    /// µs for which it had nothing to do.
+    pub idle: u64,
+    /// µs after which keeping it costs more than another one's getting ready.
+    pub keep: u64,
+}
+
+/// Decides. Pure; bounded by the fleet's size.
+pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
+    let scaling = &fleet.control.scaling;
+    let mut scale = Scale {
+        at,
+        ..Scale::default()
+    };
+    if scaling.mode == Mode::Off {
+        return scale;
+    }
+    scale.dear = rebound::flips(now, fleet);
+    if fleet.control.frozen.is_some() {
+        return scale;
+    }
+    let gaps = size::gaps(now, fleet);
+    if fleet.control.brake.is_none() && size::is_time(now, fleet, &gaps) {
+        scale.buy = pick::pick(now, fleet, &gaps);
+    }
+    scale.let_go = keep::let_go(now, fleet, &gaps);
+    scale
+}
+
+#[cfg(test)]
+mod tests;

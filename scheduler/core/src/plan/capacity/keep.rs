@@ -1,0 +1,46 @@
+//! Which machines to let go. An idle one stays while keeping it costs less than the getting ready that it is likely to
+//! save, and to the end of the shortest time that is billed.
+
+use super::{Gap, LetGo};
+use crate::limits::DRAINS_PER_PLAN_MAX;
+use crate::observe::fleet::{Fleet, Unit};
+use crate::scaling::WHOLE;
+use crate::state::machines::EndWhy;
+use crate::types::{Market, Time};
+
+/// See the module. While something is missing nobody goes but who is too dear and not needed any more.
+pub fn let_go(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<LetGo> {
+    let mut all: Vec<LetGo> = Vec::new();
+    if gaps.is_empty() {
+        // What is too dear counts for nothing in the gaps: without it nothing is missing.
+        let replaced = |unit: &&Unit| super::rebound::is_dear(fleet, &unit.pool);
+        let others_ready = fleet
+            .units
+            .iter()
+            .any(|unit| !unit.leaves && unit.worker.is_some() && !replaced(&unit));
+        let busy = fleet.needs.iter().any(|need| !need.due.is_empty());
+        let dear = fleet.units.iter().filter(|unit| !unit.leaves).filter(replaced);
+        for unit in dear.filter(|_| others_ready || !busy) {
+            all.extend(gone(unit, EndWhy::TooDear, 0, 0));
+        }
+        let idle = fleet.units.iter().filter(|unit| !unit.leaves && !replaced(unit));
+        all.extend(idle.filter_map(|unit| idle_too_long(now, fleet, unit)));
+    }
+    all.truncate(DRAINS_PER_PLAN_MAX);
+    all
+}
+
+fn gone(unit: &Unit, why: EndWhy, idle: u64, keep: u64) -> Option<LetGo> {
+    let machine = unit.machine.clone()?;
+    Some(LetGo { machine, why, idle, keep })
+}
+
+fn idle_too_long(now: Time, fleet: &Fleet, unit: &Unit) -> Option<LetGo> {
+    let idle = now.0.saturating_sub(unit.idle?.0);
+    let ready = fleet.pools.get(&unit.pool).and_then(|record| record.ready_p90());
+    let ready = ready.unwrap_or(fleet.control.scaling.ready);
+    // Both cost the same by the µs, so that times are compared.
+    let keep = (u128::from(ready) * u128::from(fleet.control.scaling.keep) / u128::from(WHOLE)) as u64;
+    let over = unit.held == 0 && idle >= keep && now >= unit.paid_for_until && unit.pool.market != Market::None;
+    over.then(|| gone(unit, EndWhy::Idle, idle, keep)).flatten()
+}

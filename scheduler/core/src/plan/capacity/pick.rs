@@ -1,0 +1,267 @@
+//! Where to buy what is missing: the cheapest thousand photos first, several pools beside each other so that the loss of
+//! one does not cost the deadline, as much as the caps allow.
+
+use std::collections::BTreeMap;
+
+use super::size::RATE;
+use super::{Buy, Capped, Gap, NotChosen, Sizing};
+use crate::bill::cost;
+use crate::limits::{CHOICES_PER_LAUNCH_MAX, LAUNCHES_PER_PLAN_MAX, MACHINES_MAX, MACHINES_PER_LAUNCH_MAX};
+use crate::market::{Quote, Speed};
+use crate::observe::fleet::Fleet;
+use crate::scaling::WHOLE;
+use crate::state::buying::Committed;
+use crate::state::launches::{Choice, Wanted};
+use crate::types::{Market, MicroUsd, Pool, Time};
+
+/// Pools of which a thousand photos cost at most so many thousandths of the cheapest share a purchase.
+const NEAR: u64 = 1_500;
+
+/// A pool that may be bought in.
+struct Row<'a> {
+    pool: &'a Pool,
+    quote: &'a Quote,
+    speed: &'a Speed,
+    /// Most machines more.
+    most: u32,
+}
+
+impl Row<'_> {
+    fn total(&self) -> u64 {
+        self.speed.total().0
+    }
+
+    fn rate(&self) -> u128 {
+        RATE / u128::from(self.speed.us_per_photo.max(1))
+    }
+}
+
+/// What is still free under the caps while a plan is made.
+struct Room<'a> {
+    fleet: &'a Fleet,
+    used: Committed,
+    canary: u64,
+}
+
+impl Room<'_> {
+    fn new(fleet: &Fleet) -> Room<'_> {
+        let unproven = fleet.units.iter().filter(|unit| unit.worker.is_none() && !unit.leaves).count() as u64;
+        let proven = fleet.control.proven >= fleet.control.scaling.template;
+        let canary = u64::from(fleet.control.scaling.brakes.canary).saturating_sub(unproven);
+        Room {
+            fleet,
+            used: fleet.committed,
+            canary: if proven { u64::MAX } else { canary },
+        }
+    }
+
+    /// The cap that a launch would break, if it would.
+    fn breaks(&self, wanted: &Wanted) -> Option<Capped> {
+        let caps = &self.fleet.control.scaling.caps;
+        let (burn, vcpus) = wanted.dearest();
+        let ahead = cost(MicroUsd(self.used.burn.saturating_add(burn)), caps.committed);
+        let (hour, day) = self.fleet.spent;
+        let instances = self.used.instances + u64::from(wanted.count);
+        match () {
+            () if u64::from(wanted.count) > self.canary => Some(Capped::Canary),
+            () if instances > u64::from(caps.instances).min(MACHINES_MAX as u64) => Some(Capped::Instances),
+            () if self.used.vcpus + vcpus > u64::from(caps.vcpus) => Some(Capped::Vcpus),
+            () if hour.saturating_add(ahead) > caps.hour => Some(Capped::Hour),
+            () if day.saturating_add(ahead) > caps.day => Some(Capped::Day),
+            () => None,
+        }
+    }
+
+    /// As many machines of a launch as the caps allow, and the cap that stopped more.
+    fn fit(&self, wanted: Wanted) -> (Wanted, Option<Capped>) {
+        let Some(capped) = self.breaks(&wanted) else { return (wanted, None) };
+        let of = |count: u32| Wanted { count, ..wanted.clone() };
+        // What fits is below what does not: halved until they meet.
+        let (mut fits, mut breaks) = (0, wanted.count);
+        while breaks - fits > 1 {
+            let middle = fits + (breaks - fits) / 2;
+            match self.breaks(&of(middle)) {
+                None => fits = middle,
+                Some(_) => breaks = middle,
+            }
+        }
+        (of(fits), Some(capped))
+    }
+
+    fn take(&mut self, wanted: &Wanted) {
+        let (burn, vcpus) = wanted.dearest();
+        self.used.instances += u64::from(wanted.count);
+        self.used.vcpus += vcpus;
+        self.used.burn = self.used.burn.saturating_add(burn);
+        self.canary = self.canary.saturating_sub(u64::from(wanted.count));
+    }
+}
+
+/// Launches for the gaps, those of the first deadline first.
+pub fn pick(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<Buy> {
+    let mut room = Room::new(fleet);
+    let mut gaps: Vec<&Gap> = gaps.iter().collect();
+    gaps.sort_by_key(|gap| gap.missing.first().map(|(due, _)| *due));
+    let mut buys = Vec::new();
+    for gap in gaps {
+        buys.extend(for_gap(now, fleet, gap, &mut room));
+    }
+    buys.truncate(LAUNCHES_PER_PLAN_MAX as usize);
+    buys
+}
+
+fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
+    let scaling = &fleet.control.scaling;
+    let (rows, others) = rows(now, fleet, &gap.recogniser);
+    let Some(first) = rows.first() else { return Vec::new() };
+    let ready = fleet.pools.get(first.pool).and_then(|record| record.ready_p90());
+    let ready_in = ready.unwrap_or(scaling.ready);
+    let (rate, due) = gap.rate(now, ready_in, scaling.late_within);
+    let rate = rate * u128::from(WHOLE + scaling.spare) / u128::from(WHOLE);
+    let counts = spread(&rows, rate, scaling.share);
+    let machines: u32 = counts.iter().sum();
+    let have = fleet.units.iter().filter(|unit| !unit.leaves).count() as u32;
+    let instead_of = others.first().cloned().or_else(|| {
+        let next = rows.iter().zip(&counts).find(|(_, count)| **count == 0)?.0;
+        Some((next.pool.clone(), MicroUsd(next.total()), NotChosen::Dearer))
+    });
+    let mut buys = Vec::new();
+    for wanted in launches(&rows, &counts, scaling.template) {
+        let (wanted, capped) = room.fit(wanted);
+        if wanted.count == 0 {
+            continue;
+        }
+        room.take(&wanted);
+        let because = Sizing {
+            spec: gap.spec,
+            photos: gap.photos,
+            missing: gap.count(),
+            due,
+            ready_in,
+            machines,
+            have,
+            capped,
+            chosen: MicroUsd(first.total()),
+            instead_of: instead_of.clone(),
+        };
+        buys.push(Buy { wanted, because });
+    }
+    buys
+}
+
+/// Pools that may be bought in, the cheapest first; and those that may not, the cheapest first, with the reason.
+#[allow(clippy::type_complexity)]
+fn rows<'a>(now: Time, fleet: &'a Fleet, recogniser: &str) -> (Vec<Row<'a>>, Vec<(Pool, MicroUsd, NotChosen)>) {
+    let (mut rows, mut others) = (Vec::new(), Vec::new());
+    let speeds = fleet.market.speeds.get(recogniser).into_iter().flatten();
+    for (pool, speed) in speeds {
+        let Some(quote) = fleet.market.pools.get(pool).filter(|quote| quote.on_demand.0 > 0) else {
+            continue;
+        };
+        match may_buy(now, fleet, pool, speed) {
+            Ok(most) => rows.push(Row { pool, quote, speed, most }),
+            Err(why) => others.push((pool.clone(), speed.total(), why)),
+        }
+    }
+    rows.sort_by_key(|row| (row.total(), row.pool));
+    others.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    (rows, others)
+}
+
+/// How many machines more may be bought in a pool, or why none.
+fn may_buy(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Result<u32, NotChosen> {
+    let scaling = &fleet.control.scaling;
+    let record = fleet.pools.get(pool);
+    let allowed = match pool.market {
+        Market::Spot => scaling.spot,
+        Market::OnDemand => scaling.on_demand,
+        Market::None => false,
+    };
+    let old = now.0.saturating_sub(fleet.market.heard.0) > scaling.stale_after;
+    match () {
+        () if !allowed => return Err(NotChosen::NotAllowed),
+        () if record.is_some_and(|record| record.is_banned(now)) => return Err(NotChosen::Banned),
+        () if record.is_some_and(|record| record.is_closed(now)) => return Err(NotChosen::Closed),
+        () if super::rebound::is_dear(fleet, pool) => return Err(NotChosen::AboveThreshold),
+        () if old && pool.market == Market::Spot => return Err(NotChosen::PriceOld),
+        () => {}
+    }
+    let same = |unit: &&crate::observe::fleet::Unit| unit.pool == *pool && unit.worker.is_none() && !unit.leaves;
+    let coming = fleet.units.iter().filter(same).count() as u32;
+    // One that had nothing is asked for one machine, until it gives that.
+    let probes = record.is_some_and(|record| record.refusals > 0);
+    let of_type = |unit: &&crate::observe::fleet::Unit| unit.pool.instance_type == pool.instance_type && !unit.leaves;
+    let there = fleet.units.iter().filter(of_type).count() as u32;
+    let unmeasured = speed.most.map_or(u32::MAX, |most| most.saturating_sub(there));
+    let most = if probes { 1u32.saturating_sub(coming) } else { u32::MAX };
+    match most.min(unmeasured) {
+        0 => Err(NotChosen::Closed),
+        most => Ok(most),
+    }
+}
+
+/// Machines of each row that together have the rate: the cheapest first, none with more than its share while there are
+/// others that cost about as much.
+fn spread(rows: &[Row], rate: u128, share: u32) -> Vec<u32> {
+    let cheapest = rows.first().map_or(0, Row::total);
+    let near = rows.iter().filter(|row| row.total() <= cheapest.saturating_mul(NEAR) / 1_000).count();
+    let part = u128::from(share).max((u128::from(WHOLE)).div_ceil(near.max(1) as u128));
+    let most_rate = (rate * part).div_ceil(u128::from(WHOLE));
+    let mut counts = vec![0u32; rows.len()];
+    let mut left = rate;
+    // First each its share, then whoever has room.
+    for round in 0..2 {
+        for (row, count) in rows.iter().zip(&mut counts) {
+            if left == 0 {
+                break;
+            }
+            let wanted = if round == 0 { left.min(most_rate) } else { left };
+            let machines = wanted.div_ceil(row.rate().max(1));
+            let machines = u32::try_from(machines).unwrap_or(u32::MAX).min(row.most - *count);
+            *count += machines;
+            left = left.saturating_sub(u128::from(machines) * row.rate());
+        }
+    }
+    counts
+}
+
+/// One launch for each region and market: what was chosen, and behind it what costs about as much, for the cloud to turn
+/// to when it lacks the first.
+fn launches(rows: &[Row], counts: &[u32], template: u32) -> Vec<Wanted> {
+    let mut groups: BTreeMap<(&str, Market), Vec<usize>> = BTreeMap::new();
+    for at in 0..rows.len() {
+        let pool = rows[at].pool;
+        groups.entry((&pool.region, pool.market)).or_default().push(at);
+    }
+    let mut all: Vec<(usize, Wanted)> = Vec::new();
+    for ((region, market), members) in groups {
+        let count: u32 = members.iter().map(|at| counts[*at]).fold(0, u32::saturating_add);
+        let Some(first) = members.iter().copied().find(|at| counts[*at] > 0) else { continue };
+        let limit = rows[first].total().saturating_mul(NEAR) / 1_000;
+        let useful = members.into_iter().filter(|at| counts[*at] > 0 || rows[*at].total() <= limit);
+        let mut useful: Vec<usize> = useful.collect();
+        useful.sort_by_key(|at| (counts[*at] == 0, *at));
+        let choices = useful.into_iter().take(CHOICES_PER_LAUNCH_MAX).map(|at| choice(&rows[at], counts[at]));
+        let wanted = Wanted {
+            region: region.to_owned(),
+            market,
+            choices: choices.collect(),
+            count: count.min(MACHINES_PER_LAUNCH_MAX),
+            template,
+        };
+        all.push((first, wanted));
+    }
+    all.sort_by_key(|(first, _)| *first);
+    all.into_iter().map(|(_, wanted)| wanted).collect()
+}
+
+fn choice(row: &Row, count: u32) -> Choice {
+    Choice {
+        zone_id: row.pool.zone_id.clone(),
+        instance_type: row.pool.instance_type.clone(),
+        vcpus: row.quote.vcpus,
+        price: row.quote.price.min(row.quote.on_demand),
+        bound: row.quote.on_demand,
+        most: if count > 0 { count } else { row.most.min(MACHINES_PER_LAUNCH_MAX) },
+    }
+}

@@ -1,0 +1,210 @@
+//! The policy of buying machines, as it is in the log: what an operator decides. [`crate::plan::capacity`] acts on it.
+//! Shares are thousandths, times µs, money millionths of USD.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reply::Rejected;
+use crate::types::SECOND;
+
+const MINUTE: u64 = 60 * SECOND;
+const DAY: u64 = 24 * 60 * MINUTE;
+/// A share of everything.
+pub const WHOLE: u32 = 1_000;
+
+/// Whether machines are bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// No: nothing is looked at.
+    #[default]
+    Off,
+    /// Everything is looked at, decided and explained, and nothing is done.
+    Observe,
+    /// Yes.
+    Act,
+}
+
+/// When spot is too dear, and when it no longer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Thousandths of the on-demand price.
+    pub high: u32,
+    /// How long the price must have been at `high` or above it.
+    pub high_for: u64,
+    /// Thousandths of the on-demand price, at most `high`.
+    pub low: u32,
+    /// How long it must have been at `low` or below it.
+    pub low_for: u64,
+    /// Shortest time between two changes of a pool.
+    pub hold: u64,
+}
+
+/// What is never exceeded, whatever the deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    /// Machines that have not ended, those included that are asked for.
+    pub instances: u32,
+    /// Their vCPUs.
+    pub vcpus: u32,
+    /// Spent in an hour of the clock, with what is committed.
+    pub hour: u64,
+    /// Spent in a day (UTC), with what is committed.
+    pub day: u64,
+    /// A machine is reckoned to be paid for so long yet: what it takes to let it go.
+    pub committed: u64,
+}
+
+/// What stops launches until a person says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brakes {
+    /// Machines of a template of which none has joined yet; of a new one no more than so many are asked for at first.
+    pub canary: u32,
+    /// Machines of a template in a row that never joined.
+    pub never_joined: u32,
+    /// A machine that has not joined after so long never will.
+    pub join_within: u64,
+    /// Launches in an hour.
+    pub launches: u32,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// Whether machines are bought.
+    pub mode: Mode,
+    /// The version of the machine image: machines of a new one are few at first.
+    pub template: u32,
+    /// Spot machines may be bought.
+    pub spot: bool,
+    /// On-demand machines may be bought.
+    pub on_demand: bool,
+    /// Jobs without a deadline shall be done so long after they are looked at.
+    pub within: u64,
+    /// So shall those that are late, or that no machine bought now could do in time.
+    pub late_within: u64,
+    /// From a launch to readiness, of pools that have no time of their own.
+    pub ready: u64,
+    /// More machines than are needed.
+    pub spare: u32,
+    /// Most machines of one pool, of all that are bought, where there are several to choose from.
+    pub share: u32,
+    /// The first look at new work buys at once; the next buys when so much more is missing, or after `again`.
+    pub grown: u32,
+    /// See `grown`.
+    pub again: u64,
+    /// When spot is too dear; none: the price alone ranks it.
+    pub threshold: Option<Threshold>,
+    /// A pool without capacity is asked again after so long for one machine, when a deadline needs it.
+    pub probe_first: u64,
+    /// Each refusal in a row doubles that, up to this.
+    pub probe_max: u64,
+    /// An idle machine stays for so many thousandths of the time that one takes to be ready.
+    pub keep: u32,
+    /// Prices that are older than this count for nothing: no launch follows from them but on demand.
+    pub stale_after: u64,
+    /// What is never exceeded.
+    pub caps: Caps,
+    /// What stops everything.
+    pub brakes: Brakes,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Scaling {
+            mode: Mode::Off,
+            template: 1,
+            spot: true,
+            on_demand: true,
+            within: 15 * MINUTE,
+            late_within: 3 * MINUTE,
+            ready: 90 * SECOND,
+            spare: 50,
+            share: 250,
+            grown: 500,
+            again: SECOND,
+            threshold: None,
+            probe_first: 30 * SECOND,
+            probe_max: 15 * MINUTE,
+            keep: WHOLE,
+            stale_after: 15 * MINUTE,
+            caps: Caps {
+                instances: 100,
+                vcpus: 400,
+                hour: 20_000_000,
+                day: 100_000_000,
+                committed: 5 * MINUTE,
+            },
+            brakes: Brakes {
+                canary: 2,
+                never_joined: 3,
+                join_within: 15 * MINUTE,
+                launches: 200,
+            },
+        }
+    }
+}
+
+impl Scaling {
+    /// Refuses what contradicts itself or no policy can mean.
+    pub fn check(&self) -> Result<(), Rejected> {
+        let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
+        if let Some(threshold) = &self.threshold {
+            if !(1..=WHOLE).contains(&threshold.high) {
+                let why = format!("is {} thousandths of on-demand: 1 to {WHOLE} make sense", threshold.high);
+                return no("threshold.high", why);
+            }
+            if threshold.low > threshold.high {
+                let why = format!("is above threshold.high ({}): spot would be dear and not dear at once", threshold.high);
+                return no("threshold.low", why);
+            }
+        }
+        if self.mode != Mode::Off && !self.spot && !self.on_demand {
+            return no("spot", "and on_demand are both false: there is nothing to buy".to_owned());
+        }
+        if !(1..=WHOLE).contains(&self.share) {
+            return no("share", format!("is {}: 1 to {WHOLE} thousandths make sense", self.share));
+        }
+        if self.caps.hour > self.caps.day {
+            return no("caps.hour", "is more than caps.day: an hour is part of a day".to_owned());
+        }
+        let times = [
+            ("within", self.within),
+            ("late_within", self.late_within),
+            ("ready", self.ready),
+            ("probe_first", self.probe_first),
+            ("brakes.join_within", self.brakes.join_within),
+            ("caps.committed", self.caps.committed),
+            ("stale_after", self.stale_after),
+        ];
+        match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
+            Some((field, time)) => no(field, format!("is {time} µs: more than 0 and at most a day make sense")),
+            None if self.probe_max < self.probe_first => no("probe_max", "is less than probe_first".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(change: impl Fn(&mut Scaling)) -> &'static str {
+        let mut scaling = Scaling { mode: Mode::Act, ..Scaling::default() };
+        change(&mut scaling);
+        scaling.check().map_or_else(|rejected| rejected.field(), |()| "")
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_by_its_field() {
+        let threshold = Threshold { high: 800, high_for: MINUTE, low: 700, low_for: MINUTE, hold: 30 * MINUTE };
+        assert_eq!(field(|_| ()), "");
+        assert_eq!(field(|one| one.threshold = Some(threshold)), "");
+        assert_eq!(field(|one| one.threshold = Some(Threshold { high: 1_001, ..threshold })), "threshold.high");
+        assert_eq!(field(|one| one.threshold = Some(Threshold { low: 801, ..threshold })), "threshold.low");
+        assert_eq!(field(|one| (one.spot, one.on_demand) = (false, false)), "spot");
+        assert_eq!(field(|one| one.share = 0), "share");
+        assert_eq!(field(|one| one.caps.hour = one.caps.day + 1), "caps.hour");
+        assert_eq!(field(|one| one.ready = 0), "ready");
+        assert_eq!(field(|one| one.caps.committed = DAY + 1), "caps.committed");
+        assert_eq!(field(|one| one.probe_max = one.probe_first - 1), "probe_max");
+    }
+}

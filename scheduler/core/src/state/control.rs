@@ -1,0 +1,74 @@
+//! What a person has decided about buying machines, and what has stopped it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::scaling::Scaling;
+use crate::table::Table;
+use crate::types::{Index, Time};
+
+/// Why launches are stopped until a person thaws them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Brake {
+    /// So many machines of the template in a row never joined.
+    NeverJoined { template: u32, machines: u32 },
+    /// So many launches within an hour.
+    Launches { count: u32 },
+}
+
+/// Who stopped launches, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Time,
+    /// In their words.
+    pub why: String,
+}
+
+/// The one record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The policy in force.
+    pub scaling: Scaling,
+    /// Index of the entry that brought it; 0: the built-in one.
+    pub since: Index,
+    /// Launches and scale-in stand still.
+    pub frozen: Option<Freeze>,
+    /// Launches are stopped, since when.
+    pub brake: Option<(Brake, Time)>,
+    /// The template of which some machine has joined.
+    pub proven: u32,
+    /// Machines of the template in force in a row that never joined.
+    pub never_joined: u32,
+    /// Launches committed in the hour that began then.
+    pub launches: (Time, u32),
+}
+
+/// See [`Control`].
+pub struct Controls {
+    pub(crate) table: Table<(), Control>,
+}
+
+impl Controls {
+    pub(crate) fn new(number: u8) -> Self {
+        Controls { table: Table::new(number) }
+    }
+
+    /// The record, or that of a cluster which nobody has told anything.
+    pub fn get(&self) -> Control {
+        self.table.get(&()).cloned().unwrap_or_default()
+    }
+
+    /// The record, if somebody has decided something.
+    pub fn known(&self) -> Option<&Control> {
+        self.table.get(&())
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut Control {
+        if self.table.get(&()).is_none() {
+            self.table.insert((), Control::default());
+        }
+        self.table.get_mut(&()).expect("just made")
+    }
+}

@@ -1,0 +1,207 @@
+//! Machines that the cluster has bought, from the moment it knows of them until long after they have ended. What they
+//! cost is counted here, second by second.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bill::cost;
+use crate::limits::{BILLED_MIN, MACHINES_GONE_KEPT};
+use crate::table::Table;
+use crate::types::{InstanceId, LaunchId, MicroUsd, Pool, Time, WorkerId};
+
+/// Why a machine shall end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EndWhy {
+    /// Nothing to do for so long that keeping it costs more than it is likely to save.
+    Idle,
+    /// Another one takes its place for less money.
+    TooDear,
+    /// The spending cap.
+    Cap,
+    /// It never joined.
+    NeverJoined,
+    /// No launch of this cluster accounts for it.
+    Orphan,
+    /// A person said so.
+    Asked,
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Gone {
+    /// The cluster ended it.
+    Ended,
+    /// EC2 took it back.
+    Reclaimed,
+    /// It ended by itself, or somebody else ended it.
+    ByItself,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// What it came of; of an orphan the launch that its tag names.
+    pub launch: LaunchId,
+    /// Where it is and how it was bought.
+    pub pool: Pool,
+    /// vCPUs, as quotas count them.
+    pub vcpus: u32,
+    /// The most that it can come to cost an hour.
+    pub bound: MicroUsd,
+    /// USD an hour in millionths, as it is now.
+    pub price: MicroUsd,
+    /// When its launch was committed.
+    pub wanted: Time,
+    /// When the cluster first knew of it.
+    pub known: Time,
+    /// Since when it runs, as the cloud says: from here on it is billed.
+    pub running: Option<Time>,
+    /// Its agent's session, and when that joined.
+    pub joined: Option<(WorkerId, Time)>,
+    /// When its first result was recorded.
+    pub first_result: Option<Time>,
+    /// EC2 said that it takes the machine back at this time.
+    pub notice: Option<Time>,
+    /// It shall end: why, and since when.
+    pub ending: Option<(EndWhy, Time)>,
+    /// It has ended: how, and when.
+    pub gone: Option<(Gone, Time)>,
+    /// Millionths of USD up to `paid_to`.
+    pub paid: u64,
+    /// See `paid`.
+    pub paid_to: Time,
+}
+
+impl Machine {
+    /// True until it has ended.
+    pub fn is_live(&self) -> bool {
+        self.gone.is_none()
+    }
+
+    /// True when no launch accounts for it.
+    pub fn is_orphan(&self) -> bool {
+        matches!(self.ending, Some((EndWhy::Orphan, _)))
+    }
+
+    /// True while it may work, or come to.
+    pub fn is_useful(&self) -> bool {
+        self.gone.is_none() && self.ending.is_none() && self.notice.is_none()
+    }
+
+    /// Millionths of USD that it costs from `paid_to` to an instant.
+    pub fn unpaid(&self, at: Time) -> u64 {
+        match (self.gone, self.running) {
+            (None, Some(_)) => cost(self.price, at.0.saturating_sub(self.paid_to.0)),
+            _ => 0,
+        }
+    }
+
+    /// The end of the shortest time that is billed.
+    pub fn paid_for_until(&self) -> Time {
+        Time(self.running.unwrap_or(self.known).0.saturating_add(BILLED_MIN))
+    }
+}
+
+/// All machines.
+pub struct Machines {
+    pub(crate) table: Table<InstanceId, Machine>,
+    live: BTreeSet<InstanceId>,
+    /// Those that have ended, by when.
+    ended: BTreeSet<(Time, InstanceId)>,
+    workers: BTreeMap<WorkerId, InstanceId>,
+}
+
+impl Machines {
+    pub(crate) fn new(number: u8) -> Self {
+        Machines {
+            table: Table::new(number),
+            live: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            workers: BTreeMap::new(),
+        }
+    }
+
+    /// One machine, if it is remembered.
+    pub fn get(&self, id: &InstanceId) -> Option<&Machine> {
+        self.table.get(id)
+    }
+
+    /// The machine of a session.
+    pub fn of_worker(&self, worker: WorkerId) -> Option<(&InstanceId, &Machine)> {
+        let id = self.workers.get(&worker)?;
+        Some((id, self.table.get(id)?))
+    }
+
+    /// All that are remembered, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        self.table.iter()
+    }
+
+    /// Those that have not ended, by id.
+    pub fn live(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        self.live.iter().map(|id| (id, self.table.get(id).expect("indexed")))
+    }
+
+    /// How many have not ended.
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(crate) fn insert(&mut self, id: InstanceId, machine: Machine) {
+        self.live.insert(id.clone());
+        self.table.insert(id, machine);
+    }
+
+    /// A machine to change; not its end, nor its session.
+    pub(crate) fn get_mut(&mut self, id: &InstanceId) -> Option<&mut Machine> {
+        self.table.get_mut(id)
+    }
+
+    /// Its agent joined.
+    pub(crate) fn join(&mut self, id: &InstanceId, worker: WorkerId, at: Time) {
+        let machine = self.table.get_mut(id).expect("just found");
+        if let Some((before, _)) = machine.joined.replace((worker, at)) {
+            self.workers.remove(&before);
+        }
+        self.workers.insert(worker, id.clone());
+    }
+
+    /// It has ended. The oldest that have are forgotten, beyond what is kept.
+    pub(crate) fn end(&mut self, id: &InstanceId, how: Gone, at: Time) {
+        let machine = self.table.get_mut(id).expect("just found");
+        machine.gone = Some((how, at));
+        self.live.remove(id);
+        self.ended.insert((at, id.clone()));
+        if self.ended.len() > MACHINES_GONE_KEPT
+            && let Some((_, oldest)) = self.ended.pop_first()
+        {
+            let gone = self.table.remove(&oldest).expect("indexed");
+            gone.joined.map(|(worker, _)| self.workers.remove(&worker));
+        }
+    }
+
+    pub(crate) fn reindex(&mut self) {
+        (self.live, self.ended, self.workers) = self.indexes();
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn indexes(&self) -> (BTreeSet<InstanceId>, BTreeSet<(Time, InstanceId)>, BTreeMap<WorkerId, InstanceId>) {
+        let live = self.table.iter().filter(|(_, machine)| machine.is_live());
+        let ended = self.table.iter().filter_map(|(id, machine)| Some((machine.gone?.1, id.clone())));
+        let workers = self.table.iter().filter_map(|(id, machine)| Some((machine.joined?.0, id.clone())));
+        (live.map(|(id, _)| id.clone()).collect(), ended.collect(), workers.collect())
+    }
+
+    pub(crate) fn check(&self) {
+        self.table.check();
+        let (live, ended, workers) = self.indexes();
+        assert!(live == self.live && ended == self.ended && workers == self.workers, "indexes of machines");
+        for (id, machine) in self.table.iter() {
+            assert!(id.is_sound() && machine.price <= machine.bound, "machine {id}");
+            assert!(machine.wanted <= machine.known, "machine {id}");
+            assert!(machine.running.is_some() || machine.paid == 0, "machine {id} is paid for and never ran");
+            assert!(machine.running.is_none_or(|from| machine.paid_to >= from), "machine {id}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the cluster remembers of EC2's capacity pools: what is in force against one, how its launches went, and how long
+//! its machines took to be ready.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{POOLS_KEPT, READY_KEPT};
+use crate::table::Table;
+use crate::types::{Pool, Time};
+
+/// A pool's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// A person wants nothing of it until then, and why.
+    pub banned: Option<(Time, String)>,
+    /// Launches in a row that it had no machine for.
+    pub refusals: u32,
+    /// It is asked again from then on, for one machine.
+    pub closed_until: Option<Time>,
+    /// Spot alone: it is too dear, since when; none: it is not.
+    pub dear: Option<Time>,
+    /// When that last changed.
+    pub flipped: Option<Time>,
+    /// Machines that it gave.
+    pub started: u64,
+    /// Machines that EC2 took back.
+    pub reclaimed: u64,
+    /// From the launch's entry to the agent's joining, in µs, of the last machines: the newest last.
+    pub ready: Vec<u64>,
+}
+
+impl PoolRecord {
+    /// True while nothing may be launched there but a probe: the time for it has not come.
+    pub fn is_closed(&self, now: Time) -> bool {
+        self.closed_until.is_some_and(|until| now < until)
+    }
+
+    /// True while a person wants nothing of it.
+    pub fn is_banned(&self, now: Time) -> bool {
+        self.banned.as_ref().is_some_and(|(until, _)| now < *until)
+    }
+
+    /// The time to readiness that nine of ten machines kept, in µs; none before there was one.
+    pub fn ready_p90(&self) -> Option<u64> {
+        let mut all = self.ready.clone();
+        all.sort_unstable();
+        let at = (all.len() * 9).div_ceil(10).checked_sub(1)?;
+        all.get(at).copied()
+    }
+
+    fn is_plain(&self, now: Time) -> bool {
+        !self.is_closed(now) && !self.is_banned(now) && self.dear.is_none()
+    }
+}
+
+/// All pools that something is remembered of.
+pub struct Pools {
+    pub(crate) table: Table<Pool, PoolRecord>,
+}
+
+impl Pools {
+    pub(crate) fn new(number: u8) -> Self {
+        Pools {
+            table: Table::new(number),
+        }
+    }
+
+    /// One pool.
+    pub fn get(&self, pool: &Pool) -> Option<&PoolRecord> {
+        self.table.get(pool)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Pool, &PoolRecord)> {
+        self.table.iter()
+    }
+
+    /// A pool to change. When there are too many, one goes against which nothing is in force, the least used first.
+    pub(crate) fn of(&mut self, pool: &Pool, now: Time) -> &mut PoolRecord {
+        if self.table.get(pool).is_none() {
+            if self.table.len() >= POOLS_KEPT {
+                let plain = self.table.iter().filter(|(_, record)| record.is_plain(now));
+                let least = plain.min_by_key(|(_, record)| record.started).map(|(pool, _)| pool.clone());
+                let any = || self.table.iter().next().map(|(pool, _)| pool.clone());
+                if let Some(pool) = least.or_else(any) {
+                    self.table.remove(&pool);
+                }
+            }
+            self.table.insert(pool.clone(), PoolRecord::default());
+        }
+        self.table.get_mut(pool).expect("just made")
+    }
+
+    /// A machine of it was ready after so many µs.
+    pub(crate) fn note_ready(&mut self, pool: &Pool, took: u64, now: Time) {
+        let ready = &mut self.of(pool, now).ready;
+        if ready.len() >= READY_KEPT {
+            ready.remove(0);
+        }
+        ready.push(took);
+    }
+
+    pub(crate) fn check(&self) {
+        self.table.check();
+        for (pool, record) in self.table.iter() {
+            assert!(record.ready.len() <= READY_KEPT, "{pool:?}");
+            assert!(record.dear.is_none_or(|at| record.flipped == Some(at)), "{pool:?}");
+        }
+        assert!(self.table.len() <= POOLS_KEPT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nine_of_ten_were_ready_by_then() {
+        let of = |ready: Vec<u64>| PoolRecord { ready, ..PoolRecord::default() }.ready_p90();
+        assert_eq!(of(vec![]), None);
+        assert_eq!(of(vec![7]), Some(7));
+        assert_eq!(of((1..=10).rev().collect()), Some(9));
+        assert_eq!(of((1..=16).collect()), Some(15));
+    }
+
+    #[test]
+    fn the_newest_times_are_kept_and_so_is_what_is_in_force() {
+        let mut pools = Pools::new(1);
+        let pool = |n: u64| Pool { zone_id: format!("{n:05}"), ..Pool::default() };
+        for took in 0..READY_KEPT as u64 + 3 {
+            pools.note_ready(&pool(0), took, Time(1));
+        }
+        assert_eq!(pools.get(&pool(0)).unwrap().ready.first(), Some(&3));
+        pools.of(&pool(0), Time(1)).banned = Some((Time(9), "so".into()));
+        (1..=POOLS_KEPT as u64 + 9).for_each(|n| drop(pools.of(&pool(n), Time(1))));
+        assert_eq!(pools.table.len(), POOLS_KEPT);
+        assert!(pools.get(&pool(0)).is_some());
+    }
+}
