@@ -2,7 +2,7 @@
 //! answer names the field.
 
 use rebound_core::command::*;
-use rebound_core::io::{Answer, Request, WorkerReport};
+use rebound_core::io::{Answer, Read, Request, WorkerReport};
 use rebound_core::limits::*;
 use rebound_core::photos::Photos;
 use rebound_core::reply::{Refused, Rejected, Reply};
@@ -455,4 +455,23 @@ fn of_the_log_in_memory() {
         ));
     }
     assert_eq!(stage.replica(1).expect("it leads").state().jobs.open_count(), 3);
+}
+
+/// As many questions are open at once as there may be, and one more is told to come back.
+#[test]
+fn of_open_questions() {
+    let mut stage = Stage::new(1, |config| config.limits.asks = 2);
+    assert!(stage.elect());
+    let opened = taken(ask(&mut stage, job(|open| open.close = false)));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let seen = stage.replica(1).expect("it leads").state().applied();
+    let asks = [0; 3].map(|timeout| {
+        let watch = Request::Read(Read::Job { job: id, seen });
+        stage.ask(1, "", "default", timeout, watch)
+    });
+    stage.settle();
+    let refused = asks.map(|ask| matches!(stage.answers.get(&ask), Some(Err(Refused::Overloaded { .. }))));
+    assert_eq!(refused, [false, false, true]);
 }

@@ -499,6 +499,24 @@ fn check_regives(state: &State, seen: &Observation, plan: &Plan) -> Result<(), T
     Ok(())
 }
 
+/// No more of a spec is shown than those who run it have room for, and no tail has more before it than its worker holds.
+fn check_seen(state: &State, seen: &Observation) -> Result<(), TestCaseError> {
+    for spec in seen.specs.keys() {
+        let shown = seen.demand.iter().filter(|demand| demand.spec == *spec);
+        let free = seen.workers.iter().filter_map(|view| {
+            let most = view.most.min(*view.can.get(spec)?);
+            Some(u64::from(most.saturating_sub(view.held)))
+        });
+        let shown: u64 = shown.map(|demand| demand.count).sum();
+        prop_assert!(shown <= free.sum(), "{shown} of {spec}");
+    }
+    for tail in &seen.tails {
+        let held = state.runs.held_by(tail.worker);
+        prop_assert!(tail.before + (tail.last - tail.first + 1) <= held, "{tail:?}");
+    }
+    Ok(())
+}
+
 /// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES")
@@ -523,6 +541,7 @@ proptest! {
         prop_assert!(no_task_twice(&plan));
         check_rooms(&seen, &plan)?;
         check_regives(&log.state, &seen, &plan)?;
+        check_seen(&log.state, &seen)?;
         if plan.assign.len() < world.runs_max {
             check_shares(&seen, &plan)?;
         }
