@@ -79,7 +79,9 @@ pub fn bill(terms: &Terms, prices: &[Step], from: Time, to: Time, reclaimed: boo
 
 fn price_at(prices: &[Step], at: Time) -> MicroUsd {
     let behind = prices.partition_point(|step| step.at <= at);
-    prices.get(behind.saturating_sub(1)).map_or(MicroUsd(0), |step| step.price)
+    prices
+        .get(behind.saturating_sub(1))
+        .map_or(MicroUsd(0), |step| step.price)
 }
 
 fn by_second(prices: &[Step], from: Time, to: Time) -> u64 {
@@ -106,9 +108,18 @@ mod tests {
     use super::*;
 
     const STEPS: [Step; 3] = [
-        Step { at: Time(0), price: MicroUsd(3_600) },
-        Step { at: Time(100 * SECOND), price: MicroUsd(7_200) },
-        Step { at: Time(2 * HOUR), price: MicroUsd(36_000) },
+        Step {
+            at: Time(0),
+            price: MicroUsd(3_600),
+        },
+        Step {
+            at: Time(100 * SECOND),
+            price: MicroUsd(7_200),
+        },
+        Step {
+            at: Time(2 * HOUR),
+            price: MicroUsd(36_000),
+        },
     ];
 
     fn of(terms: &Terms, from: u64, to: u64, reclaimed: bool) -> Bill {
@@ -121,12 +132,19 @@ mod tests {
         assert_eq!(of(&terms, 0, 100, false).machine, 100);
         assert_eq!(of(&terms, 50, 150, false).machine, 50 + 2 * 50);
         assert_eq!(of(&terms, 0, 0, false).machine, 60);
-        assert_eq!(of(&terms, 70, 71, false).machine, 30 + 2 * 30, "the minute goes on at the next price");
+        assert_eq!(
+            of(&terms, 70, 71, false).machine,
+            30 + 2 * 30,
+            "the minute goes on at the next price"
+        );
     }
 
     #[test]
     fn hours_are_billed_at_their_first_price_and_the_last_one_is_free_when_it_was_taken() {
-        let terms = Terms { by_hour: true, ..Terms::default() };
+        let terms = Terms {
+            by_hour: true,
+            ..Terms::default()
+        };
         assert_eq!(of(&terms, 0, 3_601, false).machine, 3_600 + 7_200);
         assert_eq!(of(&terms, 0, 3_601, true).machine, 3_600);
         assert_eq!(of(&terms, 0, 10, true).machine, 0);
@@ -135,16 +153,27 @@ mod tests {
 
     #[test]
     fn what_is_given_free_has_a_line_of_its_own() {
-        let terms = Terms { first_hour_free: true, ..Terms::default() };
+        let terms = Terms {
+            first_hour_free: true,
+            ..Terms::default()
+        };
         let (taken, kept) = (of(&terms, 0, 100, true), of(&terms, 0, 100, false));
         assert_eq!((taken.total(), taken.free), (0, 100));
         assert_eq!((kept.total(), kept.free), (100, 0));
-        assert_eq!(of(&terms, 0, 3_600, true).free, 0, "an hour is not within the first hour");
+        assert_eq!(
+            of(&terms, 0, 3_600, true).free,
+            0,
+            "an hour is not within the first hour"
+        );
     }
 
     #[test]
     fn volume_and_address_cost_by_the_second_too() {
-        let terms = Terms { volume: MicroUsd(7_200), address: MicroUsd(3_600), ..Terms::default() };
+        let terms = Terms {
+            volume: MicroUsd(7_200),
+            address: MicroUsd(3_600),
+            ..Terms::default()
+        };
         let bill = of(&terms, 0, 10, false);
         assert_eq!((bill.volume, bill.address), (120, 60));
         assert_eq!(bill.total(), 60 + 120 + 60);

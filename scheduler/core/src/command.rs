@@ -13,7 +13,8 @@ use crate::state::members::Founder;
 use crate::state::settings::{Setting, Settings};
 use crate::state::sightings::Sighting;
 use crate::types::{
-    Caller, ClusterId, Given, Index, InstanceId, JobId, MicroUsd, Pool, Recogniser, ReplicaId, Resources, Time, TraceId, WorkerId,
+    Caller, ClusterId, Given, Index, InstanceId, JobId, MicroUsd, Pool, Recogniser, ReplicaId, Resources,
+    Time, TraceId, WorkerId,
 };
 use crate::version::{self, Build};
 

@@ -7,7 +7,8 @@ use crate::state::control::Brake;
 use crate::state::launches::{Lack, Outcome};
 use crate::state::machines::{EndWhy, Gone};
 use crate::types::{
-    ClusterId, EnvId, Given, Index, InstanceId, JobId, LaunchId, Market, Pool, ReplicaId, Time, TraceId, WorkerId,
+    ClusterId, EnvId, Given, Index, InstanceId, JobId, LaunchId, Market, Pool, ReplicaId, Time, TraceId,
+    WorkerId,
 };
 use crate::version::Build;
 

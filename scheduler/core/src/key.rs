@@ -43,7 +43,10 @@ id_key!(EnvId, JobId, SpecId, WorkerId, ReplicaId, LaunchId);
 /// Text without a zero byte, which ends it.
 impl Key for String {
     fn put(&self, out: &mut Vec<u8>) {
-        assert!(!self.as_bytes().contains(&0), "text in a key ends at its first zero byte");
+        assert!(
+            !self.as_bytes().contains(&0),
+            "text in a key ends at its first zero byte"
+        );
         out.extend_from_slice(self.as_bytes());
         out.push(0);
     }

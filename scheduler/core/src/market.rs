@@ -53,7 +53,12 @@ pub struct Speed {
 impl Speed {
     /// All of it: what pools are ranked by.
     pub fn total(&self) -> MicroUsd {
-        MicroUsd(self.machine.0.saturating_add(self.way.0).saturating_add(self.risk.0))
+        MicroUsd(
+            self.machine
+                .0
+                .saturating_add(self.way.0)
+                .saturating_add(self.risk.0),
+        )
     }
 
     /// Photos done in so many µs.
@@ -82,7 +87,11 @@ mod tests {
     #[test]
     fn the_range_of_a_price_is_of_what_was_in_force() {
         let quote = Quote {
-            lately: vec![(Time(10), MicroUsd(5)), (Time(20), MicroUsd(9)), (Time(30), MicroUsd(7))],
+            lately: vec![
+                (Time(10), MicroUsd(5)),
+                (Time(20), MicroUsd(9)),
+                (Time(30), MicroUsd(7)),
+            ],
             ..Quote::default()
         };
         let range = |from| quote.range_since(Time(from)).map(|(low, high)| (low.0, high.0));

@@ -119,7 +119,7 @@ impl Default for Scaling {
             ready: 90 * SECOND,
             spare: 50,
             share: 250,
-            grown: 500,
+            grown: 1_500,
             again: SECOND,
             threshold: None,
             probe_first: 30 * SECOND,
@@ -149,22 +149,37 @@ impl Scaling {
         let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
         if let Some(threshold) = &self.threshold {
             if !(1..=WHOLE).contains(&threshold.high) {
-                let why = format!("is {} thousandths of on-demand: 1 to {WHOLE} make sense", threshold.high);
+                let why = format!(
+                    "is {} thousandths of on-demand: 1 to {WHOLE} make sense",
+                    threshold.high
+                );
                 return no("threshold.high", why);
             }
             if threshold.low > threshold.high {
-                let why = format!("is above threshold.high ({}): spot would be dear and not dear at once", threshold.high);
+                let why = format!(
+                    "is above threshold.high ({}): spot would be dear and not dear at once",
+                    threshold.high
+                );
                 return no("threshold.low", why);
             }
         }
         if self.mode != Mode::Off && !self.spot && !self.on_demand {
-            return no("spot", "and on_demand are both false: there is nothing to buy".to_owned());
+            return no(
+                "spot",
+                "and on_demand are both false: there is nothing to buy".to_owned(),
+            );
         }
         if !(1..=WHOLE).contains(&self.share) {
-            return no("share", format!("is {}: 1 to {WHOLE} thousandths make sense", self.share));
+            return no(
+                "share",
+                format!("is {}: 1 to {WHOLE} thousandths make sense", self.share),
+            );
         }
         if self.caps.hour > self.caps.day {
-            return no("caps.hour", "is more than caps.day: an hour is part of a day".to_owned());
+            return no(
+                "caps.hour",
+                "is more than caps.day: an hour is part of a day".to_owned(),
+            );
         }
         let times = [
             ("within", self.within),
@@ -176,8 +191,13 @@ impl Scaling {
             ("stale_after", self.stale_after),
         ];
         match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
-            Some((field, time)) => no(field, format!("is {time} µs: more than 0 and at most a day make sense")),
-            None if self.probe_max < self.probe_first => no("probe_max", "is less than probe_first".to_owned()),
+            Some((field, time)) => no(
+                field,
+                format!("is {time} µs: more than 0 and at most a day make sense"),
+            ),
+            None if self.probe_max < self.probe_first => {
+                no("probe_max", "is less than probe_first".to_owned())
+            }
             None => Ok(()),
         }
     }
@@ -188,18 +208,39 @@ mod tests {
     use super::*;
 
     fn field(change: impl Fn(&mut Scaling)) -> &'static str {
-        let mut scaling = Scaling { mode: Mode::Act, ..Scaling::default() };
+        let mut scaling = Scaling {
+            mode: Mode::Act,
+            ..Scaling::default()
+        };
         change(&mut scaling);
         scaling.check().map_or_else(|rejected| rejected.field(), |()| "")
     }
 
     #[test]
     fn what_contradicts_itself_is_refused_by_its_field() {
-        let threshold = Threshold { high: 800, high_for: MINUTE, low: 700, low_for: MINUTE, hold: 30 * MINUTE };
+        let threshold = Threshold {
+            high: 800,
+            high_for: MINUTE,
+            low: 700,
+            low_for: MINUTE,
+            hold: 30 * MINUTE,
+        };
         assert_eq!(field(|_| ()), "");
         assert_eq!(field(|one| one.threshold = Some(threshold)), "");
-        assert_eq!(field(|one| one.threshold = Some(Threshold { high: 1_001, ..threshold })), "threshold.high");
-        assert_eq!(field(|one| one.threshold = Some(Threshold { low: 801, ..threshold })), "threshold.low");
+        assert_eq!(
+            field(|one| one.threshold = Some(Threshold {
+                high: 1_001,
+                ..threshold
+            })),
+            "threshold.high"
+        );
+        assert_eq!(
+            field(|one| one.threshold = Some(Threshold {
+                low: 801,
+                ..threshold
+            })),
+            "threshold.low"
+        );
         assert_eq!(field(|one| (one.spot, one.on_demand) = (false, false)), "spot");
         assert_eq!(field(|one| one.share = 0), "share");
         assert_eq!(field(|one| one.caps.hour = one.caps.day + 1), "caps.hour");

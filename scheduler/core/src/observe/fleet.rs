@@ -96,7 +96,11 @@ pub fn fleet<'a>(
     units.extend(coming(state, now, market, &needs, &control));
     Some(Fleet {
         market: market.clone(),
-        pools: state.pools.iter().map(|(pool, record)| (pool.clone(), record.clone())).collect(),
+        pools: state
+            .pools
+            .iter()
+            .map(|(pool, record)| (pool.clone(), record.clone()))
+            .collect(),
         committed: state.committed(),
         spent: state.spent(now),
         last_launch: state.launches.iter().next_back().map(|(_, launch)| launch.at),
@@ -110,7 +114,9 @@ pub fn fleet<'a>(
 fn needs(state: &State) -> Vec<Need> {
     let mut needs = Vec::new();
     for spec in state.jobs.unended_specs() {
-        let Some(record) = state.specs.get(spec) else { continue };
+        let Some(record) = state.specs.get(spec) else {
+            continue;
+        };
         let due: Vec<_> = state.jobs.unended(spec).collect();
         let name = record.recogniser.split('@').next().unwrap_or_default();
         needs.push(Need {
@@ -126,7 +132,10 @@ fn needs(state: &State) -> Vec<Need> {
 /// µs of the whole machine for one photo of each need that a machine of a pool runs, as the market has it.
 fn by_market(market: &Market, needs: &[Need], pool: &Pool) -> BTreeMap<SpecId, u64> {
     let speed = |need: &Need| Some(market.speeds.get(&need.recogniser)?.get(pool)?.us_per_photo);
-    needs.iter().filter_map(|need| Some((need.spec, speed(need)?))).collect()
+    needs
+        .iter()
+        .filter_map(|need| Some((need.spec, speed(need)?)))
+        .collect()
 }
 
 fn workers<'a>(
@@ -144,9 +153,14 @@ fn workers<'a>(
         let slots = u64::from(worker.join.slots.max(1));
         let mut speeds = BTreeMap::new();
         for need in needs {
-            let runs = state.specs.get(need.spec).is_some_and(|spec| could_run(&worker.join, spec));
+            let runs = state
+                .specs
+                .get(need.spec)
+                .is_some_and(|spec| could_run(&worker.join, spec));
             if runs {
-                let measured = pace(id).and_then(|pace| pace.service(need.spec)).map(|us| us.div_ceil(slots));
+                let measured = pace(id)
+                    .and_then(|pace| pace.service(need.spec))
+                    .map(|us| us.div_ceil(slots));
                 let us = measured.or_else(|| assumed.get(&need.spec).copied());
                 speeds.insert(need.spec, us.unwrap_or(UNMEASURED.div_ceil(slots)).max(1));
             }
@@ -197,32 +211,27 @@ fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: 
     waits.map(unit).collect()
 }
 
-/// Machines that launches may still give: taken to be of the most wanted kinds.
+/// Machines that launches may still give: taken to be spread over their kinds.
 fn coming(state: &State, now: Time, market: &Market, needs: &[Need], control: &Control) -> Vec<Unit> {
     let mut units = Vec::new();
     for (_, launch) in state.launches.live() {
-        let mut left = launch.coming();
-        for choice in &launch.wanted.choices {
-            let count = left.min(choice.most);
+        let choices = launch.wanted.choices.iter().cycle();
+        for choice in choices.take(launch.coming() as usize) {
             let pool = launch.wanted.pool(choice);
             let ready = ready_at(&state.pools, control, &pool, launch.at).max(now);
-            for _ in 0..count {
-                units.push(Unit {
-                    machine: None,
-                    pool: pool.clone(),
-                    worker: None,
-                    ready,
-                    speeds: by_market(market, needs, &pool),
-                    held: 0,
-                    idle: None,
-                    leaves: false,
-                    paid_for_until: ready,
-                    price: choice.price,
-                });
-            }
-            left -= count;
+            units.push(Unit {
+                machine: None,
+                speeds: by_market(market, needs, &pool),
+                pool,
+                worker: None,
+                ready,
+                held: 0,
+                idle: None,
+                leaves: false,
+                paid_for_until: ready,
+                price: choice.price,
+            });
         }
     }
     units
 }
-

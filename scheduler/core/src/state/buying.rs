@@ -1,7 +1,7 @@
 //! Commands: a plan of buying is adopted, piece by piece, and launches are settled. Caps are held here, before any call.
 
 use super::control::Brake;
-use super::launches::{Launch, Lack, Outcome, Wanted};
+use super::launches::{Lack, Launch, Outcome, Wanted};
 use super::machines::{EndWhy, Machine};
 use super::workers::Standing;
 use super::{Context, State};
@@ -62,7 +62,10 @@ impl State {
             sum.burn = sum.burn.saturating_add(machine.bound.0);
         }
         for (_, launch) in self.launches.live() {
-            let coming = Wanted { count: launch.coming(), ..launch.wanted.clone() };
+            let coming = Wanted {
+                count: launch.coming(),
+                ..launch.wanted.clone()
+            };
             let (burn, vcpus) = coming.dearest();
             sum.instances += u64::from(coming.count);
             sum.vcpus += vcpus;
@@ -74,7 +77,11 @@ impl State {
     /// Millionths of USD spent in this hour and this day up to `at`, those of running machines included.
     pub fn spent(&self, at: Time) -> (u64, u64) {
         let (hour, day) = self.spend.at(at);
-        let unpaid = self.machines.live().map(|(_, machine)| machine.unpaid(at)).fold(0, u64::saturating_add);
+        let unpaid = self
+            .machines
+            .live()
+            .map(|(_, machine)| machine.unpaid(at))
+            .fold(0, u64::saturating_add);
         (hour.saturating_add(unpaid), day.saturating_add(unpaid))
     }
 
@@ -89,7 +96,14 @@ impl State {
                 }
                 Err(why) => {
                     dropped += 1;
-                    context.tell(EnvId::default(), None, Fact::LaunchDropped { count: buy.wanted.count, why });
+                    context.tell(
+                        EnvId::default(),
+                        None,
+                        Fact::LaunchDropped {
+                            count: buy.wanted.count,
+                            why,
+                        },
+                    );
                 }
             }
         }
@@ -119,7 +133,11 @@ impl State {
                 return Err("it asks for too much");
             }
             () if wanted.template != scaling.template => return Err("its machine image is not the policy's"),
-            () if wanted.choices.iter().any(|one| one.bound.0 == 0 || one.price > one.bound) => {
+            () if wanted
+                .choices
+                .iter()
+                .any(|one| one.bound.0 == 0 || one.price > one.bound) =>
+            {
                 return Err("its price is not known");
             }
             () => {}
@@ -163,7 +181,13 @@ impl State {
         let count = control.launches.1;
         if count >= control.scaling.brakes.launches && control.brake.is_none() {
             control.brake = Some((Brake::Launches { count }, at));
-            context.tell(EnvId::default(), None, Fact::Braked { brake: Brake::Launches { count } });
+            context.tell(
+                EnvId::default(),
+                None,
+                Fact::Braked {
+                    brake: Brake::Launches { count },
+                },
+            );
         }
         let fact = Fact::Launched {
             launch: id,
@@ -205,7 +229,14 @@ impl State {
     pub(super) fn end_machine(&mut self, context: &mut Context, id: &InstanceId, why: EndWhy, at: Time) {
         if let Some(machine) = self.machines.get_mut(id) {
             machine.ending = Some((why, at));
-            context.tell(EnvId::default(), None, Fact::MachineEnding { machine: id.clone(), why });
+            context.tell(
+                EnvId::default(),
+                None,
+                Fact::MachineEnding {
+                    machine: id.clone(),
+                    why,
+                },
+            );
         }
     }
 
@@ -215,11 +246,22 @@ impl State {
         if record.dear.is_some() != dear {
             record.dear = dear.then_some(at);
             record.flipped = Some(at);
-            context.tell(EnvId::default(), None, Fact::PoolDear { pool: pool.clone(), dear });
+            context.tell(
+                EnvId::default(),
+                None,
+                Fact::PoolDear {
+                    pool: pool.clone(),
+                    dear,
+                },
+            );
         }
     }
 
-    pub(super) fn launch_settled(&mut self, context: &mut Context, settled: &Settled) -> Result<Reply, Rejected> {
+    pub(super) fn launch_settled(
+        &mut self,
+        context: &mut Context,
+        settled: &Settled,
+    ) -> Result<Reply, Rejected> {
         let at = context.at;
         let id = settled.launch;
         let launch = self.launches.get(id);
@@ -238,14 +280,25 @@ impl State {
         }
         self.launches.settle(id, at, settled.outcome.clone());
         let got = self.launches.get(id).map_or(0, |launch| launch.machines);
-        let fact = Fact::LaunchSettled { launch: id, got, of: launch.wanted.count, outcome: settled.outcome.clone() };
+        let fact = Fact::LaunchSettled {
+            launch: id,
+            got,
+            of: launch.wanted.count,
+            outcome: settled.outcome.clone(),
+        };
         context.tell(EnvId::default(), None, fact);
         Ok(Reply::Done)
     }
 
     /// A machine of a launch is heard of for the first time. One that the launch did not ask for, or one too many, is an
     /// orphan: it shall end.
-    pub(super) fn machine_known(&mut self, context: &mut Context, id: LaunchId, wanted: &Wanted, started: &Started) {
+    pub(super) fn machine_known(
+        &mut self,
+        context: &mut Context,
+        id: LaunchId,
+        wanted: &Wanted,
+        started: &Started,
+    ) {
         let at = context.at;
         if !started.id.is_sound() || self.machines.get(&started.id).is_some() {
             return;
@@ -278,7 +331,15 @@ impl State {
             paid_to: at,
         };
         self.machines.insert(started.id.clone(), machine);
-        context.tell(EnvId::default(), None, Fact::MachineKnown { machine: started.id.clone(), launch: id, pool: pool.clone() });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::MachineKnown {
+                machine: started.id.clone(),
+                launch: id,
+                pool: pool.clone(),
+            },
+        );
         if choice.is_some() && has_room {
             self.launches.count_machine(id);
             let record = self.pools.of(&pool, at);
@@ -302,7 +363,16 @@ impl State {
         record.refusals += 1;
         record.closed_until = Some(until);
         let (pool, refusals) = (pool.clone(), record.refusals);
-        context.tell(EnvId::default(), None, Fact::PoolClosed { pool, lack, refusals, until });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::PoolClosed {
+                pool,
+                lack,
+                refusals,
+                until,
+            },
+        );
     }
 }
 

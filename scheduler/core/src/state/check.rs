@@ -204,7 +204,10 @@ impl State {
             *named.entry(machine.launch).or_default() += u32::from(!machine.is_orphan());
         }
         for (id, launch) in self.launches.iter() {
-            assert!(id.0 / crate::limits::LAUNCHES_PER_PLAN_MAX <= self.applied(), "launch {id}");
+            assert!(
+                id.0 / crate::limits::LAUNCHES_PER_PLAN_MAX <= self.applied(),
+                "launch {id}"
+            );
             // Machines that ended long ago are forgotten.
             let known = named.get(&id).copied().unwrap_or(0);
             assert!(known <= launch.machines, "{known} machines of launch {id}");
@@ -218,7 +221,10 @@ impl State {
             let named = |name: &str| name == id.0;
             if let Some((worker, _)) = machine.joined {
                 let session = self.workers.get(worker);
-                assert!(session.is_none_or(|one| named(&one.join.name)), "machine {id} of worker {worker}");
+                assert!(
+                    session.is_none_or(|one| named(&one.join.name)),
+                    "machine {id} of worker {worker}"
+                );
             }
         }
     }

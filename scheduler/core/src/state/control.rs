@@ -52,7 +52,9 @@ pub struct Controls {
 
 impl Controls {
     pub(crate) fn new(number: u8) -> Self {
-        Controls { table: Table::new(number) }
+        Controls {
+            table: Table::new(number),
+        }
     }
 
     /// The record, or that of a cluster which nobody has told anything.

@@ -396,7 +396,9 @@ impl Jobs {
     /// A job to change. [`Jobs::requeue`] must follow when what it can give may have changed.
     pub(crate) fn get_mut(&mut self, env: EnvId, id: JobId) -> Option<&mut Job> {
         let job = self.table.get_mut(&(env, id))?;
-        self.changing.entry((env, id)).or_insert_with(|| place_in_backlog(job));
+        self.changing
+            .entry((env, id))
+            .or_insert_with(|| place_in_backlog(job));
         Some(job)
     }
 

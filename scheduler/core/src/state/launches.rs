@@ -21,8 +21,6 @@ pub struct Choice {
     pub price: MicroUsd,
     /// The most that it can come to cost an hour.
     pub bound: MicroUsd,
-    /// Most machines of this kind.
-    pub most: u32,
 }
 
 /// What a launch asks for: never changed. Another request is another launch.
@@ -32,7 +30,8 @@ pub struct Wanted {
     pub region: String,
     /// Spot or on-demand.
     pub market: Market,
-    /// From the most to the least wanted, at most [`CHOICES_PER_LAUNCH_MAX`](crate::limits::CHOICES_PER_LAUNCH_MAX).
+    /// Over which the machines are spread, the most wanted first; at most
+    /// [`CHOICES_PER_LAUNCH_MAX`](crate::limits::CHOICES_PER_LAUNCH_MAX).
     pub choices: Vec<Choice>,
     /// How many machines.
     pub count: u32,
@@ -57,21 +56,18 @@ impl Wanted {
         self.choices.iter().find(is)
     }
 
-    /// What it may come to: USD an hour in millionths, and vCPUs, of the dearest and of the largest mix.
+    /// What it may come to: USD an hour in millionths, and vCPUs, of the dearest and of the largest mix. Which mix it
+    /// becomes is for the cloud to say: all of the dearest kind, at worst.
     pub fn dearest(&self) -> (u64, u64) {
-        let most = |of: fn(&Choice) -> u64| {
-            let mut each: Vec<(u64, u32)> = self.choices.iter().map(|one| (of(one), one.most)).collect();
-            each.sort_unstable_by(|a, b| b.cmp(a));
-            let mut left = self.count;
-            let mut sum = 0u64;
-            for (worth, most) in each {
-                let taken = left.min(most);
-                sum = sum.saturating_add(worth.saturating_mul(u64::from(taken)));
-                left -= taken;
-            }
-            sum
-        };
-        (most(|one| one.bound.0), most(|one| u64::from(one.vcpus)))
+        let count = u64::from(self.count);
+        let bound = self.choices.iter().map(|one| one.bound.0).max().unwrap_or(0);
+        let vcpus = self
+            .choices
+            .iter()
+            .map(|one| u64::from(one.vcpus))
+            .max()
+            .unwrap_or(0);
+        (bound.saturating_mul(count), vcpus.saturating_mul(count))
     }
 }
 
@@ -162,7 +158,11 @@ impl Launches {
         self.live.insert(id);
         self.table.insert(id, launch);
         if self.table.len() - self.live.len() > MACHINES_GONE_KEPT {
-            let oldest = self.table.iter().map(|(id, _)| *id).find(|id| !self.live.contains(id));
+            let oldest = self
+                .table
+                .iter()
+                .map(|(id, _)| *id)
+                .find(|id| !self.live.contains(id));
             self.table.remove(&oldest.expect("counted"));
         }
     }
@@ -187,7 +187,10 @@ impl Launches {
         let live = self.table.iter().filter(|(_, launch)| launch.settled.is_none());
         assert_eq!(live.map(|(id, _)| *id).collect::<BTreeSet<_>>(), self.live);
         for (id, launch) in self.table.iter() {
-            assert!(launch.machines <= launch.wanted.count, "launch {id} gave more machines than it asked for");
+            assert!(
+                launch.machines <= launch.wanted.count,
+                "launch {id} gave more machines than it asked for"
+            );
             assert!(launch.at <= launch.not_after);
         }
     }
@@ -199,23 +202,22 @@ mod tests {
 
     #[test]
     fn the_dearest_and_the_largest_mix_are_reserved() {
-        let choice = |bound, vcpus, most| Choice {
+        let choice = |bound, vcpus| Choice {
             zone_id: "z".into(),
             instance_type: "t".into(),
             vcpus,
             price: MicroUsd(1),
             bound: MicroUsd(bound),
-            most,
         };
-        let wanted = |count| Wanted {
+        let wanted = |choices, count| Wanted {
             region: "r".into(),
             market: Market::Spot,
-            choices: vec![choice(10, 4, 9), choice(30, 2, 2), choice(20, 8, 1)],
+            choices,
             count,
             template: 0,
         };
-        assert_eq!(wanted(1).dearest(), (30, 8));
-        assert_eq!(wanted(4).dearest(), (30 + 30 + 20 + 10, 8 + 3 * 4));
-        assert_eq!(wanted(99).dearest().0, 60 + 20 + 90, "no more than each kind may give");
+        let choices = vec![choice(10, 4), choice(30, 2), choice(20, 8)];
+        assert_eq!(wanted(choices, 3).dearest(), (90, 24));
+        assert_eq!(wanted(Vec::new(), 3).dearest(), (0, 0));
     }
 }

@@ -140,7 +140,9 @@ impl Machines {
 
     /// Those that have not ended, by id.
     pub fn live(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
-        self.live.iter().map(|id| (id, self.table.get(id).expect("indexed")))
+        self.live
+            .iter()
+            .map(|id| (id, self.table.get(id).expect("indexed")))
     }
 
     /// How many have not ended.
@@ -186,22 +188,47 @@ impl Machines {
     }
 
     #[allow(clippy::type_complexity)]
-    fn indexes(&self) -> (BTreeSet<InstanceId>, BTreeSet<(Time, InstanceId)>, BTreeMap<WorkerId, InstanceId>) {
+    fn indexes(
+        &self,
+    ) -> (
+        BTreeSet<InstanceId>,
+        BTreeSet<(Time, InstanceId)>,
+        BTreeMap<WorkerId, InstanceId>,
+    ) {
         let live = self.table.iter().filter(|(_, machine)| machine.is_live());
-        let ended = self.table.iter().filter_map(|(id, machine)| Some((machine.gone?.1, id.clone())));
-        let workers = self.table.iter().filter_map(|(id, machine)| Some((machine.joined?.0, id.clone())));
-        (live.map(|(id, _)| id.clone()).collect(), ended.collect(), workers.collect())
+        let ended = self
+            .table
+            .iter()
+            .filter_map(|(id, machine)| Some((machine.gone?.1, id.clone())));
+        let workers = self
+            .table
+            .iter()
+            .filter_map(|(id, machine)| Some((machine.joined?.0, id.clone())));
+        (
+            live.map(|(id, _)| id.clone()).collect(),
+            ended.collect(),
+            workers.collect(),
+        )
     }
 
     pub(crate) fn check(&self) {
         self.table.check();
         let (live, ended, workers) = self.indexes();
-        assert!(live == self.live && ended == self.ended && workers == self.workers, "indexes of machines");
+        assert!(
+            live == self.live && ended == self.ended && workers == self.workers,
+            "indexes of machines"
+        );
         for (id, machine) in self.table.iter() {
             assert!(id.is_sound() && machine.price <= machine.bound, "machine {id}");
             assert!(machine.wanted <= machine.known, "machine {id}");
-            assert!(machine.running.is_some() || machine.paid == 0, "machine {id} is paid for and never ran");
-            assert!(machine.running.is_none_or(|from| machine.paid_to >= from), "machine {id}");
+            assert!(
+                machine.running.is_some() || machine.paid == 0,
+                "machine {id} is paid for and never ran"
+            );
+            assert!(
+                machine.running.is_none_or(|from| machine.paid_to >= from),
+                "machine {id}"
+            );
         }
     }
 }

@@ -79,7 +79,9 @@ impl Pools {
         if self.table.get(pool).is_none() {
             if self.table.len() >= POOLS_KEPT {
                 let plain = self.table.iter().filter(|(_, record)| record.is_plain(now));
-                let least = plain.min_by_key(|(_, record)| record.started).map(|(pool, _)| pool.clone());
+                let least = plain
+                    .min_by_key(|(_, record)| record.started)
+                    .map(|(pool, _)| pool.clone());
                 let any = || self.table.iter().next().map(|(pool, _)| pool.clone());
                 if let Some(pool) = least.or_else(any) {
                     self.table.remove(&pool);
@@ -103,7 +105,10 @@ impl Pools {
         self.table.check();
         for (pool, record) in self.table.iter() {
             assert!(record.ready.len() <= READY_KEPT, "{pool:?}");
-            assert!(record.dear.is_none_or(|at| record.flipped == Some(at)), "{pool:?}");
+            assert!(
+                record.dear.is_none_or(|at| record.flipped == Some(at)),
+                "{pool:?}"
+            );
         }
         assert!(self.table.len() <= POOLS_KEPT);
     }
@@ -115,7 +120,13 @@ mod tests {
 
     #[test]
     fn nine_of_ten_were_ready_by_then() {
-        let of = |ready: Vec<u64>| PoolRecord { ready, ..PoolRecord::default() }.ready_p90();
+        let of = |ready: Vec<u64>| {
+            PoolRecord {
+                ready,
+                ..PoolRecord::default()
+            }
+            .ready_p90()
+        };
         assert_eq!(of(vec![]), None);
         assert_eq!(of(vec![7]), Some(7));
         assert_eq!(of((1..=10).rev().collect()), Some(9));
@@ -125,13 +136,18 @@ mod tests {
     #[test]
     fn the_newest_times_are_kept_and_so_is_what_is_in_force() {
         let mut pools = Pools::new(1);
-        let pool = |n: u64| Pool { zone_id: format!("{n:05}"), ..Pool::default() };
+        let pool = |n: u64| Pool {
+            zone_id: format!("{n:05}"),
+            ..Pool::default()
+        };
         for took in 0..READY_KEPT as u64 + 3 {
             pools.note_ready(&pool(0), took, Time(1));
         }
         assert_eq!(pools.get(&pool(0)).unwrap().ready.first(), Some(&3));
         pools.of(&pool(0), Time(1)).banned = Some((Time(9), "so".into()));
-        (1..=POOLS_KEPT as u64 + 9).for_each(|n| drop(pools.of(&pool(n), Time(1))));
+        for n in 1..=POOLS_KEPT as u64 + 9 {
+            pools.of(&pool(n), Time(1));
+        }
         assert_eq!(pools.table.len(), POOLS_KEPT);
         assert!(pools.get(&pool(0)).is_some());
     }

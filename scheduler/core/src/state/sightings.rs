@@ -39,9 +39,17 @@ impl State {
     pub(super) fn seen(&mut self, context: &mut Context, sightings: &[Sighting]) -> Result<Reply, Rejected> {
         for sighting in sightings.iter().take(SIGHTINGS_PER_ENTRY_MAX) {
             match sighting {
-                Sighting::Unknown { launch, pool, started } => self.unknown(context, *launch, pool, started),
+                Sighting::Unknown {
+                    launch,
+                    pool,
+                    started,
+                } => self.unknown(context, *launch, pool, started),
                 Sighting::Running { machine, since } => self.running(context, machine, *since),
-                Sighting::Gone { machine, at, reclaimed } => self.gone(context, machine, *at, *reclaimed),
+                Sighting::Gone {
+                    machine,
+                    at,
+                    reclaimed,
+                } => self.gone(context, machine, *at, *reclaimed),
                 Sighting::Noticed { machine, at } => self.noticed(context, machine, *at),
                 Sighting::Nothing { launch } => self.nothing(context, *launch),
             }
@@ -64,21 +72,34 @@ impl State {
 
     fn running(&mut self, context: &mut Context, id: &InstanceId, since: Time) {
         let at = context.at;
-        let Some(machine) = self.machines.get_mut(id).filter(|one| one.is_live() && one.running.is_none()) else {
+        let Some(machine) = self
+            .machines
+            .get_mut(id)
+            .filter(|one| one.is_live() && one.running.is_none())
+        else {
             return;
         };
         // The cloud's clock may be ahead of the cluster's, or behind its launch.
         let since = since.max(machine.wanted).min(at);
         machine.running = Some(since);
         machine.paid_to = since;
-        context.tell(EnvId::default(), None, Fact::MachineRunning { machine: id.clone(), since });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::MachineRunning {
+                machine: id.clone(),
+                since,
+            },
+        );
     }
 
     fn gone(&mut self, context: &mut Context, id: &InstanceId, ended: Time, reclaimed: bool) {
         let Some(machine) = self.machines.get(id).filter(|one| one.is_live()).cloned() else {
             return;
         };
-        let ended = ended.max(machine.running.unwrap_or(machine.known)).min(context.at);
+        let ended = ended
+            .max(machine.running.unwrap_or(machine.known))
+            .min(context.at);
         if let Some(from) = machine.running {
             let least = Time(from.0.saturating_add(BILLED_MIN));
             self.pay(id, ended.max(least));
@@ -93,12 +114,22 @@ impl State {
         }
         self.machines.end(id, how, ended);
         let paid = self.machines.get(id).map_or(0, |machine| machine.paid);
-        context.tell(EnvId::default(), None, Fact::MachineGone { machine: id.clone(), how, paid });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::MachineGone {
+                machine: id.clone(),
+                how,
+                paid,
+            },
+        );
     }
 
     /// What a machine has cost up to an instant is counted.
     pub(super) fn pay(&mut self, id: &InstanceId, to: Time) {
-        let Some(machine) = self.machines.get_mut(id) else { return };
+        let Some(machine) = self.machines.get_mut(id) else {
+            return;
+        };
         if machine.running.is_none() || to <= machine.paid_to {
             return;
         }
@@ -118,7 +149,14 @@ impl State {
         }
         machine.notice = Some(ends);
         let worker = machine.joined.map(|(worker, _)| worker);
-        context.tell(EnvId::default(), None, Fact::MachineNoticed { machine: id.clone(), ends });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::MachineNoticed {
+                machine: id.clone(),
+                ends,
+            },
+        );
         if let Some(worker) = worker.filter(|worker| self.workers.live(*worker).is_some()) {
             let _ = self.worker_drain(context, worker);
         }
@@ -129,19 +167,35 @@ impl State {
         let Some((got, of)) = launch.map(|launch| (launch.machines, launch.wanted.count)) else {
             return;
         };
-        if self.launches.get(id).is_some_and(|launch| context.at < launch.not_after) {
+        if self
+            .launches
+            .get(id)
+            .is_some_and(|launch| context.at < launch.not_after)
+        {
             return;
         }
         self.launches.settle(id, context.at, Outcome::Expired);
-        let fact = Fact::LaunchSettled { launch: id, got, of, outcome: Outcome::Expired };
+        let fact = Fact::LaunchSettled {
+            launch: id,
+            got,
+            of,
+            outcome: Outcome::Expired,
+        };
         context.tell(EnvId::default(), None, fact);
     }
 
     /// Spot prices have changed: what machines have cost so far was at the old ones.
-    pub(super) fn prices(&mut self, context: &mut Context, prices: &[(Pool, MicroUsd)]) -> Result<Reply, Rejected> {
+    pub(super) fn prices(
+        &mut self,
+        context: &mut Context,
+        prices: &[(Pool, MicroUsd)],
+    ) -> Result<Reply, Rejected> {
         let at = context.at;
         for (pool, price) in prices {
-            let of_pool = self.machines.live().filter(|(_, one)| one.pool == *pool && is_spot(pool));
+            let of_pool = self
+                .machines
+                .live()
+                .filter(|(_, one)| one.pool == *pool && is_spot(pool));
             let ids: Vec<InstanceId> = of_pool.map(|(id, _)| id.clone()).collect();
             for id in ids {
                 self.pay(&id, at);
@@ -163,7 +217,10 @@ impl State {
         if machine.joined.is_none() {
             let took = at.0.saturating_sub(machine.wanted.0);
             self.pools.note_ready(&machine.pool, took, at);
-            let template = self.launches.get(machine.launch).map_or(0, |launch| launch.wanted.template);
+            let template = self
+                .launches
+                .get(machine.launch)
+                .map_or(0, |launch| launch.wanted.template);
             let control = self.control.get_mut();
             control.proven = control.proven.max(template);
             control.never_joined = 0;
@@ -174,12 +231,23 @@ impl State {
     }
 
     /// Running machines that never joined shall end.
-    pub(super) fn never_joined(&mut self, context: &mut Context, ids: &[InstanceId]) -> Result<Reply, Rejected> {
+    pub(super) fn never_joined(
+        &mut self,
+        context: &mut Context,
+        ids: &[InstanceId],
+    ) -> Result<Reply, Rejected> {
         let at = context.at;
         for id in ids {
-            let is = |one: &&super::machines::Machine| one.is_live() && one.joined.is_none() && one.ending.is_none();
-            let Some(machine) = self.machines.get(id).filter(is) else { continue };
-            let template = self.launches.get(machine.launch).map_or(0, |launch| launch.wanted.template);
+            let is = |one: &&super::machines::Machine| {
+                one.is_live() && one.joined.is_none() && one.ending.is_none()
+            };
+            let Some(machine) = self.machines.get(id).filter(is) else {
+                continue;
+            };
+            let template = self
+                .launches
+                .get(machine.launch)
+                .map_or(0, |launch| launch.wanted.template);
             self.end_machine(context, id, EndWhy::NeverJoined, at);
             self.count_never_joined(context, template);
         }

@@ -55,7 +55,12 @@ impl Spend {
     pub fn at(&self, at: Time) -> (u64, u64) {
         let hour = hour_of(at);
         let midnight = hour - hour % DAY_HOURS;
-        let sum = |from, to| self.table.range(from..=to).map(|(_, money)| *money).fold(0, u64::saturating_add);
+        let sum = |from, to| {
+            self.table
+                .range(from..=to)
+                .map(|(_, money)| *money)
+                .fold(0, u64::saturating_add)
+        };
         (sum(hour, hour), sum(midnight, midnight + DAY_HOURS - 1))
     }
 
@@ -82,7 +87,10 @@ mod tests {
         assert_eq!(spend.hours(), BTreeMap::from([(0, 100), (1, 200), (2, 100)]));
         assert_eq!(spend.at(Time(HOUR)), (200, 400));
         spend.note(Time(24 * HOUR), Time(24 * HOUR), 7);
-        assert_eq!((spend.at(Time(25 * HOUR)), spend.at(Time(HOUR))), ((0, 7), (200, 400)));
+        assert_eq!(
+            (spend.at(Time(25 * HOUR)), spend.at(Time(HOUR))),
+            ((0, 7), (200, 400))
+        );
     }
 
     proptest! {

@@ -9,7 +9,12 @@ use crate::types::{EnvId, Index, Pool, Time};
 
 impl State {
     /// Puts a policy in force, if the one that is still is the one it was made for.
-    pub(super) fn steer(&mut self, context: &mut Context, scaling: &Scaling, check: Option<Index>) -> Result<Reply, Rejected> {
+    pub(super) fn steer(
+        &mut self,
+        context: &mut Context,
+        scaling: &Scaling,
+        check: Option<Index>,
+    ) -> Result<Reply, Rejected> {
         scaling.check()?;
         let control = self.control.get();
         if check.is_some_and(|index| index != control.since) {
@@ -21,14 +26,22 @@ impl State {
         }
         control.scaling = scaling.clone();
         control.since = context.index;
-        context.tell(EnvId::default(), None, Fact::PolicyChanged { since: context.index });
+        context.tell(
+            EnvId::default(),
+            None,
+            Fact::PolicyChanged { since: context.index },
+        );
         Ok(Reply::Done)
     }
 
     /// Stops launches and scale-in, or lets them go on.
     pub(super) fn freeze(&mut self, context: &mut Context, why: Option<&String>) -> Result<Reply, Rejected> {
         let (by, at) = (context.by.actor.clone(), context.at);
-        let freeze = why.map(|why| Freeze { by, at, why: why.clone() });
+        let freeze = why.map(|why| Freeze {
+            by,
+            at,
+            why: why.clone(),
+        });
         let frozen = freeze.is_some();
         self.control.get_mut().frozen = freeze;
         context.tell(EnvId::default(), None, Fact::Frozen { frozen });
@@ -46,7 +59,13 @@ impl State {
     }
 
     /// Nothing is launched in a pool until then; `None` ends that.
-    pub(super) fn ban(&mut self, context: &mut Context, pool: &Pool, until: Option<Time>, why: &str) -> Result<Reply, Rejected> {
+    pub(super) fn ban(
+        &mut self,
+        context: &mut Context,
+        pool: &Pool,
+        until: Option<Time>,
+        why: &str,
+    ) -> Result<Reply, Rejected> {
         let record = self.pools.of(pool, context.at);
         record.banned = until.map(|until| (until, why.to_owned()));
         if until.is_none() {

@@ -32,7 +32,12 @@ pub fn let_go(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<LetGo> {
 
 fn gone(unit: &Unit, why: EndWhy, idle: u64, keep: u64) -> Option<LetGo> {
     let machine = unit.machine.clone()?;
-    Some(LetGo { machine, why, idle, keep })
+    Some(LetGo {
+        machine,
+        why,
+        idle,
+        keep,
+    })
 }
 
 fn idle_too_long(now: Time, fleet: &Fleet, unit: &Unit) -> Option<LetGo> {
@@ -41,6 +46,7 @@ fn idle_too_long(now: Time, fleet: &Fleet, unit: &Unit) -> Option<LetGo> {
     let ready = ready.unwrap_or(fleet.control.scaling.ready);
     // Both cost the same by the µs, so that times are compared.
     let keep = (u128::from(ready) * u128::from(fleet.control.scaling.keep) / u128::from(WHOLE)) as u64;
-    let over = unit.held == 0 && idle >= keep && now >= unit.paid_for_until && unit.pool.market != Market::None;
+    let over =
+        unit.held == 0 && idle >= keep && now >= unit.paid_for_until && unit.pool.market != Market::None;
     over.then(|| gone(unit, EndWhy::Idle, idle, keep)).flatten()
 }

@@ -45,7 +45,11 @@ struct Room<'a> {
 
 impl Room<'_> {
     fn new(fleet: &Fleet) -> Room<'_> {
-        let unproven = fleet.units.iter().filter(|unit| unit.worker.is_none() && !unit.leaves).count() as u64;
+        let unproven = fleet
+            .units
+            .iter()
+            .filter(|unit| unit.worker.is_none() && !unit.leaves)
+            .count() as u64;
         let proven = fleet.control.proven >= fleet.control.scaling.template;
         let canary = u64::from(fleet.control.scaling.brakes.canary).saturating_sub(unproven);
         Room {
@@ -74,8 +78,13 @@ impl Room<'_> {
 
     /// As many machines of a launch as the caps allow, and the cap that stopped more.
     fn fit(&self, wanted: Wanted) -> (Wanted, Option<Capped>) {
-        let Some(capped) = self.breaks(&wanted) else { return (wanted, None) };
-        let of = |count: u32| Wanted { count, ..wanted.clone() };
+        let Some(capped) = self.breaks(&wanted) else {
+            return (wanted, None);
+        };
+        let of = |count: u32| Wanted {
+            count,
+            ..wanted.clone()
+        };
         // What fits is below what does not: halved until they meet.
         let (mut fits, mut breaks) = (0, wanted.count);
         while breaks - fits > 1 {
@@ -113,7 +122,9 @@ pub fn pick(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<Buy> {
 fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
     let scaling = &fleet.control.scaling;
     let (rows, others) = rows(now, fleet, &gap.recogniser);
-    let Some(first) = rows.first() else { return Vec::new() };
+    let Some(first) = rows.first() else {
+        return Vec::new();
+    };
     let ready = fleet.pools.get(first.pool).and_then(|record| record.ready_p90());
     let ready_in = ready.unwrap_or(scaling.ready);
     let (rate, due) = gap.rate(now, ready_in, scaling.late_within);
@@ -151,7 +162,11 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
 
 /// Pools that may be bought in, the cheapest first; and those that may not, the cheapest first, with the reason.
 #[allow(clippy::type_complexity)]
-fn rows<'a>(now: Time, fleet: &'a Fleet, recogniser: &str) -> (Vec<Row<'a>>, Vec<(Pool, MicroUsd, NotChosen)>) {
+fn rows<'a>(
+    now: Time,
+    fleet: &'a Fleet,
+    recogniser: &str,
+) -> (Vec<Row<'a>>, Vec<(Pool, MicroUsd, NotChosen)>) {
     let (mut rows, mut others) = (Vec::new(), Vec::new());
     let speeds = fleet.market.speeds.get(recogniser).into_iter().flatten();
     for (pool, speed) in speeds {
@@ -159,7 +174,12 @@ fn rows<'a>(now: Time, fleet: &'a Fleet, recogniser: &str) -> (Vec<Row<'a>>, Vec
             continue;
         };
         match may_buy(now, fleet, pool, speed) {
-            Ok(most) => rows.push(Row { pool, quote, speed, most }),
+            Ok(most) => rows.push(Row {
+                pool,
+                quote,
+                speed,
+                most,
+            }),
             Err(why) => others.push((pool.clone(), speed.total(), why)),
         }
     }
@@ -186,37 +206,42 @@ fn may_buy(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Result<u32, 
         () if old && pool.market == Market::Spot => return Err(NotChosen::PriceOld),
         () => {}
     }
-    let same = |unit: &&crate::observe::fleet::Unit| unit.pool == *pool && unit.worker.is_none() && !unit.leaves;
+    let same =
+        |unit: &&crate::observe::fleet::Unit| unit.pool == *pool && unit.worker.is_none() && !unit.leaves;
     let coming = fleet.units.iter().filter(same).count() as u32;
     // One that had nothing is asked for one machine, until it gives that.
     let probes = record.is_some_and(|record| record.refusals > 0);
-    let of_type = |unit: &&crate::observe::fleet::Unit| unit.pool.instance_type == pool.instance_type && !unit.leaves;
+    let of_type =
+        |unit: &&crate::observe::fleet::Unit| unit.pool.instance_type == pool.instance_type && !unit.leaves;
     let there = fleet.units.iter().filter(of_type).count() as u32;
     let unmeasured = speed.most.map_or(u32::MAX, |most| most.saturating_sub(there));
-    let most = if probes { 1u32.saturating_sub(coming) } else { u32::MAX };
+    let most = if probes {
+        1u32.saturating_sub(coming)
+    } else {
+        u32::MAX
+    };
     match most.min(unmeasured) {
         0 => Err(NotChosen::Closed),
         most => Ok(most),
     }
 }
 
-/// Machines of each row that together have the rate: the cheapest first, none with more than its share while there are
-/// others that cost about as much.
+/// Machines of each row that together have the rate: equal parts for as many of the cheapest as the share asks for, while
+/// they cost about as much. What a row has no room for goes to the next.
 fn spread(rows: &[Row], rate: u128, share: u32) -> Vec<u32> {
     let cheapest = rows.first().map_or(0, Row::total);
-    let near = rows.iter().filter(|row| row.total() <= cheapest.saturating_mul(NEAR) / 1_000).count();
-    let part = u128::from(share).max((u128::from(WHOLE)).div_ceil(near.max(1) as u128));
-    let most_rate = (rate * part).div_ceil(u128::from(WHOLE));
+    let near = |row: &&Row| row.total() <= cheapest.saturating_mul(NEAR) / 1_000;
+    let parts = WHOLE.div_ceil(share.max(1)) as usize;
+    let parts = rows.iter().take(parts).filter(near).count().max(1);
+    let part = rate.div_ceil(parts as u128);
     let mut counts = vec![0u32; rows.len()];
     let mut left = rate;
-    // First each its share, then whoever has room.
-    for round in 0..2 {
+    for (most, rows) in [(part, &rows[..parts.min(rows.len())]), (rate, rows)] {
         for (row, count) in rows.iter().zip(&mut counts) {
             if left == 0 {
                 break;
             }
-            let wanted = if round == 0 { left.min(most_rate) } else { left };
-            let machines = wanted.div_ceil(row.rate().max(1));
+            let machines = left.min(most).div_ceil(row.rate().max(1));
             let machines = u32::try_from(machines).unwrap_or(u32::MAX).min(row.most - *count);
             *count += machines;
             left = left.saturating_sub(u128::from(machines) * row.rate());
@@ -225,43 +250,42 @@ fn spread(rows: &[Row], rate: u128, share: u32) -> Vec<u32> {
     counts
 }
 
-/// One launch for each region and market: what was chosen, and behind it what costs about as much, for the cloud to turn
-/// to when it lacks the first.
+/// One launch for each region and market, and one for each pool that no more than a few machines may be of.
 fn launches(rows: &[Row], counts: &[u32], template: u32) -> Vec<Wanted> {
-    let mut groups: BTreeMap<(&str, Market), Vec<usize>> = BTreeMap::new();
-    for at in 0..rows.len() {
-        let pool = rows[at].pool;
-        groups.entry((&pool.region, pool.market)).or_default().push(at);
+    let mut groups: BTreeMap<(&str, Market, usize), Vec<usize>> = BTreeMap::new();
+    for (at, row) in rows.iter().enumerate().filter(|(at, _)| counts[*at] > 0) {
+        let alone = if row.most == u32::MAX { usize::MAX } else { at };
+        groups
+            .entry((&row.pool.region, row.pool.market, alone))
+            .or_default()
+            .push(at);
     }
-    let mut all: Vec<(usize, Wanted)> = Vec::new();
-    for ((region, market), members) in groups {
-        let count: u32 = members.iter().map(|at| counts[*at]).fold(0, u32::saturating_add);
-        let Some(first) = members.iter().copied().find(|at| counts[*at] > 0) else { continue };
-        let limit = rows[first].total().saturating_mul(NEAR) / 1_000;
-        let useful = members.into_iter().filter(|at| counts[*at] > 0 || rows[*at].total() <= limit);
-        let mut useful: Vec<usize> = useful.collect();
-        useful.sort_by_key(|at| (counts[*at] == 0, *at));
-        let choices = useful.into_iter().take(CHOICES_PER_LAUNCH_MAX).map(|at| choice(&rows[at], counts[at]));
-        let wanted = Wanted {
-            region: region.to_owned(),
-            market,
-            choices: choices.collect(),
-            count: count.min(MACHINES_PER_LAUNCH_MAX),
-            template,
-        };
-        all.push((first, wanted));
-    }
-    all.sort_by_key(|(first, _)| *first);
-    all.into_iter().map(|(_, wanted)| wanted).collect()
+    let mut all: Vec<Vec<usize>> = groups.into_values().collect();
+    all.sort_by_key(|members| members[0]);
+    let wanted = |members: Vec<usize>| Wanted {
+        region: rows[members[0]].pool.region.clone(),
+        market: rows[members[0]].pool.market,
+        count: members
+            .iter()
+            .map(|at| counts[*at])
+            .fold(0, u32::saturating_add)
+            .min(MACHINES_PER_LAUNCH_MAX),
+        choices: members
+            .iter()
+            .take(CHOICES_PER_LAUNCH_MAX)
+            .map(|at| choice(&rows[*at]))
+            .collect(),
+        template,
+    };
+    all.into_iter().map(wanted).collect()
 }
 
-fn choice(row: &Row, count: u32) -> Choice {
+fn choice(row: &Row) -> Choice {
     Choice {
         zone_id: row.pool.zone_id.clone(),
         instance_type: row.pool.instance_type.clone(),
         vcpus: row.quote.vcpus,
         price: row.quote.price.min(row.quote.on_demand),
         bound: row.quote.on_demand,
-        most: if count > 0 { count } else { row.most.min(MACHINES_PER_LAUNCH_MAX) },
     }
 }

@@ -17,7 +17,11 @@ pub fn flips(now: Time, fleet: &Fleet) -> Vec<(Pool, bool)> {
         let dear = fleet.pools.iter().filter(|(_, record)| record.dear.is_some());
         return dear.map(|(pool, _)| (pool.clone(), false)).collect();
     };
-    let spot = fleet.market.pools.iter().filter(|(pool, _)| pool.market == Market::Spot);
+    let spot = fleet
+        .market
+        .pools
+        .iter()
+        .filter(|(pool, _)| pool.market == Market::Spot);
     let flip = |(pool, quote): (&Pool, &crate::market::Quote)| {
         let record = fleet.pools.get(pool);
         let flipped = record.and_then(|record| record.flipped);
@@ -36,11 +40,15 @@ fn crosses(now: Time, quote: &crate::market::Quote, threshold: &Threshold, dear:
     match dear {
         false => {
             let from = Time(now.0.saturating_sub(threshold.high_for));
-            quote.range_since(from).is_some_and(|(low, _)| low >= of(threshold.high))
+            quote
+                .range_since(from)
+                .is_some_and(|(low, _)| low >= of(threshold.high))
         }
         true => {
             let from = Time(now.0.saturating_sub(threshold.low_for));
-            quote.range_since(from).is_some_and(|(_, high)| high <= of(threshold.low))
+            quote
+                .range_since(from)
+                .is_some_and(|(_, high)| high <= of(threshold.low))
         }
     }
 }

@@ -30,7 +30,11 @@ impl Gap {
         let ready = now.0.saturating_add(ready_in);
         let mut by_due: BTreeMap<u64, u64> = BTreeMap::new();
         for (due, photos) in &self.missing {
-            let due = if due.0 > ready { due.0 } else { ready.saturating_add(late_within) };
+            let due = if due.0 > ready {
+                due.0
+            } else {
+                ready.saturating_add(late_within)
+            };
             *by_due.entry(due).or_default() += photos;
         }
         let mut sum = 0u128;
@@ -112,19 +116,25 @@ pub fn is_time(now: Time, fleet: &Fleet, gaps: &[Gap]) -> bool {
         return false;
     }
     let scaling = &fleet.control.scaling;
-    let Some(last) = fleet.last_launch else { return true };
+    let Some(last) = fleet.last_launch else {
+        return true;
+    };
     let have = fleet.units.iter().filter(|unit| !unit.leaves).count() as u128;
     if have == 0 {
         return true;
     }
     let passed = now.0.saturating_sub(last.0);
-    let quiet = fleet.last_work.is_none_or(|at| now.0.saturating_sub(at.0) >= scaling.again);
+    let quiet = fleet
+        .last_work
+        .is_none_or(|at| now.0.saturating_sub(at.0) >= scaling.again);
     if passed >= scaling.again && quiet {
         return true;
     }
     let rate = |later: u64| -> u128 {
         let at = Time(now.0.saturating_add(later));
-        gaps.iter().map(|gap| gap.rate(at, scaling.ready, scaling.late_within).0).sum()
+        gaps.iter()
+            .map(|gap| gap.rate(at, scaling.ready, scaling.late_within).0)
+            .sum()
     };
     let there = |unit: &Unit| unit.speeds.values().min().map_or(0, |us| RATE / u128::from(*us));
     let have: u128 = fleet.units.iter().filter(|unit| !unit.leaves).map(there).sum();
