@@ -1,11 +1,15 @@
 //! What goes into a replica and what comes out: one call takes all inputs that wait and gives one [`Output`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::command::{Allot, Join, Open, Report};
+use crate::cloud::{CloudCall, CloudOutcome};
+use crate::command::{Allot, Command, Join, Open, Report};
 use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
+use crate::market::Market;
 use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
@@ -53,6 +57,10 @@ pub enum Input {
     },
     /// This server is about to stop: leadership goes to another one, if it can.
     Resign,
+    /// The market was looked at.
+    Market(Arc<Market>),
+    /// A call of the cloud has come to something.
+    CloudDone { call: CallId, outcome: CloudOutcome },
 }
 
 /// A question with who asks it.
@@ -89,6 +97,8 @@ pub enum Request {
     Settings(Vec<(Setting, u64)>),
     /// Changes what an environment may have.
     Environment(Box<Allot>),
+    /// Steers the buying of machines: one of [`Command::Steer`], [`Command::Freeze`], [`Command::Thaw`], [`Command::Ban`].
+    Steer(Box<Command>),
     /// A read: answered by the leader after a quorum check.
     Read(Read),
     /// A read that any replica answers from what it has applied.
@@ -168,6 +178,8 @@ pub enum WorkerReport {
     },
     /// It ends; `empty`: nothing is left.
     Leaving { empty: bool },
+    /// Its machine will be taken back, so many µs from now.
+    Noticed { within: u64 },
 }
 
 /// All that a replica wants done, in this order: `send` may go at once; `persist` must be written before anything
@@ -193,6 +205,8 @@ pub struct Output {
     pub plan: Option<Observation>,
     /// A snapshot for a follower, of the state as `persist` leaves it.
     pub snapshots: Vec<SnapshotOrder>,
+    /// Calls of the cloud; [`Input::CloudDone`] answers each.
+    pub calls: Vec<(CallId, CloudCall)>,
     /// What became true.
     pub events: Vec<Event>,
     /// The state that a snapshot took the place of. To free it takes long where the queue is long: not here.

@@ -2,15 +2,20 @@
 //! matters to anybody after that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::brake::Brakes;
 use crate::io::Heard;
-use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, WORKER_HEARTBEAT};
+use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, FLEET_LOOK, WORKER_HEARTBEAT};
+use crate::market::Market;
+use crate::observe::fleet::{Fleet, fleet};
 use crate::observe::tails::Cursors;
 use crate::observe::{Demand, Known};
 use crate::pace::Pace;
+use crate::replica::cloud::Calls;
 use crate::replica::outlook::Line;
 use crate::replica::shed::{Asked, LetIn, TurnedAway};
+use crate::scaling::Mode;
 use crate::speed::Speed;
 use crate::state::State;
 use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
@@ -125,6 +130,18 @@ pub struct Leader {
     pub noted: BTreeMap<ReplicaId, Build>,
     /// Running time at which it was no member any more.
     pub removed_at: Option<u64>,
+    /// Calls of the cloud.
+    pub(crate) calls: Calls,
+    /// What the market offers.
+    pub market: Arc<Market>,
+    /// Machines and money shall be looked at.
+    pub fleet_wanted: bool,
+    /// Running time when they last were, and when that was last wanted for the time alone.
+    pub fleet_looked: Option<u64>,
+    /// See `fleet_looked`.
+    pub fleet_ticked: u64,
+    /// What was decided of them is on its way into the log.
+    pub scaling: bool,
 }
 
 impl Leader {
@@ -158,6 +175,12 @@ impl Leader {
             meeting: BTreeSet::new(),
             noted: BTreeMap::new(),
             removed_at: None,
+            calls: Calls::default(),
+            market: Arc::default(),
+            fleet_wanted: true,
+            fleet_looked: None,
+            fleet_ticked: 0,
+            scaling: false,
         }
     }
 
@@ -186,6 +209,17 @@ impl Leader {
             trouble,
             elapsed,
         })
+    }
+
+    /// Looks at machines and money, when that is due and nothing decided of them is on its way.
+    pub fn look_at_fleet(&mut self, state: &State, elapsed: u64) -> Option<Fleet> {
+        let control = state.control.known()?;
+        let soon = self.fleet_looked.is_some_and(|at| elapsed.saturating_sub(at) < FLEET_LOOK);
+        if control.scaling.mode == Mode::Off || !self.fleet_wanted || self.scaling || soon {
+            return None;
+        }
+        (self.fleet_wanted, self.fleet_looked) = (false, Some(elapsed));
+        fleet(state, state.now(), &self.market, |worker| self.paces.get(&worker))
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

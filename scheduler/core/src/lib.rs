@@ -19,6 +19,7 @@ pub mod pace;
 pub mod photos;
 pub mod plan;
 pub mod plant;
+pub mod reconcile;
 pub mod replica;
 pub mod reply;
 pub mod rows;

@@ -269,6 +269,21 @@ pub const SIGHT_DELAY_MAX: u64 = 300 * SECOND;
 /// Shortest time that EC2 bills at each start, in µs.
 pub const BILLED_MIN: u64 = 60 * SECOND;
 
+/// First wait before a call of the cloud is made again, in µs of running time; each failure in a row doubles it.
+pub const CALL_BACKOFF: u64 = SECOND;
+/// Longest such wait, in µs.
+pub const CALL_BACKOFF_MAX: u64 = 60 * SECOND;
+/// A machine that shall end is asked to again after so long, in µs.
+pub const TERMINATE_AGAIN: u64 = 30 * SECOND;
+/// A region is listed so often, in µs.
+pub const LIST_EVERY: u64 = 60 * SECOND;
+/// The same while something is on its way there, in µs.
+pub const LIST_SOON: u64 = 5 * SECOND;
+/// Machines and money are looked at so often, in µs, whatever happens.
+pub const FLEET_TICK: u64 = SECOND;
+/// They are looked at no sooner than so long after the last time, in µs.
+pub const FLEET_LOOK: u64 = 100 * MILLISECOND;
+
 /// Most servers of a cluster.
 pub const MEMBERS_MAX: usize = 9;
 /// A learner becomes a voter when it is at most so many entries behind the log's end.

@@ -14,6 +14,7 @@ use crate::types::{EnvId, Index, JobId, Recogniser, Resources, SpecId, Time, Wor
 pub mod fleet;
 pub mod tails;
 
+use fleet::Fleet;
 use tails::{Cursors, Loaded, Tail};
 
 /// What is known of the world at one index.
@@ -39,6 +40,8 @@ pub struct Observation {
     pub tails: Vec<Tail>,
     /// There are more tails than shown.
     pub more_tails: bool,
+    /// Machines and money, when they are to be looked at.
+    pub fleet: Option<Box<Fleet>>,
 }
 
 /// Consecutive tasks of one job that may be given.

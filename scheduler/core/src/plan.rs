@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::Observation;
+use crate::plan::capacity::Scale;
 use crate::types::{Given, Index, JobId, WorkerId};
 
 pub mod capacity;
@@ -23,6 +24,9 @@ pub struct Plan {
     pub regive: Vec<Regive>,
     /// It stopped at a bound: planning again will find more.
     pub more: bool,
+    /// What shall happen to the machines: goes into the log as an entry of its own.
+    #[serde(skip)]
+    pub scale: Scale,
 }
 
 /// Consecutive tasks of one job for one worker.
@@ -118,6 +122,9 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
     };
     place::place(policy, seen, &mut plan);
     regive::regive(policy, seen, &mut plan);
+    if let Some(fleet) = &seen.fleet {
+        plan.scale = capacity::capacity(seen.at, seen.now, fleet);
+    }
     assert!(no_task_twice(&plan));
     plan
 }

@@ -24,6 +24,7 @@ use crate::types::*;
 use crate::version::{Build, FIRST, NEXT, OtherVersion};
 
 mod asks;
+pub(crate) mod cloud;
 mod duties;
 mod held;
 mod log;
@@ -180,6 +181,8 @@ enum Origin {
     Report,
     /// The policy.
     Plan,
+    /// The policy, of machines.
+    Scale,
     /// The leader itself.
     Duty,
 }
@@ -188,7 +191,7 @@ impl Origin {
     fn ask(self) -> Option<AskId> {
         match self {
             Origin::Ask(ask) | Origin::Hello(ask) => Some(ask),
-            Origin::Report | Origin::Plan | Origin::Duty => None,
+            Origin::Report | Origin::Plan | Origin::Scale | Origin::Duty => None,
         }
     }
 }
@@ -338,6 +341,7 @@ impl Replica {
         self.notice_lost_lead(&mut out);
         self.take_held(&mut out);
         self.ask_reads(&mut out);
+        self.confirm_calls();
         self.propose_waiting(&mut out);
         self.ready(&mut out);
         if self.halted.is_some() {
@@ -349,6 +353,7 @@ impl Replica {
         self.freshen();
         self.watch_transfer(&mut out);
         self.expire_asks(&mut out);
+        self.order_calls(&mut out);
         self.want_plan(&mut out);
         out
     }
@@ -395,6 +400,8 @@ impl Replica {
                 build,
             } => self.met(id, incarnation, build),
             Input::Resign => self.resign(),
+            Input::Market(market) => self.market(market),
+            Input::CloudDone { call, outcome } => self.cloud_done(call, outcome),
         }
         self.seed_election();
     }

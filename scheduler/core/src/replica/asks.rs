@@ -91,6 +91,12 @@ impl Asks {
         self.proposed.extend(origin.ask());
     }
 
+    /// A context that was never asked before.
+    pub(super) fn new_context(&mut self) -> u64 {
+        self.next_context += 1;
+        self.next_context
+    }
+
     /// Asks raft again at the next call.
     pub(super) fn tick(&mut self) {
         self.asked_again = true;
@@ -198,6 +204,7 @@ impl Replica {
                 Ok(_) => Command::Settings(changes),
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
             },
+            Request::Steer(command) => *command,
             Request::Environment(change) => match validate::allot(&change) {
                 Ok(()) => Command::Environment(change),
                 Err(rejected) => return self.answer(ask, Err(rejected.into()), out),
@@ -373,7 +380,7 @@ impl Replica {
                 });
                 self.answer(ask, answer, out);
             }
-            (Origin::Report | Origin::Plan | Origin::Duty, _) => {}
+            (Origin::Report | Origin::Plan | Origin::Scale | Origin::Duty, _) => {}
         }
     }
 

@@ -10,11 +10,12 @@ use crate::event::Cause;
 use crate::io::{Output, WorkerReport};
 use crate::leader::may_take;
 use crate::limits::*;
-use crate::observe::{Demand, Look, observe};
+use crate::observe::{Demand, Look, Observation, observe};
 use crate::plan::Plan;
 use crate::plant::Plant;
 use crate::reply::{Refused, Rejected};
 use crate::rows::{Row, Rows};
+use crate::scaling::Mode;
 use crate::state::jobs::Phase;
 use crate::state::workers::Standing;
 use crate::types::*;
@@ -100,6 +101,7 @@ impl Replica {
         if begin {
             commands.insert(0, self.begin_command());
         }
+        self.fleet_duties();
         commands.extend(self.member_duties());
         commands.extend(self.builds_to_note());
         self.leave_when_removed();
@@ -108,7 +110,7 @@ impl Replica {
         }
     }
 
-    fn duty(&mut self, command: Command) {
+    pub(super) fn duty(&mut self, command: Command) {
         let by = Caller {
             environment: String::new(),
             actor: format!("server {}", self.config.id),
@@ -252,6 +254,16 @@ impl Replica {
                 leader.hear(worker, elapsed, Some((running, spooled)));
                 self.propose_results(worker, reports, out);
             }
+            WorkerReport::Noticed { within } => {
+                leader.hear(worker, elapsed, None);
+                let at = Time(leader.clock.peek(self.now).0.saturating_add(within));
+                let machine = self.state.machines.of_worker(worker).map(|(machine, _)| machine.clone());
+                match machine {
+                    Some(machine) => self.noticed(machine, at),
+                    None if standing == Standing::Active => self.duty(Command::WorkerDrain { worker }),
+                    None => {}
+                }
+            }
             WorkerReport::Leaving { empty } => {
                 leader.hear(worker, elapsed, None);
                 leader.heard.get_mut(&worker).expect("just heard").leaving = true;
@@ -317,19 +329,28 @@ impl Replica {
 
     /// The policy has answered.
     pub(super) fn planned(&mut self, plan: Plan) {
+        let mut plan = plan;
+        let scale = std::mem::take(&mut plan.scale);
+        let acts = self.state.control.known().is_some_and(|one| one.scaling.mode == Mode::Act);
         let Some(leader) = &mut self.leader else { return };
-        if plan.is_empty() {
-            leader.planning = false;
-            return;
+        leader.planning = !plan.is_empty();
+        leader.scaling |= acts && !scale.is_empty();
+        if !plan.is_empty() {
+            self.propose_plan(Origin::Plan, Command::Adopt(plan));
         }
+        if acts && !scale.is_empty() {
+            self.propose_plan(Origin::Scale, Command::Scale(Box::new(scale)));
+        }
+    }
+
+    fn propose_plan(&mut self, origin: Origin, command: Command) {
         let by = Caller {
             environment: String::new(),
             actor: format!("server {}", self.config.id),
         };
-        let command = Command::Adopt(plan);
         let bytes = super::command_bytes(&command);
         let proposal = Proposal {
-            origin: Origin::Plan,
+            origin,
             by,
             trace: TraceId::default(),
             command,
@@ -376,21 +397,36 @@ impl Replica {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
         };
-        if !leader.plan_wanted || leader.planning {
+        if leader.planning {
             return;
         }
-        leader.plan_wanted = false;
+        let fleet = leader.look_at_fleet(state, elapsed).map(Box::new);
         let mut coming = std::mem::take(&mut leader.coming);
         coming.retain(|one| one.job.0 > state.applied() && state.jobs.nothing_queued());
-        if coming.is_empty() && state.jobs.nothing_queued() && !leader.look_back {
+        let places = std::mem::take(&mut leader.plan_wanted)
+            && !(coming.is_empty() && state.jobs.nothing_queued() && !leader.look_back);
+        if !places && fleet.is_none() {
             return;
         }
-        let known = |worker| leader.known(worker, elapsed);
-        let look = if leader.look_back { Look::Back } else { Look::Ahead };
-        let seen = observe(state, state.now(), policy, look, &coming, known);
-        leader.look_back = false;
+        let mut seen = match places {
+            false => Observation {
+                at: state.applied(),
+                now: state.now(),
+                ..Observation::default()
+            },
+            true => {
+                let known = |worker| leader.known(worker, elapsed);
+                let look = if leader.look_back { Look::Back } else { Look::Ahead };
+                observe(state, state.now(), policy, look, &coming, known)
+            }
+        };
+        leader.look_back &= !places;
         let nothing = seen.demand.is_empty() && seen.tails.is_empty();
-        if !nothing && !seen.workers.is_empty() {
+        if fleet.is_some() {
+            seen.now = seen.now.max(leader.clock.peek(self.now));
+        }
+        if fleet.is_some() || !nothing && !seen.workers.is_empty() {
+            seen.fleet = fleet;
             leader.planning = true;
             out.plan = Some(seen);
         }

@@ -337,6 +337,7 @@ impl Replica {
                 leader.brakes.note(event, self.elapsed, spec_of);
             }
             leader.plan_wanted |= matured || !events.is_empty();
+            leader.fleet_wanted |= !events.is_empty();
             leader.clock.follow(self.state.now());
             leader.expiring &= !matches!(reply, Ok(Reply::Expired { .. }));
             leader.counting_late &= !matches!(reply, Ok(Reply::Overdue { .. }));
@@ -388,11 +389,15 @@ impl Replica {
         reply: Result<Reply, crate::reply::Rejected>,
         out: &mut Output,
     ) {
-        if origin == Origin::Plan
-            && let Some(leader) = &mut self.leader
-        {
-            leader.planning = false;
-            leader.plan_wanted = true;
+        if let Some(leader) = &mut self.leader {
+            if origin == Origin::Plan {
+                leader.planning = false;
+                leader.plan_wanted = true;
+            }
+            if origin == Origin::Scale {
+                leader.scaling = false;
+                leader.fleet_wanted = true;
+            }
         }
         self.answer_origin(origin, reply.map_err(Refused::Rejected), out);
     }
@@ -445,6 +450,9 @@ impl Replica {
             return;
         };
         self.asks.confirmed(context, read.index);
+        if let Some(leader) = &mut self.leader {
+            leader.calls.answered(context);
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl Waiting {
     fn class(&mut self, proposal: &Proposal) -> &mut Class {
         match proposal.origin {
             Origin::Ask(_) => &mut self.asked,
-            Origin::Hello(_) | Origin::Report | Origin::Plan | Origin::Duty => &mut self.own,
+            Origin::Hello(_) | Origin::Report | Origin::Plan | Origin::Scale | Origin::Duty => &mut self.own,
         }
     }
 
