@@ -261,4 +261,12 @@ mod tests {
         slow.close(Mono(2 * SECOND));
         assert!(slow.comes_out.is_some());
     }
+
+    #[test]
+    fn samples_are_taken_when_enough_time_has_passed_for_the_workers_there_are() {
+        let (mut speed, paces) = (Speed::default(), BTreeMap::new());
+        let state = State::new(crate::plant::Plant::None);
+        speed.sample(Mono(5), &state, &paces, |_| true);
+        assert_eq!(speed.sampled, Mono(5));
+    }
 }

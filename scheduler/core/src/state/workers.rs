@@ -166,3 +166,32 @@ impl Workers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Pool, Resources};
+
+    #[test]
+    fn the_sessions_that_went_last_are_remembered() {
+        let mut workers = Workers::new(9);
+        let many = WORKERS_GONE_KEPT as u64 + 3;
+        for id in 1..=many {
+            let join = Join {
+                name: "w".into(),
+                nonce: id,
+                slots: 1,
+                resources: Resources::default(),
+                pool: Pool::default(),
+                recognisers: Vec::new(),
+                version: String::new(),
+            };
+            workers.join(WorkerId(id), join, Time(id));
+            workers.end(WorkerId(id), Standing::Left, "", Time(id));
+        }
+        let left: Vec<u64> = workers.iter().map(|(id, _)| id.0).collect();
+        assert_eq!((left.len(), left[0]), (WORKERS_GONE_KEPT, 4));
+        workers.table.settle(&mut Vec::new());
+        workers.check();
+    }
+}
