@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod check;
 pub mod clients;
+pub mod cloud;
 pub mod disk;
 pub mod faults;
 pub mod fuzz;
