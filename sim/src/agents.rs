@@ -43,8 +43,11 @@ pub struct Agent {
     pub wake_at: u64,
     /// Its process stands still until then.
     pub paused_until: u64,
+    /// Its machine has ended: it never starts again.
+    pub gone: bool,
     /// So many times as long as others for a photo.
     pub slower: u64,
+    name: String,
     rng: Rng,
     slots: u32,
     spool_max: u64,
@@ -67,6 +70,8 @@ impl Agent {
             unreached: None,
             wake_at: u64::MAX,
             paused_until: 0,
+            gone: false,
+            name: format!("agent-{node}"),
             slower,
             rng,
             slots,
@@ -78,6 +83,11 @@ impl Agent {
     /// The same agent with a planted bug.
     pub fn planted(self, plant: Plant) -> Agent {
         Agent { plant, ..self }
+    }
+
+    /// The same agent on a machine of this name.
+    pub fn named(self, name: &str) -> Agent {
+        Agent { name: name.into(), ..self }
     }
 
     /// What its clocks say.
@@ -98,7 +108,7 @@ impl Agent {
             gpus: 0,
         };
         let config = Config {
-            name: format!("agent-{}", self.node),
+            name: self.name.clone(),
             boot_nonce: self.rng.any(),
             slots: self.slots,
             resources: rebound_core::codec::resources_out(&resources),

@@ -12,11 +12,13 @@ use rebound_core::types::{MILLISECOND, SECOND};
 use crate::net::Weather;
 use crate::rng::Rng;
 
+pub mod cloud;
 pub mod extremes;
 pub mod kind;
 pub mod load;
 pub mod tenants;
 
+use cloud::Cloud;
 use extremes::Extremes;
 pub use kind::{Kind, Strength};
 use load::Load;
@@ -48,6 +50,8 @@ pub struct Faults {
     pub kinds: BTreeMap<Kind, Strength>,
     /// Limits, if they are not production's.
     pub extremes: Option<Extremes>,
+    /// The cloud, if machines are bought.
+    pub cloud: Option<Cloud>,
 }
 
 impl Faults {
@@ -79,6 +83,7 @@ impl Faults {
             load,
             kinds,
             extremes,
+            cloud: Cloud::draw(&mut rng.branch("cloud")),
         }
     }
 
@@ -146,6 +151,9 @@ impl fmt::Display for Faults {
         }
         if let Some(extremes) = &self.extremes {
             write!(f, "\n  {:<12} {extremes}", "")?;
+        }
+        if let Some(cloud) = &self.cloud {
+            write!(f, "\n  {:<12} {cloud}", "cloud")?;
         }
         Ok(())
     }

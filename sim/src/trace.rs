@@ -122,6 +122,7 @@ fn words(happening: &Happening) -> (String, &'static str, String) {
         Operate => ("-".into(), "operate", none()),
         Dismissed { server, .. } => (s(server), "dismissed", none()),
         Handover(step) => ("-".into(), "handover", cut(step)),
+        Buying(step) => ("-".into(), "machines", step.words()),
         Mend { reason } => ("-".into(), "mend", format!("cut {reason}")),
         Calm => ("-".into(), "calm", none()),
         Look => ("-".into(), "look", none()),

@@ -32,6 +32,7 @@ use crate::trace::{Tell, Trace};
 mod backup;
 mod break_hosts;
 mod break_links;
+pub(crate) mod buying;
 mod finish;
 mod greet;
 mod handover;
@@ -204,6 +205,8 @@ pub(crate) enum Happening {
     },
     /// What comes of a leadership that is handed over.
     Handover(handover::Step),
+    /// Something of machines that are bought.
+    Buying(buying::Step),
     /// Cut links work again.
     Mend {
         reason: u64,
@@ -306,6 +309,7 @@ pub struct World {
     people_rng: Rng,
     /// Applied entries since the state was last checked whole.
     unchecked: u64,
+    buying: Option<buying::Buying>,
 }
 
 impl World {
@@ -402,6 +406,7 @@ impl World {
             dice: Kind::ALL.map(dice).into_iter().collect(),
             people_rng: root.branch("people"),
             unchecked: 0,
+            buying: faults.cloud.clone().map(|drawn| buying::Buying::new(drawn, &root)),
             faults,
         }
     }
@@ -430,6 +435,7 @@ impl World {
         self.at(SECOND, Happening::Meddle);
         self.at(self.faults.load.storm, Happening::Calm);
         self.begin_storm();
+        self.begin_buying();
     }
 
     /// Runs to the end.
@@ -545,6 +551,7 @@ impl World {
             Happening::Operate => self.operate(),
             Happening::Dismissed { server, life } => self.dismissed(server, life),
             Happening::Handover(step) => self.handover(step),
+            Happening::Buying(step) => self.buying_step(step),
             Happening::Mend { reason } => self.net.mend(reason),
             Happening::Calm => self.calm_down(),
             Happening::Look => self.look(),

@@ -47,7 +47,7 @@ impl World {
     pub(super) fn look(&mut self) {
         if self.converged() {
             self.ended = true;
-        } else if self.now > self.faults.load.storm + self.converge_within() + self.left_open() {
+        } else if self.now > self.faults.load.storm + self.converge_within() + self.left_open() + self.buying_takes() {
             let (why, within) = (self.unfinished(), (self.now - self.faults.load.storm) / SECOND);
             self.checks.violated(format!(
                 "J7: not converged {within} s after the faults stopped: {why}"
@@ -119,6 +119,9 @@ impl World {
         if spooled > 0 {
             why.push(format!("{spooled} results in spools"));
         }
+        if let Some(what) = self.unbought() {
+            why.push(what);
+        }
         if let Some(what) = self.members_unsettled() {
             why.push(what);
         }
@@ -163,6 +166,7 @@ impl World {
         }
         let cancels = self.checks.cancels_with_runs;
         *self.counters.entry("cancels with runs out").or_default() += cancels;
+        self.count_cloud();
         Outcome {
             seed: self.seed,
             faults: self.faults.to_string(),

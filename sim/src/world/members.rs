@@ -101,6 +101,7 @@ impl World {
             self.aim_to_add(Some(old));
         }
         self.allots();
+        self.steers();
         self.back_up();
         self.second_operator();
         match self.operator.aim {

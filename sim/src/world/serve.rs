@@ -178,6 +178,7 @@ impl World {
                 },
             );
         }
+        self.calls_cloud(id, life, out.calls);
         out.snapshots
             .into_iter()
             .all(|order| self.send_snapshot(id, life, order))

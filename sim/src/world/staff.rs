@@ -10,7 +10,7 @@ use crate::faults::Kind;
 
 impl World {
     pub(super) fn start_agent(&mut self, agent: usize) {
-        if self.agents[agent].machine.is_none() {
+        if self.agents[agent].machine.is_none() && !self.agents[agent].gone {
             self.agents[agent].start();
             let life = self.agents[agent].life;
             self.at(self.now, Happening::Connect { agent, life });
@@ -35,6 +35,14 @@ impl World {
             self.agent_acts(agent, action);
         }
         self.agent_wakes_in_time(agent);
+    }
+
+    /// Its machine is about to be taken back: it says so, and ends like one that was asked to.
+    pub(super) fn agent_hears_notice(&mut self, agent: usize, within: u64) {
+        if self.agents[agent].machine.is_some() {
+            let why = format!("taken back in {} s", within / SECOND);
+            self.agent_input(agent, AgentInput::Leave { why });
+        }
     }
 
     fn agent_wakes_in_time(&mut self, agent: usize) {
