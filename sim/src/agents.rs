@@ -47,7 +47,8 @@ pub struct Agent {
     pub gone: bool,
     /// So many times as long as others for a photo.
     pub slower: u64,
-    name: String,
+    /// Under which it joins.
+    pub name: String,
     rng: Rng,
     slots: u32,
     spool_max: u64,

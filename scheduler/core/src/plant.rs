@@ -122,8 +122,18 @@ plants! {
 
     // Machines and money.
 
-    /// Caps on machines and vCPUs are held by the plan alone, not when it is applied.
-    CapOutsideLog "cap-outside-log",
+    /// What launches may still give counts for nothing: caps are kept by what is there alone.
+    ComingUncounted "coming-uncounted",
+    /// Each try of a launch has a token of its own: one whose answer was lost is made twice.
+    TokenPerTry "token-per-try",
+    /// A machine that a list does not show has ended, however young it is.
+    UnlistedGone "unlisted-gone",
+    /// Machines with our tag that the state does not know are left alone: they run for ever.
+    OrphanLeft "orphan-left",
+    /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.
+    SettledEmpty "settled-empty",
+    /// A machine that was told that it will be taken back still gets work.
+    NoticeUnheard "notice-unheard",
     /// A machine with work is ended at once, not drained first.
     BusyEnded "busy-ended",
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::cloud::Found;
 use crate::limits::{LAUNCHES_PER_PLAN_MAX, SIGHT_DELAY_MAX};
+use crate::plant::Plant;
 use crate::state::State;
 use crate::state::sightings::Sighting;
 use crate::types::{InstanceId, LaunchId, Time};
@@ -19,6 +20,7 @@ pub fn reconcile(
     begun: Time,
     found: &[Found],
     asked: impl Fn(LaunchId) -> bool,
+    plant: Plant,
 ) -> Vec<Sighting> {
     let mut told = Vec::new();
     let mut listed: BTreeSet<&InstanceId> = BTreeSet::new();
@@ -28,11 +30,11 @@ pub fn reconcile(
         if one.launch.0 / LAUNCHES_PER_PLAN_MAX > state.applied() {
             continue;
         }
-        of_found(state, one, &mut told);
+        of_found(state, one, plant, &mut told);
     }
     for (id, machine) in state.machines.live().filter(|(_, machine)| machine.pool.region == region) {
         let old = begun.0 >= machine.known.0.saturating_add(SIGHT_DELAY_MAX);
-        if old && !listed.contains(id) {
+        if (old || plant.is(Plant::UnlistedGone)) && !listed.contains(id) {
             told.push(Sighting::Gone { machine: id.clone(), at: state.now(), reclaimed: false });
         }
     }
@@ -45,11 +47,11 @@ pub fn reconcile(
     told
 }
 
-fn of_found(state: &State, one: &Found, told: &mut Vec<Sighting>) {
+fn of_found(state: &State, one: &Found, plant: Plant, told: &mut Vec<Sighting>) {
     let id = &one.started.id;
     let known = state.machines.get(id);
     if known.is_none() {
-        if one.ended.is_some() || !id.is_sound() {
+        if one.ended.is_some() || !id.is_sound() || plant.is(Plant::OrphanLeft) {
             return;
         }
         told.push(Sighting::Unknown {

@@ -162,7 +162,7 @@ impl World {
 
     /// J3: nobody is welcomed into another's session.
     pub(super) fn check_welcome(&mut self, server: u64, agent: usize, worker: WorkerId) {
-        let name = format!("agent-{}", self.agents[agent].node);
+        let name = self.agents[agent].name.clone();
         let replica = self.host(server).replica.as_ref();
         let known = replica.and_then(|replica| replica.state().workers.get(worker));
         if let Some(other) = known.filter(|known| known.join.name != name) {

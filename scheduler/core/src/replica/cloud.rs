@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::io::Output;
 use crate::limits::*;
 use crate::market::Market;
+use crate::plant::Plant;
 use crate::reconcile::reconcile;
 use crate::state::State;
 use crate::state::buying::{Settled, Started, is_spot};
@@ -137,9 +138,11 @@ impl Replica {
                 continue;
             }
             one.under_way = true;
+            let tries = if self.config.plant.is(Plant::TokenPerTry) { one.failed } else { 0 };
+            let own = token(cluster, id);
             let call = CloudCall::Launch {
                 launch: id,
-                token: token(cluster, id),
+                token: if tries == 0 { own } else { format!("{own}-{tries}") },
                 wanted: launch.wanted.clone(),
                 not_after: launch.not_after,
             };
@@ -216,7 +219,7 @@ impl Replica {
         (one.under_way, one.failed) = (false, 0);
         one.not_before = elapsed + list_every(&self.state, &region);
         let calls = &leader.calls;
-        let told = reconcile(&self.state, &region, begun, &found, |launch| calls.may_bring(launch));
+        let told = reconcile(&self.state, &region, begun, &found, |launch| calls.may_bring(launch), self.config.plant);
         for part in told.chunks(SIGHTINGS_PER_ENTRY_MAX) {
             self.duty(Command::Seen(part.to_vec()));
         }

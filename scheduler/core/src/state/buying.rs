@@ -61,7 +61,8 @@ impl State {
             sum.vcpus += u64::from(machine.vcpus);
             sum.burn = sum.burn.saturating_add(machine.bound.0);
         }
-        for (_, launch) in self.launches.live() {
+        let counts = !self.plant.is(Plant::ComingUncounted);
+        for (_, launch) in self.launches.live().filter(|_| counts) {
             let coming = Wanted {
                 count: launch.coming(),
                 ..launch.wanted.clone()
@@ -145,11 +146,10 @@ impl State {
         let (burn, vcpus) = wanted.dearest();
         let (have, caps) = (self.committed(), &scaling.caps);
         let instances = have.instances + u64::from(wanted.count);
-        let loose = self.plant.is(Plant::CapOutsideLog);
-        if !loose && instances > u64::from(caps.instances).min(MACHINES_MAX as u64) {
+        if instances > u64::from(caps.instances).min(MACHINES_MAX as u64) {
             return Err("the cap on instances");
         }
-        if !loose && have.vcpus + vcpus > u64::from(caps.vcpus) {
+        if have.vcpus + vcpus > u64::from(caps.vcpus) {
             return Err("the cap on vCPUs");
         }
         let (hour, day) = self.spent(at);
@@ -269,7 +269,8 @@ impl State {
             // It was settled before: the same call was answered twice.
             return Ok(Reply::Done);
         };
-        for started in &settled.started {
+        let started = settled.started.iter().filter(|_| !self.plant.is(Plant::SettledEmpty));
+        for started in started.collect::<Vec<_>>() {
             self.machine_known(context, id, &launch.wanted, started);
         }
         for (zone_id, instance_type, lack) in &settled.lacked {

@@ -157,7 +157,8 @@ impl State {
                 ends,
             },
         );
-        if let Some(worker) = worker.filter(|worker| self.workers.live(*worker).is_some()) {
+        let hears = !self.plant.is(crate::plant::Plant::NoticeUnheard);
+        if let Some(worker) = worker.filter(|worker| hears && self.workers.live(*worker).is_some()) {
             let _ = self.worker_drain(context, worker);
         }
     }
