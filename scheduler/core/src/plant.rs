@@ -132,8 +132,6 @@ plants! {
     OrphanLeft "orphan-left",
     /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.
     SettledEmpty "settled-empty",
-    /// A machine that was told that it will be taken back still gets work.
-    NoticeUnheard "notice-unheard",
     /// A machine with work is ended at once, not drained first.
     BusyEnded "busy-ended",
 

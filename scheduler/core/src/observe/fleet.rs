@@ -9,6 +9,7 @@ use crate::scaling::Mode;
 use crate::state::State;
 use crate::state::buying::Committed;
 use crate::state::control::Control;
+use crate::state::machines::{EndWhy, Machine};
 use crate::state::pools::PoolRecord;
 use crate::state::workers::Standing;
 use crate::types::{InstanceId, MicroUsd, Pool, Resources, SpecId, Time, WorkerId};
@@ -70,6 +71,8 @@ pub struct Unit {
     pub idle: Option<Time>,
     /// It will end, or be taken back: nothing is to be reckoned with.
     pub leaves: bool,
+    /// Nothing will come of it any more: it is to end at once.
+    pub over: Option<EndWhy>,
     /// The end of the shortest time that is billed.
     pub paid_for_until: Time,
     /// USD an hour, in millionths.
@@ -176,6 +179,9 @@ fn workers<'a>(
             held,
             idle: (held == 0).then_some(worker.idle),
             leaves: leaves || worker.standing != Standing::Active,
+            over: (worker.standing == Standing::Draining && held == 0)
+                .then_some(EndWhy::Drained)
+                .filter(|_| bought.is_some_and(|(_, machine)| machine.ending.is_none())),
             paid_for_until: bought.map_or(now, |(_, machine)| machine.paid_for_until()),
             price: bought.map_or(MicroUsd(0), |(_, machine)| machine.price),
         });
@@ -195,7 +201,7 @@ fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: 
         let session = machine.joined.map(|(worker, _)| worker);
         session.is_none_or(|worker| state.workers.live(worker).is_none())
     });
-    let unit = |(id, machine): (&InstanceId, &crate::state::machines::Machine)| Unit {
+    let unit = |(id, machine): (&InstanceId, &Machine)| Unit {
         machine: Some(id.clone()),
         pool: machine.pool.clone(),
         worker: None,
@@ -205,10 +211,23 @@ fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: 
         idle: None,
         // One whose agent was here and is gone is not waited for: it joins again, or never.
         leaves: !machine.is_useful() || machine.joined.is_some(),
+        over: over(state, now, control, machine),
         paid_for_until: machine.paid_for_until(),
         price: machine.price,
     };
     waits.map(unit).collect()
+}
+
+/// Whether nothing will come any more of a machine whose agent has joined and is not here now.
+fn over(state: &State, now: Time, control: &Control, machine: &Machine) -> Option<EndWhy> {
+    let (worker, joined) = machine.joined.filter(|_| machine.ending.is_none())?;
+    let session = state.workers.get(worker);
+    let gone = session.and_then(|worker| worker.ended).unwrap_or(joined);
+    match session.map(|worker| worker.standing) {
+        Some(Standing::Left) => Some(EndWhy::Left),
+        _ if now.0.saturating_sub(gone.0) > control.scaling.brakes.join_within => Some(EndWhy::Silent),
+        _ => None,
+    }
 }
 
 /// Machines that launches may still give: taken to be spread over their kinds.
@@ -228,6 +247,7 @@ fn coming(state: &State, now: Time, market: &Market, needs: &[Need], control: &C
                 held: 0,
                 idle: None,
                 leaves: false,
+                over: None,
                 paid_for_until: ready,
                 price: choice.price,
             });

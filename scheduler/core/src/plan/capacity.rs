@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::DRAINS_PER_PLAN_MAX;
 use crate::observe::fleet::Fleet;
 use crate::scaling::Mode;
 use crate::state::launches::Wanted;
@@ -128,6 +129,7 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
         return scale;
     }
     scale.dear = rebound::flips(now, fleet);
+    scale.let_go = keep::over(fleet);
     if fleet.control.frozen.is_some() {
         return scale;
     }
@@ -135,7 +137,8 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     if fleet.control.brake.is_none() && size::is_time(now, fleet, &gaps) {
         scale.buy = pick::pick(now, fleet, &gaps);
     }
-    scale.let_go = keep::let_go(now, fleet, &gaps);
+    scale.let_go.extend(keep::let_go(now, fleet, &gaps));
+    scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale
 }
 

@@ -21,6 +21,12 @@ pub enum EndWhy {
     Cap,
     /// It never joined.
     NeverJoined,
+    /// Its agent got nothing new, and what it had is done.
+    Drained,
+    /// Its agent said good-bye.
+    Left,
+    /// Its agent was lost and has not come back.
+    Silent,
     /// No launch of this cluster accounts for it.
     Orphan,
     /// A person said so.

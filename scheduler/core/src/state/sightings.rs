@@ -157,8 +157,7 @@ impl State {
                 ends,
             },
         );
-        let hears = !self.plant.is(crate::plant::Plant::NoticeUnheard);
-        if let Some(worker) = worker.filter(|worker| hears && self.workers.live(*worker).is_some()) {
+        if let Some(worker) = worker.filter(|worker| self.workers.live(*worker).is_some()) {
             let _ = self.worker_drain(context, worker);
         }
     }

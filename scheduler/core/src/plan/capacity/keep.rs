@@ -2,7 +2,6 @@
 //! save, and to the end of the shortest time that is billed.
 
 use super::{Gap, LetGo};
-use crate::limits::DRAINS_PER_PLAN_MAX;
 use crate::observe::fleet::{Fleet, Unit};
 use crate::scaling::WHOLE;
 use crate::state::machines::EndWhy;
@@ -26,8 +25,13 @@ pub fn let_go(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<LetGo> {
         let idle = fleet.units.iter().filter(|unit| !unit.leaves && !replaced(unit));
         all.extend(idle.filter_map(|unit| idle_too_long(now, fleet, unit)));
     }
-    all.truncate(DRAINS_PER_PLAN_MAX);
     all
+}
+
+/// Machines of which nothing comes any more: they end whatever people froze.
+pub fn over(fleet: &Fleet) -> Vec<LetGo> {
+    let over = fleet.units.iter().filter_map(|unit| gone(unit, unit.over?, 0, 0));
+    over.collect()
 }
 
 fn gone(unit: &Unit, why: EndWhy, idle: u64, keep: u64) -> Option<LetGo> {
