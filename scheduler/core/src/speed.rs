@@ -267,6 +267,10 @@ mod tests {
         let (mut speed, paces) = (Speed::default(), BTreeMap::new());
         let state = State::new(crate::plant::Plant::None);
         speed.sample(Mono(5), &state, &paces, |_| true);
-        assert_eq!(speed.sampled, Mono(5));
+        assert_eq!(
+            (speed.sampled, speed.since),
+            (Mono(5), Mono(5)),
+            "nobody has work: counted anew"
+        );
     }
 }

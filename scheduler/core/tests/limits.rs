@@ -475,3 +475,30 @@ fn of_open_questions() {
     let refused = asks.map(|ask| matches!(stage.answers.get(&ask), Some(Err(Refused::Overloaded { .. }))));
     assert_eq!(refused, [false, false, true]);
 }
+
+/// While its entry is on its way, a job of a spec that is known is given by the very next one, if so many may be.
+#[test]
+fn of_jobs_that_are_given_before_they_are_there() {
+    let entries = |coming: usize| {
+        let mut stage = Stage::new(3, |config| config.limits.coming = coming);
+        assert!(stage.elect());
+        stage.advance(TICK);
+        let leader = stage.leader().expect("somebody leads");
+        let Request::Hello { join, .. } = join(|join| {
+            join.slots = 4;
+            join.recognisers[0].name = "noop".into();
+        }) else {
+            unreachable!("a hello")
+        };
+        stage.workers.insert("w".into(), Seat::new(*join));
+        stage.hello("w", leader);
+        taken(ask(&mut stage, job(|_| ())));
+        stage.held = true;
+        stage.ask(leader, "", "default", 0, job(|open| open.key = vec![1]));
+        stage.settle();
+        let status = stage.replica(leader).expect("it leads").status();
+        status.last - status.applied
+    };
+    assert_eq!(entries(1), 2, "the job, and who gets its photos");
+    assert_eq!(entries(0), 1, "the job");
+}

@@ -510,6 +510,12 @@ fn check_seen(state: &State, seen: &Observation) -> Result<(), TestCaseError> {
         let shown: u64 = shown.map(|demand| demand.count).sum();
         prop_assert!(shown <= free.sum(), "{shown} of {spec}");
     }
+    prop_assert!(seen.demand.iter().all(|demand| demand.count > 0));
+    let has_room = |view: &crate::observe::WorkerView| {
+        let most = view.can.values().max().copied().unwrap_or(0);
+        view.held < view.most.min(most)
+    };
+    prop_assert!(seen.workers.iter().all(has_room));
     for tail in &seen.tails {
         let held = state.runs.held_by(tail.worker);
         prop_assert!(tail.before + (tail.last - tail.first + 1) <= held, "{tail:?}");
