@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rebound_core::event::{Cause, Event, Fact, Verdict};
+use rebound_core::state::machines::Gone;
 use rebound_core::types::ReplicaId;
 
 use crate::config::LoggingConfig;
@@ -97,6 +98,14 @@ fn describe() {
     );
     describe_counter!("rebound_workers_joined_total", "Sessions of workers begun");
     describe_counter!("rebound_workers_ended_total", "Sessions of workers ended, by how");
+    describe_counter!("rebound_launches_total", "Launches committed");
+    describe_counter!("rebound_machines_wanted_total", "Machines that launches asked for");
+    describe_counter!("rebound_machines_started_total", "Machines that launches gave");
+    describe_counter!("rebound_machines_ended_total", "Machines ended, by how");
+    describe_counter!(
+        "rebound_machines_paid_microusd_total",
+        "What machines that have ended cost, in millionths of USD"
+    );
     describe_counter!(
         "rebound_pieces_dropped_total",
         "Pieces of plans that no longer fitted"
@@ -340,7 +349,33 @@ fn count(fact: &Fact) {
         Fact::WorkerLeft { .. } => counter!("rebound_workers_ended_total", "how" => "left").increment(1),
         Fact::JobDeleted { .. } => counter!("rebound_jobs_deleted_total").increment(1),
         Fact::KeysForgotten { count } => counter!("rebound_keys_forgotten_total").increment(*count),
+        Fact::Launched { count, .. } => {
+            counter!("rebound_launches_total").increment(1);
+            counter!("rebound_machines_wanted_total").increment(u64::from(*count));
+        }
+        Fact::MachineKnown { .. } => counter!("rebound_machines_started_total").increment(1),
+        Fact::MachineGone { how, paid, .. } => {
+            let how = match how {
+                Gone::Ended => "ended",
+                Gone::Reclaimed => "reclaimed",
+                Gone::ByItself => "by_itself",
+            };
+            counter!("rebound_machines_ended_total", "how" => how).increment(1);
+            counter!("rebound_machines_paid_microusd_total").increment(*paid);
+        }
         Fact::Began { .. }
+        | Fact::LaunchDropped { .. }
+        | Fact::LaunchSettled { .. }
+        | Fact::MachineRunning { .. }
+        | Fact::MachineNoticed { .. }
+        | Fact::MachineEnding { .. }
+        | Fact::PoolDear { .. }
+        | Fact::PoolClosed { .. }
+        | Fact::PoolBanned { .. }
+        | Fact::PolicyChanged { .. }
+        | Fact::Frozen { .. }
+        | Fact::Braked { .. }
+        | Fact::Thawed
         | Fact::JobClosed { .. }
         | Fact::WorkerDraining { .. }
         | Fact::ClockAccepted { .. }
@@ -386,6 +421,20 @@ fn log(event: &Event) {
         | Fact::MembersSettled { .. }
         | Fact::MemberBuild { .. }
         | Fact::Upgraded { .. } => tracing::info!(index, change = ?event.fact, "members change"),
+        Fact::Launched { .. }
+        | Fact::LaunchSettled { .. }
+        | Fact::MachineKnown { .. }
+        | Fact::MachineNoticed { .. }
+        | Fact::MachineEnding { .. }
+        | Fact::MachineGone { .. }
+        | Fact::PoolDear { .. }
+        | Fact::PoolBanned { .. }
+        | Fact::PolicyChanged { .. } => tracing::info!(index, change = ?event.fact, "machines change"),
+        Fact::LaunchDropped { .. }
+        | Fact::PoolClosed { .. }
+        | Fact::Frozen { .. }
+        | Fact::Braked { .. }
+        | Fact::Thawed => tracing::warn!(index, change = ?event.fact, "buying changes"),
         fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
     }
 }

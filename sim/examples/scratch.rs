@@ -5,10 +5,19 @@ fn main() {
     let mut sum = std::collections::BTreeMap::new();
     for seed in args[0]..args[1] {
         let o = fuzz::run_seed(seed, Plant::default(), &Choice::default());
-        for (k, v) in &o.counters { *sum.entry(*k).or_insert(0u64) += v; }
+        for (k, v) in &o.counters {
+            *sum.entry(*k).or_insert(0u64) += v;
+        }
         if !o.violations.is_empty() {
-            println!("seed {seed} {} s: {:?}\n{}", o.virtual_us / 1_000_000, o.violations, o.faults);
+            println!(
+                "seed {seed} {} s: {:?}\n{}",
+                o.virtual_us / 1_000_000,
+                o.violations,
+                o.faults
+            );
         }
     }
-    for (k, v) in sum { println!("{v:>8} {k}"); }
+    for (k, v) in sum {
+        println!("{v:>8} {k}");
+    }
 }

@@ -88,7 +88,10 @@ impl Agent {
 
     /// The same agent on a machine of this name.
     pub fn named(self, name: &str) -> Agent {
-        Agent { name: name.into(), ..self }
+        Agent {
+            name: name.into(),
+            ..self
+        }
     }
 
     /// What its clocks say.

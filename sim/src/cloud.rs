@@ -50,7 +50,12 @@ struct Bucket {
 
 impl Bucket {
     fn new((most, a_second): (u64, u64)) -> Bucket {
-        Bucket { most, a_second, left: most * 1_000_000, at: 0 }
+        Bucket {
+            most,
+            a_second,
+            left: most * 1_000_000,
+            at: 0,
+        }
     }
 
     fn take(&mut self, now: u64) -> bool {
@@ -158,7 +163,12 @@ impl SimCloud {
             return CloudOutcome::Unknown;
         }
         match call {
-            CloudCall::Launch { launch, token, wanted, .. } => self.launch(now, *launch, token, wanted),
+            CloudCall::Launch {
+                launch,
+                token,
+                wanted,
+                ..
+            } => self.launch(now, *launch, token, wanted),
             CloudCall::Terminate { machines, .. } => self.terminate(now, machines),
             CloudCall::List { region } => CloudOutcome::Listed(self.list(now, region, wall)),
         }
@@ -169,10 +179,15 @@ impl SimCloud {
         let key = (wanted.region.clone(), token.to_owned());
         if let Some(before) = self.tokens.get(&key) {
             if before.request != request {
-                return CloudOutcome::Refused { why: "IdempotentParameterMismatch".into() };
+                return CloudOutcome::Refused {
+                    why: "IdempotentParameterMismatch".into(),
+                };
             }
             *self.calls.entry("launches answered by their token").or_default() += 1;
-            return CloudOutcome::Launched { started: before.started.clone(), lacked: Vec::new() };
+            return CloudOutcome::Launched {
+                started: before.started.clone(),
+                lacked: Vec::new(),
+            };
         }
         let (mut started, mut lacked) = (Vec::new(), Vec::new());
         if !self.rng.chance(self.nature.empty) {
@@ -194,7 +209,13 @@ impl SimCloud {
             _ => "launches filled in part",
         };
         *self.calls.entry(name).or_default() += 1;
-        self.tokens.insert(key, Answered { request, started: started.clone() });
+        self.tokens.insert(
+            key,
+            Answered {
+                request,
+                started: started.clone(),
+            },
+        );
         CloudOutcome::Launched { started, lacked }
     }
 
@@ -226,7 +247,11 @@ impl SimCloud {
             ended: None,
         };
         self.instances.insert(id.clone(), instance);
-        Ok(Started { id, zone_id: choice.zone_id.clone(), instance_type: choice.instance_type.clone() })
+        Ok(Started {
+            id,
+            zone_id: choice.zone_id.clone(),
+            instance_type: choice.instance_type.clone(),
+        })
     }
 
     fn terminate(&mut self, now: u64, machines: &[InstanceId]) -> CloudOutcome {
@@ -289,7 +314,11 @@ mod tests {
     }
 
     fn kind() -> Nature {
-        Nature { room: 4, quota: 100, ..Nature::default() }
+        Nature {
+            room: 4,
+            quota: 100,
+            ..Nature::default()
+        }
     }
 
     fn launch(count: u32, token: &str) -> CloudCall {
@@ -307,12 +336,19 @@ mod tests {
             count,
             template: 1,
         };
-        CloudCall::Launch { launch: LaunchId(7), token: token.into(), wanted, not_after: Time(u64::MAX) }
+        CloudCall::Launch {
+            launch: LaunchId(7),
+            token: token.into(),
+            wanted,
+            not_after: Time(u64::MAX),
+        }
     }
 
     fn ids(outcome: CloudOutcome) -> (Vec<String>, usize) {
         match outcome {
-            CloudOutcome::Launched { started, lacked } => (started.into_iter().map(|one| one.id.0).collect(), lacked.len()),
+            CloudOutcome::Launched { started, lacked } => {
+                (started.into_iter().map(|one| one.id.0).collect(), lacked.len())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -323,14 +359,21 @@ mod tests {
         let first = ids(cloud.call(0, &launch(3, "t"), Time));
         assert_eq!(ids(cloud.call(9, &launch(3, "t"), Time)), first);
         assert_eq!(cloud.live().count(), 3);
-        assert!(matches!(cloud.call(9, &launch(2, "t"), Time), CloudOutcome::Refused { .. }));
+        assert!(matches!(
+            cloud.call(9, &launch(2, "t"), Time),
+            CloudOutcome::Refused { .. }
+        ));
         assert_ne!(ids(cloud.call(9, &launch(3, "u"), Time)), first);
     }
 
     #[test]
     fn pools_run_dry_and_quotas_are_used_up() {
         let mut cloud = cloud(kind());
-        assert_eq!(ids(cloud.call(0, &launch(10, "t"), Time)).1, 2, "four in each of two pools");
+        assert_eq!(
+            ids(cloud.call(0, &launch(10, "t"), Time)).1,
+            2,
+            "four in each of two pools"
+        );
         assert_eq!(cloud.live().count(), 8);
         let mut small = SimCloud::new(Nature { quota: 5, ..kind() }, Rng::new(1));
         assert_eq!(ids(small.call(0, &launch(4, "t"), Time)).0.len(), 2);
@@ -338,7 +381,10 @@ mod tests {
 
     #[test]
     fn lists_lag_behind_and_what_is_not_shown_cannot_be_ended() {
-        let mut cloud = cloud(Nature { lag: 300 * SECOND, ..kind() });
+        let mut cloud = cloud(Nature {
+            lag: 300 * SECOND,
+            ..kind()
+        });
         let (started, _) = ids(cloud.call(0, &launch(4, "t"), Time));
         let machines: Vec<InstanceId> = started.into_iter().map(InstanceId).collect();
         let list = CloudCall::List { region: "r".into() };
@@ -347,18 +393,29 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(shown(&mut cloud, 0).len() < 4);
-        let end = CloudCall::Terminate { region: "r".into(), machines };
+        let end = CloudCall::Terminate {
+            region: "r".into(),
+            machines,
+        };
         assert!(matches!(cloud.call(0, &end, Time), CloudOutcome::Retry { .. }));
         let later = 301 * SECOND;
         assert_eq!(shown(&mut cloud, later).len(), 4);
         assert!(matches!(cloud.call(later, &end, Time), CloudOutcome::Terminating));
-        assert!(shown(&mut cloud, later).iter().all(|one| one.ended.is_some() && one.running.is_some()));
+        assert!(
+            shown(&mut cloud, later)
+                .iter()
+                .all(|one| one.ended.is_some() && one.running.is_some())
+        );
         assert_eq!(shown(&mut cloud, later + SHOWN + 1), []);
     }
 
     #[test]
     fn too_many_calls_at_once_are_refused() {
-        let mut cloud = cloud(Nature { room: 1_000, quota: 100_000, ..kind() });
+        let mut cloud = cloud(Nature {
+            room: 1_000,
+            quota: 100_000,
+            ..kind()
+        });
         let refused = (0..60).filter(|n| {
             let outcome = cloud.call(SECOND, &launch(1, &format!("{n}")), Time);
             matches!(outcome, CloudOutcome::Retry { .. })

@@ -72,7 +72,12 @@ impl Faults {
             _ => chosen.extend(all.into_iter().filter(|_| rng.chance(800_000))),
         }
         let strong = style < 20;
-        let load = Load::draw(&mut rng.branch("load"));
+        let cloud = Cloud::draw(&mut rng.branch("cloud"));
+        let mut load = Load::draw(&mut rng.branch("load"));
+        if cloud.is_some() {
+            // What there is without machines that are bought is little.
+            (load.agents, load.slots) = (1, 1);
+        }
         let strength = |kind: Kind| (kind, kind.strength(&mut rng.branch(kind.name()), strong));
         let allowed = chosen.into_iter().filter(|kind| choice.allows(*kind));
         let kinds: BTreeMap<Kind, Strength> = allowed.map(strength).collect();
@@ -83,7 +88,7 @@ impl Faults {
             load,
             kinds,
             extremes,
-            cloud: Cloud::draw(&mut rng.branch("cloud")),
+            cloud,
         }
     }
 

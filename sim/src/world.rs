@@ -406,7 +406,10 @@ impl World {
             dice: Kind::ALL.map(dice).into_iter().collect(),
             people_rng: root.branch("people"),
             unchecked: 0,
-            buying: faults.cloud.clone().map(|drawn| buying::Buying::new(drawn, &root)),
+            buying: faults
+                .cloud
+                .clone()
+                .map(|drawn| buying::Buying::new(drawn, &root)),
             faults,
         }
     }

@@ -214,7 +214,9 @@ impl Leader {
     /// Looks at machines and money, when that is due and nothing decided of them is on its way.
     pub fn look_at_fleet(&mut self, state: &State, elapsed: u64) -> Option<Fleet> {
         let control = state.control.known()?;
-        let soon = self.fleet_looked.is_some_and(|at| elapsed.saturating_sub(at) < FLEET_LOOK);
+        let soon = self
+            .fleet_looked
+            .is_some_and(|at| elapsed.saturating_sub(at) < FLEET_LOOK);
         if control.scaling.mode == Mode::Off || !self.fleet_wanted || self.scaling || soon {
             return None;
         }

@@ -32,13 +32,25 @@ pub fn reconcile(
         }
         of_found(state, one, plant, &mut told);
     }
-    for (id, machine) in state.machines.live().filter(|(_, machine)| machine.pool.region == region) {
+    for (id, machine) in state
+        .machines
+        .live()
+        .filter(|(_, machine)| machine.pool.region == region)
+    {
         let old = begun.0 >= machine.known.0.saturating_add(SIGHT_DELAY_MAX);
         if (old || plant.is(Plant::UnlistedGone)) && !listed.contains(id) {
-            told.push(Sighting::Gone { machine: id.clone(), at: state.now(), reclaimed: false });
+            told.push(Sighting::Gone {
+                machine: id.clone(),
+                at: state.now(),
+                reclaimed: false,
+            });
         }
     }
-    for (id, launch) in state.launches.live().filter(|(_, launch)| launch.wanted.region == region) {
+    for (id, launch) in state
+        .launches
+        .live()
+        .filter(|(_, launch)| launch.wanted.region == region)
+    {
         let over = begun.0 >= launch.not_after.0.saturating_add(SIGHT_DELAY_MAX);
         if over && !asked(id) {
             told.push(Sighting::Nothing { launch: id });
@@ -63,10 +75,20 @@ fn of_found(state: &State, one: &Found, plant: Plant, told: &mut Vec<Sighting>) 
     if known.is_some_and(|machine| !machine.is_live()) {
         return;
     }
-    if let Some(since) = one.running.filter(|_| known.is_none_or(|machine| machine.running.is_none())) {
-        told.push(Sighting::Running { machine: id.clone(), since });
+    if let Some(since) = one
+        .running
+        .filter(|_| known.is_none_or(|machine| machine.running.is_none()))
+    {
+        told.push(Sighting::Running {
+            machine: id.clone(),
+            since,
+        });
     }
     if let Some((at, reclaimed)) = one.ended {
-        told.push(Sighting::Gone { machine: id.clone(), at, reclaimed });
+        told.push(Sighting::Gone {
+            machine: id.clone(),
+            at,
+            reclaimed,
+        });
     }
 }

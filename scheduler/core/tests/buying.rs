@@ -389,10 +389,8 @@ impl Run {
             because,
         }];
         self.apply(Command::Adopt(Plan {
-            at: 0,
             assign,
-            regive: Vec::new(),
-            more: false,
+            ..Plan::default()
         }));
         let given = self.state.runs.held_by(worker) - held;
         self.tasks += given;

@@ -32,6 +32,8 @@ pub struct Cloud {
     pub zone_lost: (u64, u64),
     /// Most machines, and most vCPUs.
     pub caps: (u32, u32),
+    /// Photos without deadline, and late ones, shall be done within so long.
+    pub hurry: u64,
 }
 
 impl Cloud {
@@ -40,7 +42,13 @@ impl Cloud {
         if !rng.chance(WITH_CLOUD) {
             return None;
         }
-        let mut some = |from, to| if rng.chance(600_000) { rng.scaled(from, to) } else { 0 };
+        let mut some = |from, to| {
+            if rng.chance(600_000) {
+                rng.scaled(from, to)
+            } else {
+                0
+            }
+        };
         let nature = Nature {
             lag: some(SECOND, 300 * SECOND),
             throttled: some(10_000, 500_000),
@@ -59,7 +67,8 @@ impl Cloud {
             zone_lost: (some(60 * SECOND, 300 * SECOND), some(10 * SECOND, 300 * SECOND)),
             boot: (2 * SECOND, rng.scaled(3 * SECOND, 90 * SECOND)),
             prices_every: rng.scaled(SECOND, 60 * SECOND),
-            caps: (rng.within(1, 8) as u32, rng.within(8, 40) as u32),
+            caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
+            hurry: rng.scaled(SECOND, 60 * SECOND),
         })
     }
 
@@ -83,14 +92,23 @@ impl fmt::Display for Cloud {
             0 => "never".to_owned(),
             _ => format!("each {} for {}", seconds(every), seconds(long)),
         };
-        let Nature { lag, throttled, failing, lost, empty, room, quota } = self.nature;
+        let Nature {
+            lag,
+            throttled,
+            failing,
+            lost,
+            empty,
+            room,
+            quota,
+        } = self.nature;
         write!(
             f,
-            "buys at most {} machines and {} vCPUs; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
+            "buys at most {} machines and {} vCPUs to be done within {}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
              throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
              a zone lost {}; prices each {}, gone {}",
             self.caps.0,
             self.caps.1,
+            seconds(self.hurry),
             seconds(lag),
             share(throttled),
             share(failing),

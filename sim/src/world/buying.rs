@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rebound_core::cloud::{CloudCall, CloudOutcome};
+use rebound_core::command::Command;
 use rebound_core::io::{Input, Request};
 use rebound_core::market::{Market as Prices, Quote, Speed};
-use rebound_core::command::Command;
 use rebound_core::scaling::{Caps, Mode, Scaling};
 use rebound_core::state::State;
 use rebound_core::state::machines::EndWhy;
@@ -35,9 +35,19 @@ const TYPES: [(&str, u32, u64); 2] = [("c5.large", 2, 85_000), ("c5.xlarge", 4, 
 /// One thing that happens to machines.
 pub(crate) enum Step {
     /// A call reaches the cloud, or not.
-    Called { server: u64, life: u64, id: CallId, call: Box<CloudCall> },
+    Called {
+        server: u64,
+        life: u64,
+        id: CallId,
+        call: Box<CloudCall>,
+    },
     /// Its answer, or that there is none, reaches the server.
-    Answered { server: u64, life: u64, id: CallId, outcome: Box<CloudOutcome> },
+    Answered {
+        server: u64,
+        life: u64,
+        id: CallId,
+        outcome: Box<CloudOutcome>,
+    },
     /// A machine's agent starts.
     Boots(InstanceId),
     /// Its agent hears that it will be taken back, so many µs from now.
@@ -60,14 +70,21 @@ impl Step {
         match self {
             Step::Called { server, id, call, .. } => match &**call {
                 CloudCall::Launch { launch, wanted, .. } => {
-                    format!("s{server} calls {id}: launch {launch} of {} {:?}", wanted.count, wanted.market)
+                    format!(
+                        "s{server} calls {id}: launch {launch} of {} {:?}",
+                        wanted.count, wanted.market
+                    )
                 }
                 CloudCall::Terminate { machines, .. } => format!("s{server} calls {id}: end {machines:?}"),
                 CloudCall::List { .. } => format!("s{server} calls {id}: list"),
             },
-            Step::Answered { server, id, outcome, .. } => format!("s{server} hears of {id}: {outcome:?}"),
+            Step::Answered {
+                server, id, outcome, ..
+            } => format!("s{server} hears of {id}: {outcome:?}"),
             Step::Boots(machine) => format!("{machine} boots"),
-            Step::Noticed(machine, within) => format!("{machine} hears that it goes in {} s", within / SECOND),
+            Step::Noticed(machine, within) => {
+                format!("{machine} hears that it goes in {} s", within / SECOND)
+            }
             Step::Taken(machine) => format!("{machine} is taken back"),
             Step::Prices => "prices".into(),
             Step::Reclaim => "one is to be taken back".into(),
@@ -107,10 +124,16 @@ impl Buying {
         let (instances, vcpus) = self.drawn.caps;
         Scaling {
             mode: Mode::Act,
-            within: 60 * SECOND,
-            late_within: 60 * SECOND,
+            within: self.drawn.hurry,
+            late_within: self.drawn.hurry,
             ready: 30 * SECOND,
-            caps: Caps { instances, vcpus, hour: 10_000_000, day: 50_000_000, committed: 300 * SECOND },
+            caps: Caps {
+                instances,
+                vcpus,
+                hour: 10_000_000,
+                day: 50_000_000,
+                committed: 300 * SECOND,
+            },
             ..Scaling::default()
         }
     }
@@ -124,7 +147,10 @@ impl Buying {
             let keep = self.lately.len().saturating_sub(30);
             self.lately.drain(..keep);
         }
-        let mut market = Prices { heard: self.heard, ..Prices::default() };
+        let mut market = Prices {
+            heard: self.heard,
+            ..Prices::default()
+        };
         let mut speeds = BTreeMap::new();
         for (at, zone) in ZONES.iter().enumerate() {
             for (instance_type, vcpus, on_demand) in TYPES {
@@ -151,7 +177,15 @@ impl Buying {
                     market.pools.insert(pool.clone(), quote);
                     let us_per_photo = 60 * MILLISECOND / u64::from(vcpus);
                     let machine = MicroUsd(price.0 * us_per_photo / 3_600_000);
-                    speeds.insert(pool, Speed { slots: vcpus, us_per_photo, machine, ..Speed::default() });
+                    speeds.insert(
+                        pool,
+                        Speed {
+                            slots: vcpus,
+                            us_per_photo,
+                            machine,
+                            ..Speed::default()
+                        },
+                    );
                 }
             }
         }
@@ -181,20 +215,30 @@ impl World {
 
     fn buys_again(&mut self, every: u64, step: Step) {
         if every > 0 && !self.calm {
-            let wait = self.buying.as_mut().map_or(every, |one| one.rng.within(every / 4, every * 7 / 4));
+            let wait = self
+                .buying
+                .as_mut()
+                .map_or(every, |one| one.rng.within(every / 4, every * 7 / 4));
             self.buys(wait, step);
         }
     }
 
     /// The operator wants the policy that the seed has.
     pub(super) fn steers(&mut self) {
-        let Some(wanted) = self.buying.as_ref().map(Buying::policy) else { return };
+        let Some(wanted) = self.buying.as_ref().map(Buying::policy) else {
+            return;
+        };
         let in_force = self.newest_state().map(|state| state.control.get().scaling);
         if in_force.is_some_and(|scaling| scaling != wanted) {
-            let command = Command::Steer { scaling: Box::new(wanted), check: None };
+            let command = Command::Steer {
+                scaling: Box::new(wanted),
+                check: None,
+            };
             self.operator_asks(Request::Steer(Box::new(command)));
         }
-        let braked = self.newest_state().is_some_and(|state| state.control.get().brake.is_some());
+        let braked = self
+            .newest_state()
+            .is_some_and(|state| state.control.get().brake.is_some());
         if braked {
             self.count("brakes thawed");
             self.operator_asks(Request::Steer(Box::new(Command::Thaw)));
@@ -206,14 +250,32 @@ impl World {
         for (id, call) in calls {
             let Some(buying) = &mut self.buying else { return };
             let way = buying.cloud.way();
-            self.buys(way, Step::Called { server, life, id, call: Box::new(call) });
+            self.buys(
+                way,
+                Step::Called {
+                    server,
+                    life,
+                    id,
+                    call: Box::new(call),
+                },
+            );
         }
     }
 
     pub(super) fn buying_step(&mut self, step: Step) {
         match step {
-            Step::Called { server, life, id, call } => self.called(server, life, id, &call),
-            Step::Answered { server, life, id, outcome } => {
+            Step::Called {
+                server,
+                life,
+                id,
+                call,
+            } => self.called(server, life, id, &call),
+            Step::Answered {
+                server,
+                life,
+                id,
+                outcome,
+            } => {
                 let outcome = *outcome;
                 self.input(server, life, Input::CloudDone { call: id, outcome });
             }
@@ -242,7 +304,11 @@ impl World {
             true => buying.cloud.call(now, call, wall),
             false => CloudOutcome::Unknown,
         };
-        let new = buying.cloud.instances.iter().filter(|(id, _)| !before.contains(id));
+        let new = buying
+            .cloud
+            .instances
+            .iter()
+            .filter(|(id, _)| !before.contains(id));
         let new: Vec<(InstanceId, u64)> = new.map(|(id, one)| (id.clone(), one.runs)).collect();
         let unknown = lost || outcome == CloudOutcome::Unknown;
         if unknown {
@@ -266,7 +332,15 @@ impl World {
             true => (CALL_TIMEOUT, CloudOutcome::Unknown),
             false => (way, outcome),
         };
-        self.buys(after, Step::Answered { server, life, id, outcome: Box::new(outcome) });
+        self.buys(
+            after,
+            Step::Answered {
+                server,
+                life,
+                id,
+                outcome: Box::new(outcome),
+            },
+        );
     }
 
     fn boots(&mut self, machine: InstanceId) {
@@ -287,7 +361,11 @@ impl World {
     /// What is on a machine that has ended is gone.
     fn machine_ends(&mut self, machine: &InstanceId) {
         let Some(buying) = &self.buying else { return };
-        let ended = buying.cloud.instances.get(machine).is_some_and(|one| !one.is_live());
+        let ended = buying
+            .cloud
+            .instances
+            .get(machine)
+            .is_some_and(|one| !one.is_live());
         let Some(agent) = buying.agents.get(machine).copied().filter(|_| ended) else {
             return;
         };
@@ -302,7 +380,10 @@ impl World {
 
     fn hears_notice(&mut self, machine: &InstanceId, within: u64) {
         self.count("notices");
-        let agent = self.buying.as_ref().and_then(|buying| buying.agents.get(machine).copied());
+        let agent = self
+            .buying
+            .as_ref()
+            .and_then(|buying| buying.agents.get(machine).copied());
         if let Some(agent) = agent {
             self.agent_hears_notice(agent, within);
         }
@@ -311,7 +392,12 @@ impl World {
     fn taken(&mut self, machine: &InstanceId) {
         let now = self.now;
         let Some(buying) = &mut self.buying else { return };
-        if buying.cloud.instances.get(machine).is_some_and(|one| one.is_live()) {
+        if buying
+            .cloud
+            .instances
+            .get(machine)
+            .is_some_and(|one| one.is_live())
+        {
             buying.cloud.reclaim(now, machine);
             self.count("machines taken back");
             self.machine_ends(machine);
@@ -343,8 +429,14 @@ impl World {
             return;
         }
         let machines = self.spot_machines(None);
-        let every = self.buying.as_ref().map_or(0, |buying| buying.drawn.reclaim_every);
-        let picked = self.buying.as_mut().and_then(|buying| buying.rng.pick(&machines).cloned());
+        let every = self
+            .buying
+            .as_ref()
+            .map_or(0, |buying| buying.drawn.reclaim_every);
+        let picked = self
+            .buying
+            .as_mut()
+            .and_then(|buying| buying.rng.pick(&machines).cloned());
         if let Some(machine) = picked {
             self.will_be_taken(machine, self.now + NOTICE);
         }
@@ -353,18 +445,28 @@ impl World {
 
     fn loses_zone(&mut self) {
         let now = self.now;
-        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else { return };
+        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else {
+            return;
+        };
         let zone = *buying.rng.pick(&ZONES).expect("there are some");
         let (every, long) = buying.drawn.zone_lost;
         for (instance_type, ..) in TYPES {
             for market in [Market::Spot, Market::OnDemand] {
-                let pool = Pool { region: REGION.into(), zone_id: zone.into(), instance_type: instance_type.into(), market };
+                let pool = Pool {
+                    region: REGION.into(),
+                    zone_id: zone.into(),
+                    instance_type: instance_type.into(),
+                    market,
+                };
                 buying.cloud.dry.insert(pool, now + long);
             }
         }
         self.count("zones lost");
         for machine in self.spot_machines(Some(zone)) {
-            let within = self.buying.as_mut().map_or(0, |buying| buying.rng.within(0, ZONE_WITHIN));
+            let within = self
+                .buying
+                .as_mut()
+                .map_or(0, |buying| buying.rng.within(0, ZONE_WITHIN));
             self.will_be_taken(machine, now + within);
         }
         self.buys_again(every, Step::ZoneLost);
@@ -372,7 +474,9 @@ impl World {
 
     fn loses_feed(&mut self) {
         let now = wall(self.now);
-        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else { return };
+        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else {
+            return;
+        };
         let (every, long) = buying.drawn.feed_gone;
         buying.feed_back = now.0 + long;
         self.count("feeds gone");
@@ -400,8 +504,12 @@ impl World {
         let mut wrong = None;
         match call {
             CloudCall::Launch { launch, wanted, .. } => {
-                let committed = state.launches.get(*launch).is_some_and(|one| one.wanted == *wanted);
-                wrong = (!committed).then(|| format!("M1: launch {launch} was called and is not committed like that"));
+                let committed = state
+                    .launches
+                    .get(*launch)
+                    .is_some_and(|one| one.wanted == *wanted);
+                wrong = (!committed)
+                    .then(|| format!("M1: launch {launch} was called and is not committed like that"));
             }
             CloudCall::Terminate { machines, .. } => {
                 for id in machines {
@@ -427,13 +535,21 @@ impl World {
         let caps = buying.drawn.caps;
         let mut wrong = Vec::new();
         if instances > caps.0 || vcpus > caps.1 {
-            wrong.push(format!("M3: {instances} machines with {vcpus} vCPUs run, {} and {} may", caps.0, caps.1));
+            wrong.push(format!(
+                "M3: {instances} machines with {vcpus} vCPUs run, {} and {} may",
+                caps.0, caps.1
+            ));
         }
         if let Some(state) = self.newest_state() {
             for (launch, count) in of_launch {
-                let asked = state.launches.get(launch).map_or(u32::MAX, |one| one.wanted.count);
+                let asked = state
+                    .launches
+                    .get(launch)
+                    .map_or(u32::MAX, |one| one.wanted.count);
                 if count > asked {
-                    wrong.push(format!("M1: launch {launch} asked for {asked} machines and gave {count}"));
+                    wrong.push(format!(
+                        "M1: launch {launch} asked for {asked} machines and gave {count}"
+                    ));
                 }
             }
         }

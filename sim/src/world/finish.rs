@@ -47,7 +47,9 @@ impl World {
     pub(super) fn look(&mut self) {
         if self.converged() {
             self.ended = true;
-        } else if self.now > self.faults.load.storm + self.converge_within() + self.left_open() + self.buying_takes() {
+        } else if self.now
+            > self.faults.load.storm + self.converge_within() + self.left_open() + self.buying_takes()
+        {
             let (why, within) = (self.unfinished(), (self.now - self.faults.load.storm) / SECOND);
             self.checks.violated(format!(
                 "J7: not converged {within} s after the faults stopped: {why}"

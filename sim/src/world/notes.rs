@@ -3,6 +3,7 @@
 use rebound_core::event::{Event, Fact, Verdict};
 use rebound_core::io::{Answer, Output};
 use rebound_core::reply::{Refused, Rejected};
+use rebound_core::state::machines::EndWhy;
 use rebound_core::types::*;
 
 use super::World;
@@ -107,6 +108,23 @@ impl World {
             Fact::Upgraded { .. } => self.count("upgrades finalized"),
             Fact::MemberBuild { .. } => self.count("builds recorded"),
             Fact::EnvironmentAllotted { .. } => self.count("allotments changed"),
+            Fact::LaunchDropped { .. } => self.count("launches dropped when applied"),
+            Fact::LaunchSettled { got, of, .. } if got < of => self.count("launches settled with less"),
+            Fact::LaunchSettled { .. } => self.count("launches settled"),
+            Fact::MachineGone { .. } => self.count("machines gone"),
+            Fact::MachineEnding { why, .. } => self.count(match why {
+                EndWhy::Idle => "machines let go: idle",
+                EndWhy::TooDear => "machines let go: too dear",
+                EndWhy::Cap => "machines let go: a cap",
+                EndWhy::NeverJoined => "machines let go: never joined",
+                EndWhy::Drained => "machines let go: drained",
+                EndWhy::Left => "machines let go: left",
+                EndWhy::Silent => "machines let go: silent",
+                EndWhy::Orphan => "machines let go: orphans",
+                EndWhy::Asked => "machines let go: asked",
+            }),
+            Fact::PoolClosed { .. } => self.count("pools closed"),
+            Fact::Braked { .. } => self.count("brakes"),
             Fact::JobCancelled { .. } => self.count("jobs cancelled"),
             Fact::JobDeleted { .. } => self.count("jobs deleted"),
             Fact::KeysForgotten { .. } => self.count("keys forgotten"),

@@ -34,7 +34,9 @@ impl Try {
     }
 
     fn again(&mut self, elapsed: u64, after: u64) {
-        let backoff = CALL_BACKOFF.saturating_mul(1 << self.failed.min(16)).min(CALL_BACKOFF_MAX);
+        let backoff = CALL_BACKOFF
+            .saturating_mul(1 << self.failed.min(16))
+            .min(CALL_BACKOFF_MAX);
         self.under_way = false;
         self.failed += 1;
         self.not_before = elapsed.saturating_add(after.max(backoff));
@@ -89,8 +91,15 @@ impl Replica {
             return;
         };
         let mut changed: BTreeMap<Pool, MicroUsd> = BTreeMap::new();
-        for (_, machine) in self.state.machines.live().filter(|(_, machine)| is_spot(&machine.pool)) {
-            let Some(quote) = market.pools.get(&machine.pool) else { continue };
+        for (_, machine) in self
+            .state
+            .machines
+            .live()
+            .filter(|(_, machine)| is_spot(&machine.pool))
+        {
+            let Some(quote) = market.pools.get(&machine.pool) else {
+                continue;
+            };
             if quote.price.min(machine.bound) != machine.price && quote.price.0 > 0 {
                 changed.insert(machine.pool.clone(), quote.price);
             }
@@ -130,15 +139,24 @@ impl Replica {
         let now = leader.clock.peek(self.now);
         let calls = &mut leader.calls;
         list(state, calls, elapsed, now, out);
-        let Some(index) = calls.confirmed.take() else { return };
+        let Some(index) = calls.confirmed.take() else {
+            return;
+        };
         for (id, launch) in state.launches.live() {
             let known = id.0 / LAUNCHES_PER_PLAN_MAX <= index;
-            let one = calls.launches.entry(id).or_insert(Try { unknown: true, ..Try::default() });
+            let one = calls.launches.entry(id).or_insert(Try {
+                unknown: true,
+                ..Try::default()
+            });
             if !known || !one.may(elapsed) || now > launch.not_after {
                 continue;
             }
             one.under_way = true;
-            let tries = if self.config.plant.is(Plant::TokenPerTry) { one.failed } else { 0 };
+            let tries = if self.config.plant.is(Plant::TokenPerTry) {
+                one.failed
+            } else {
+                0
+            };
             let own = token(cluster, id);
             let call = CloudCall::Launch {
                 launch: id,
@@ -149,11 +167,18 @@ impl Replica {
             calls.order(call, now, out);
         }
         let mut ending: BTreeMap<String, Vec<InstanceId>> = BTreeMap::new();
-        for (id, machine) in state.machines.live().filter(|(_, machine)| machine.ending.is_some()) {
+        for (id, machine) in state
+            .machines
+            .live()
+            .filter(|(_, machine)| machine.ending.is_some())
+        {
             let one = calls.endings.entry(id.clone()).or_default();
             if one.may(elapsed) {
                 one.under_way = true;
-                ending.entry(machine.pool.region.clone()).or_default().push(id.clone());
+                ending
+                    .entry(machine.pool.region.clone())
+                    .or_default()
+                    .push(id.clone());
             }
         }
         for (region, machines) in ending {
@@ -164,7 +189,9 @@ impl Replica {
     /// A call has come to something.
     pub(super) fn cloud_done(&mut self, id: CallId, outcome: CloudOutcome) {
         let elapsed = self.elapsed;
-        let Some(leader) = self.leader.as_mut() else { return };
+        let Some(leader) = self.leader.as_mut() else {
+            return;
+        };
         let Some(Ordered { call, begun }) = leader.calls.under_way.remove(&id) else {
             return;
         };
@@ -177,7 +204,12 @@ impl Replica {
                     _ => TERMINATE_AGAIN,
                 };
                 for machine in machines {
-                    leader.calls.endings.entry(machine).or_default().again(elapsed, after);
+                    leader
+                        .calls
+                        .endings
+                        .entry(machine)
+                        .or_default()
+                        .again(elapsed, after);
                 }
             }
             CloudCall::List { region } => self.listed(region, begun, outcome),
@@ -186,10 +218,17 @@ impl Replica {
 
     fn launch_done(&mut self, launch: LaunchId, outcome: CloudOutcome) {
         let elapsed = self.elapsed;
-        let Some(leader) = self.leader.as_mut() else { return };
+        let Some(leader) = self.leader.as_mut() else {
+            return;
+        };
         let one = leader.calls.launches.entry(launch).or_default();
         let settled = |outcome, started: Vec<Started>, lacked: Vec<(String, String, Lack)>| {
-            Command::LaunchSettled(Box::new(Settled { launch, outcome, started, lacked }))
+            Command::LaunchSettled(Box::new(Settled {
+                launch,
+                outcome,
+                started,
+                lacked,
+            }))
         };
         let command = match outcome {
             CloudOutcome::Launched { started, lacked } => {
@@ -209,7 +248,9 @@ impl Replica {
 
     fn listed(&mut self, region: String, begun: Time, outcome: CloudOutcome) {
         let elapsed = self.elapsed;
-        let Some(leader) = self.leader.as_mut() else { return };
+        let Some(leader) = self.leader.as_mut() else {
+            return;
+        };
         let one = leader.calls.lists.entry(region.clone()).or_default();
         let found: Vec<Found> = match outcome {
             CloudOutcome::Listed(found) => found,
@@ -219,7 +260,14 @@ impl Replica {
         (one.under_way, one.failed) = (false, 0);
         one.not_before = elapsed + list_every(&self.state, &region);
         let calls = &leader.calls;
-        let told = reconcile(&self.state, &region, begun, &found, |launch| calls.may_bring(launch), self.config.plant);
+        let told = reconcile(
+            &self.state,
+            &region,
+            begun,
+            &found,
+            |launch| calls.may_bring(launch),
+            self.config.plant,
+        );
         for part in told.chunks(SIGHTINGS_PER_ENTRY_MAX) {
             self.duty(Command::Seen(part.to_vec()));
         }
@@ -236,10 +284,19 @@ impl Replica {
         }
         leader.fleet_ticked = elapsed;
         leader.fleet_wanted = true;
-        let Some(control) = state.control.known() else { return };
+        let Some(control) = state.control.known() else {
+            return;
+        };
         let calls = &mut leader.calls;
-        calls.launches.retain(|id, _| state.launches.get(*id).is_some_and(|launch| launch.settled.is_none()));
-        calls.endings.retain(|id, _| state.machines.get(id).is_some_and(|machine| machine.is_live()));
+        calls.launches.retain(|id, _| {
+            state
+                .launches
+                .get(*id)
+                .is_some_and(|launch| launch.settled.is_none())
+        });
+        calls
+            .endings
+            .retain(|id, _| state.machines.get(id).is_some_and(|machine| machine.is_live()));
         let now = leader.clock.peek(self.now);
         let within = control.scaling.brakes.join_within;
         let late = state.machines.live().filter(|(_, machine)| {
@@ -265,7 +322,10 @@ fn any_due(state: &State, calls: &Calls, elapsed: u64) -> bool {
     let launch = |id| calls.launches.get(&id).is_none_or(|one| one.may(elapsed));
     let ending = |id| calls.endings.get(id).is_none_or(|one: &Try| one.may(elapsed));
     state.launches.live().any(|(id, _)| launch(id))
-        || state.machines.live().any(|(id, machine)| machine.ending.is_some() && ending(id))
+        || state
+            .machines
+            .live()
+            .any(|(id, machine)| machine.ending.is_some() && ending(id))
 }
 
 /// Lists each region in which there is or may be something.
@@ -284,8 +344,14 @@ fn list(state: &State, calls: &mut Calls, elapsed: u64, now: Time, out: &mut Out
 
 /// µs until a region is listed again: soon while something is on its way there.
 fn list_every(state: &State, region: &str) -> u64 {
-    let launches = state.launches.live().any(|(_, launch)| launch.wanted.region == region);
-    let mut machines = state.machines.live().filter(|(_, machine)| machine.pool.region == region);
+    let launches = state
+        .launches
+        .live()
+        .any(|(_, launch)| launch.wanted.region == region);
+    let mut machines = state
+        .machines
+        .live()
+        .filter(|(_, machine)| machine.pool.region == region);
     match launches || machines.any(|(_, machine)| machine.running.is_none() || machine.ending.is_some()) {
         true => LIST_SOON,
         false => LIST_EVERY,

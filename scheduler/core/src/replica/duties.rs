@@ -257,7 +257,11 @@ impl Replica {
             WorkerReport::Noticed { within } => {
                 leader.hear(worker, elapsed, None);
                 let at = Time(leader.clock.peek(self.now).0.saturating_add(within));
-                let machine = self.state.machines.of_worker(worker).map(|(machine, _)| machine.clone());
+                let machine = self
+                    .state
+                    .machines
+                    .of_worker(worker)
+                    .map(|(machine, _)| machine.clone());
                 match machine {
                     Some(machine) => self.noticed(machine, at),
                     None if standing == Standing::Active => self.duty(Command::WorkerDrain { worker }),
@@ -331,7 +335,11 @@ impl Replica {
     pub(super) fn planned(&mut self, plan: Plan) {
         let mut plan = plan;
         let scale = std::mem::take(&mut plan.scale);
-        let acts = self.state.control.known().is_some_and(|one| one.scaling.mode == Mode::Act);
+        let acts = self
+            .state
+            .control
+            .known()
+            .is_some_and(|one| one.scaling.mode == Mode::Act);
         let Some(leader) = &mut self.leader else { return };
         leader.planning = !plan.is_empty();
         leader.scaling |= acts && !scale.is_empty();

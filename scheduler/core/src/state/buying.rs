@@ -269,7 +269,10 @@ impl State {
             // It was settled before: the same call was answered twice.
             return Ok(Reply::Done);
         };
-        let started = settled.started.iter().filter(|_| !self.plant.is(Plant::SettledEmpty));
+        let started = settled
+            .started
+            .iter()
+            .filter(|_| !self.plant.is(Plant::SettledEmpty));
         for started in started.collect::<Vec<_>>() {
             self.machine_known(context, id, &launch.wanted, started);
         }

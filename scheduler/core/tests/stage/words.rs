@@ -135,6 +135,8 @@ pub fn event(names: &Names, event: &Event) -> String {
             let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
             format!("voters are {}", voters.join(" "))
         }
+        // Scripts do not buy.
+        other => format!("{other:?}"),
     }
 }
 

@@ -362,8 +362,16 @@ fn nothing_is_bought_while_a_person_or_a_brake_says_so() {
 #[test]
 fn machines_of_which_nothing_comes_any_more_end_whatever_is_frozen() {
     let mut fleet = fleet(&[(Some(later(180)), 5_000)]);
-    fleet.control.frozen = Some(Freeze { by: "ann".into(), at: NOW, why: "so".into() });
-    fleet.units = vec![Unit { over: Some(EndWhy::Drained), leaves: true, ..working(1, spot("a"), Some(NOW)) }];
+    fleet.control.frozen = Some(Freeze {
+        by: "ann".into(),
+        at: NOW,
+        why: "so".into(),
+    });
+    fleet.units = vec![Unit {
+        over: Some(EndWhy::Drained),
+        leaves: true,
+        ..working(1, spot("a"), Some(NOW))
+    }];
     let gone: Vec<EndWhy> = plan(&fleet).let_go.iter().map(|one| one.why).collect();
     assert_eq!(gone, [EndWhy::Drained]);
 }
