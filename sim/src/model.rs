@@ -13,6 +13,10 @@ use rebound_core::state::jobs::Phase;
 use rebound_core::state::settings::Settings;
 use rebound_core::types::{Given, Index, JobId, Time, WorkerId};
 
+mod machines;
+
+use machines::Machines;
+
 use crate::check::fresh::Seen;
 use crate::faults::tenants::PLAIN;
 
@@ -50,6 +54,7 @@ pub struct Model {
     attempts_allowed: BTreeMap<JobId, u32>,
     workers: BTreeMap<WorkerId, Join>,
     draining: BTreeSet<WorkerId>,
+    machines: Machines,
     now: Time,
     settings: Settings,
     /// What environments may have of their own; 0: what the settings say.
@@ -113,7 +118,15 @@ impl Model {
                     self.overdue(index, *job, *first);
                 }
             }
-            Command::WorkerJoined(join) => self.join(index, join),
+            Command::WorkerJoined(join) => {
+                self.join(index, join);
+                self.machines_change(index, &entry.command);
+            }
+            Command::Scale(_)
+            | Command::LaunchSettled(_)
+            | Command::Seen(_)
+            | Command::NeverJoined(_)
+            | Command::Freeze { .. } => self.machines_change(index, &entry.command),
             Command::WorkerLost { worker } | Command::WorkerLeft { worker } => self.lose(index, *worker),
             Command::WorkerDrain { worker } => {
                 self.draining.insert(*worker);
@@ -333,6 +346,14 @@ impl Model {
             None => {}
         }
         self.workers.insert(WorkerId(index), join.clone());
+    }
+
+    /// Workers of machines that end, or that will be taken back, get nothing new.
+    fn machines_change(&mut self, index: Index, command: &Command) {
+        let lives = |worker| self.workers.contains_key(&worker);
+        let holds = |worker| self.held.values().any(|(_, holder)| *holder == worker);
+        let draining = self.machines.apply(index, command, lives, holds);
+        self.draining.extend(draining);
     }
 
     fn lose(&mut self, index: Index, worker: WorkerId) {

@@ -132,6 +132,16 @@ plants! {
     OrphanLeft "orphan-left",
     /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.
     SettledEmpty "settled-empty",
+    /// A launch takes whatever machines come under its name, also more than it asked for.
+    ExtraAdopted "extra-adopted",
+    /// A machine's price follows the market above the most that it can come to cost: what was reserved is not enough.
+    PriceUnbounded "price-unbounded",
+    /// It is not noted when a pool became too dear: nothing holds the next change back.
+    FlipUnnoted "flip-unnoted",
+    /// What is spent is not written with the state.
+    SpendUnnoted "spend-unnoted",
+    /// The policy that a person brought is not written with the state: a restart has the one before.
+    PolicyUnnoted "policy-unnoted",
     /// A machine with work is ended at once, not drained first.
     BusyEnded "busy-ended",
 

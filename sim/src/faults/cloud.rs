@@ -34,6 +34,8 @@ pub struct Cloud {
     pub caps: (u32, u32),
     /// Photos without deadline, and late ones, shall be done within so long.
     pub hurry: u64,
+    /// Spot may be too dear.
+    pub threshold: bool,
 }
 
 impl Cloud {
@@ -69,6 +71,7 @@ impl Cloud {
             prices_every: rng.scaled(SECOND, 60 * SECOND),
             caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
             hurry: rng.scaled(SECOND, 60 * SECOND),
+            threshold: rng.chance(500_000),
         })
     }
 
@@ -103,12 +106,13 @@ impl fmt::Display for Cloud {
         } = self.nature;
         write!(
             f,
-            "buys at most {} machines and {} vCPUs to be done within {}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
+            "buys at most {} machines and {} vCPUs to be done within {}{}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
              throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
              a zone lost {}; prices each {}, gone {}",
             self.caps.0,
             self.caps.1,
             seconds(self.hurry),
+            if self.threshold { ", of spot below a threshold" } else { "" },
             seconds(lag),
             share(throttled),
             share(failing),

@@ -8,7 +8,7 @@ use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_core::command::Command;
 use rebound_core::io::{Input, Request};
 use rebound_core::market::{Market as Prices, Quote, Speed};
-use rebound_core::scaling::{Caps, Mode, Scaling};
+use rebound_core::scaling::{Caps, Mode, Scaling, Threshold};
 use rebound_core::state::State;
 use rebound_core::state::machines::EndWhy;
 use rebound_core::types::*;
@@ -27,6 +27,14 @@ const CALL_TIMEOUT: u64 = 10 * SECOND;
 const NOTICE: u64 = 120 * SECOND;
 /// A zone that is lost loses its machines within so long.
 const ZONE_WITHIN: u64 = 180 * SECOND;
+/// Where spot is too dear, where it has one: soon, so that it happens often.
+const THRESHOLD: Threshold = Threshold {
+    high: 700,
+    high_for: 2 * SECOND,
+    low: 600,
+    low_for: 5 * SECOND,
+    hold: 10 * SECOND,
+};
 const REGION: &str = "us-east-1";
 const ZONES: [&str; 3] = ["use1-az1", "use1-az2", "use1-az3"];
 /// Type, vCPUs, on-demand price in millionths of USD an hour.
@@ -126,6 +134,7 @@ impl Buying {
             mode: Mode::Act,
             within: self.drawn.hurry,
             late_within: self.drawn.hurry,
+            threshold: self.drawn.threshold.then_some(THRESHOLD),
             ready: 30 * SECOND,
             caps: Caps {
                 instances,

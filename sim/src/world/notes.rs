@@ -123,6 +123,8 @@ impl World {
                 EndWhy::Orphan => "machines let go: orphans",
                 EndWhy::Asked => "machines let go: asked",
             }),
+            Fact::PoolDear { dear: true, .. } => self.count("pools too dear"),
+            Fact::PoolDear { dear: false, .. } => self.count("pools no longer too dear"),
             Fact::PoolClosed { .. } => self.count("pools closed"),
             Fact::Braked { .. } => self.count("brakes"),
             Fact::JobCancelled { .. } => self.count("jobs cancelled"),

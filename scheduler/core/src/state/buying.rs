@@ -242,10 +242,13 @@ impl State {
 
     fn set_dear(&mut self, context: &mut Context, pool: &Pool, dear: bool) {
         let at = context.at;
+        let unnoted = self.plant.is(Plant::FlipUnnoted);
         let record = self.pools.of(pool, at);
         if record.dear.is_some() != dear {
             record.dear = dear.then_some(at);
-            record.flipped = Some(at);
+            if !unnoted {
+                record.flipped = Some(at);
+            }
             context.tell(
                 EnvId::default(),
                 None,
@@ -309,7 +312,8 @@ impl State {
         }
         let choice = wanted.choice(&started.zone_id, &started.instance_type);
         let launch = self.launches.get(id);
-        let has_room = launch.is_some_and(|launch| launch.machines < launch.wanted.count);
+        let takes_all = self.plant.is(Plant::ExtraAdopted);
+        let has_room = launch.is_some_and(|launch| launch.machines < launch.wanted.count || takes_all);
         let pool = Pool {
             region: wanted.region.clone(),
             zone_id: started.zone_id.clone(),

@@ -9,6 +9,7 @@ use super::{Context, State};
 use crate::bill::cost;
 use crate::event::Fact;
 use crate::limits::{BILLED_MIN, SIGHTINGS_PER_ENTRY_MAX};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::types::{EnvId, InstanceId, LaunchId, MicroUsd, Pool, Time, WorkerId};
 
@@ -137,6 +138,9 @@ impl State {
         machine.paid = machine.paid.saturating_add(money);
         machine.paid_to = to;
         self.spend.note(from, to, money);
+        if self.plant.is(Plant::SpendUnnoted) {
+            self.spend.table.forget_change(&super::spend::hour_of(to));
+        }
     }
 
     fn noticed(&mut self, context: &mut Context, id: &InstanceId, ends: Time) {
@@ -191,6 +195,7 @@ impl State {
         prices: &[(Pool, MicroUsd)],
     ) -> Result<Reply, Rejected> {
         let at = context.at;
+        let unbounded = self.plant.is(Plant::PriceUnbounded);
         for (pool, price) in prices {
             let of_pool = self
                 .machines
@@ -200,7 +205,7 @@ impl State {
             for id in ids {
                 self.pay(&id, at);
                 if let Some(machine) = self.machines.get_mut(&id) {
-                    machine.price = (*price).min(machine.bound);
+                    machine.price = if unbounded { *price } else { (*price).min(machine.bound) };
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::control::Freeze;
 use super::{Context, State};
 use crate::event::Fact;
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::scaling::Scaling;
 use crate::types::{EnvId, Index, Pool, Time};
@@ -26,6 +27,9 @@ impl State {
         }
         control.scaling = scaling.clone();
         control.since = context.index;
+        if self.plant.is(Plant::PolicyUnnoted) {
+            self.control.table.forget_change(&());
+        }
         context.tell(
             EnvId::default(),
             None,
