@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod config;
 pub mod fetch;
+pub mod imds;
 pub mod link;
 pub mod machine;
 pub mod recognise;

@@ -231,6 +231,11 @@ pub enum Input {
         /// For the server's history.
         why: String,
     },
+    /// The machine will be taken back, so many µs from now. Said again it may only come sooner.
+    Noticed {
+        /// See above.
+        within_us: u64,
+    },
 }
 
 /// What the drivers are to do, in order.
@@ -395,6 +400,7 @@ impl Machine {
             Input::Finished { task, outcome } => self.finished(now, task, outcome, out),
             Input::Tick => {}
             Input::Leave { why } => self.leave(now, why, true, out),
+            Input::Noticed { within_us } => self.noticed(now, within_us, out),
         }
     }
 

@@ -3,7 +3,7 @@
 use rebound_proto::v1;
 use rebound_proto::v1::agent_message::Body as Say;
 
-use super::limits::{LEAVE_ANSWERS_US, LEAVE_WORK_US};
+use super::limits::{LEAVE_ANSWERS_US, LEAVE_WORK_US, NOTICE_MARGIN_US};
 use super::session::{Link, say};
 use super::settle::cut;
 use super::work::State;
@@ -15,6 +15,8 @@ pub(super) struct Leave {
     work_until_us: u64,
     /// When the last recogniser was done.
     idle_us: Option<u64>,
+    /// When the machine will be taken back, if so.
+    taken_us: Option<u64>,
 }
 
 impl Machine {
@@ -36,15 +38,37 @@ impl Machine {
             why: cut(why),
             work_until_us,
             idle_us: None,
+            taken_us: None,
         });
-        self.say_leaving(out);
+        self.say_leaving(now, out);
+    }
+
+    /// The machine will be taken back: it takes nothing new, ends what fits, and leaves.
+    pub(super) fn noticed(&mut self, now: Now, within_us: u64, out: &mut Vec<Action>) {
+        let taken_us = now.mono_us.saturating_add(within_us);
+        let work_until_us = taken_us.saturating_sub(NOTICE_MARGIN_US).max(now.mono_us);
+        let leave = self.leave.get_or_insert_with(|| Leave {
+            why: "its machine will be taken back".to_owned(),
+            work_until_us,
+            idle_us: None,
+            taken_us: None,
+        });
+        leave.work_until_us = leave.work_until_us.min(work_until_us);
+        if leave.taken_us.is_none_or(|before| taken_us < before) {
+            leave.taken_us = Some(taken_us);
+            self.say_leaving(now, out);
+        }
     }
 
     /// Said on each stream while it leaves.
-    pub(super) fn say_leaving(&mut self, out: &mut Vec<Action>) {
+    pub(super) fn say_leaving(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.link == Link::Up
             && let Some(leave) = &self.leave
         {
+            if let Some(taken_us) = leave.taken_us {
+                let within_us = taken_us.saturating_sub(now.mono_us);
+                out.push(say(Say::Noticed(v1::Noticed { within_us })));
+            }
             out.push(say(Say::Leaving(v1::Leaving {
                 why: leave.why.clone(),
                 empty: false,

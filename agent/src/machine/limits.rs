@@ -77,5 +77,8 @@ pub const MIN_SILENCE_US: u64 = 3_000_000;
 /// After being asked to leave, work in recognisers may take so long.
 pub const LEAVE_WORK_US: u64 = 30_000_000;
 
+/// A machine that will be taken back hands over what is in recognisers so long before its end.
+pub const NOTICE_MARGIN_US: u64 = 15_000_000;
+
 /// Once nothing runs, answers to the last results may take so long.
 pub const LEAVE_ANSWERS_US: u64 = 5_000_000;

@@ -106,7 +106,7 @@ impl Machine {
         self.orphan_for_us = welcome.orphan_for_us.clamp(shortest, longest);
         // At once: where the runs stand.
         self.next_heartbeat_us = now.mono_us;
-        self.say_leaving(out);
+        self.say_leaving(now, out);
     }
 
     /// Another worker id or another cluster: the work of the old session is nobody's any more.

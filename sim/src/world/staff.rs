@@ -40,8 +40,7 @@ impl World {
     /// Its machine is about to be taken back: it says so, and ends like one that was asked to.
     pub(super) fn agent_hears_notice(&mut self, agent: usize, within: u64) {
         if self.agents[agent].machine.is_some() {
-            let why = format!("taken back in {} s", within / SECOND);
-            self.agent_input(agent, AgentInput::Leave { why });
+            self.agent_input(agent, AgentInput::Noticed { within_us: within });
         }
     }
 

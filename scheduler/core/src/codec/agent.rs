@@ -103,6 +103,9 @@ pub fn report(wire: v1::AgentMessage) -> Result<Option<WorkerReport>, Rejected> 
             })
         }
         Some(Body::Leaving(leaving)) => Some(WorkerReport::Leaving { empty: leaving.empty }),
+        Some(Body::Noticed(noticed)) => Some(WorkerReport::Noticed {
+            within: noticed.within_us,
+        }),
     })
 }
 
