@@ -502,3 +502,38 @@ fn of_jobs_that_are_given_before_they_are_there() {
     assert_eq!(entries(1), 2, "the job, and who gets its photos");
     assert_eq!(entries(0), 1, "the job");
 }
+
+/// More bytes of results than an entry holds are all recorded, in several.
+#[test]
+fn of_the_bytes_of_an_entry() {
+    const COUNT: usize = ENTRY_BYTES_MAX / RESULT_BYTES_MAX + 10;
+    let mut stage = Stage::new(1, |_| {});
+    assert!(stage.elect());
+    let Request::Hello { join, .. } = join(|join| {
+        join.slots = COUNT as u32;
+        join.recognisers[0].name = "noop".into();
+    }) else {
+        unreachable!("a hello")
+    };
+    stage.workers.insert("w".into(), Seat::new(*join));
+    stage.hello("w", 1);
+    stage.settle();
+    let opened = taken(ask(&mut stage, job(|open| open.photos = photos(COUNT, 30))));
+    let Reply::Opened { job: id, .. } = opened else {
+        panic!("{opened:?}")
+    };
+    let result = |task: u64| {
+        let given = stage.workers["w"].fence(id, task).expect("it was given");
+        report(id, task, given, None, RESULT_BYTES_MAX)
+    };
+    let said = WorkerReport::Results {
+        reports: (0..COUNT as u64).map(result).collect(),
+        running: 0,
+        spooled: COUNT as u32,
+    };
+    assert!(stage.speak("w", said));
+    stage.settle();
+    let state = stage.replica(1).expect("it leads").state();
+    let (_, record) = state.jobs.get(id).expect("just opened");
+    assert_eq!((record.succeeded, record.failed), (COUNT as u64, 0));
+}

@@ -497,5 +497,12 @@ mod tests {
         let bytes = |assigned, regiven| super::super::command_bytes(&plan(assigned, regiven));
         assert_eq!(bytes(3, 2) - bytes(0, 0), bytes(5, 0) - bytes(0, 0));
         assert!(bytes(3, 2) > bytes(3, 0));
+        let expire = |keys: usize, jobs: usize| {
+            super::super::command_bytes(&Command::Expire {
+                keys: vec![job; keys],
+                jobs: vec![job; jobs],
+            })
+        };
+        assert_eq!(expire(3, 2), expire(0, 5));
     }
 }
