@@ -120,9 +120,9 @@ planted: setup ## Builds with bugs on purpose, each of which the simulator must 
 	@$(ENV) bash tests/planted.sh
 
 .PHONY: mutants
-mutants: rust ## SAMPLE=300 small changes of the core (PARTS=4 PART=1: a quarter), or those of DIFF=main: do the tests notice? Many hours; can be stopped
+mutants: rust ## SAMPLE=300 small changes of the core (PARTS=4 PART=1: a quarter), or those of DIFF=main: do the tests notice? About two hours; can be stopped
 	@echo "mutants: changes rebound-core a little, one change at a time, and runs its tests and the simulator's on each."
-	@echo "         A minute or two for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
+	@echo "         Ten to sixty seconds for each of $(if $(DIFF),the lines that differ from $(DIFF),$(SAMPLE)); what was found so far is told when it is stopped."
 	@$(ENV) SAMPLE=$(SAMPLE) DIFF=$(DIFF) PARTS=$(PARTS) PART=$(PART) bash tests/mutants.sh
 
 CAMPAIGNS := kill-leader kill-any power-cut partitions pauses disk-full clock overload soak

@@ -92,7 +92,11 @@ impl Imds {
             path: base.to_string(),
             error: error.to_string(),
         })?;
-        Ok(Imds { client, base, token: None })
+        Ok(Imds {
+            client,
+            base,
+            token: None,
+        })
     }
 
     /// What it says about a path; none where it says that there is nothing.
@@ -146,12 +150,20 @@ impl Imds {
         Ok(token)
     }
 
-    async fn ask(&self, method: Method, path: &str, header: (&str, &str)) -> Result<(StatusCode, String), ImdsError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        header: (&str, &str),
+    ) -> Result<(StatusCode, String), ImdsError> {
         let unreachable = |error: reqwest::Error| ImdsError::Unreachable {
             path: path.to_owned(),
             error: error.without_url().to_string(),
         };
-        let url = self.base.join(path).map_err(|error| odd(path, error.to_string()))?;
+        let url = self
+            .base
+            .join(path)
+            .map_err(|error| odd(path, error.to_string()))?;
         let request = self.client.request(method, url).header(header.0, header.1);
         let mut answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -204,7 +216,11 @@ fn parse_time(text: &str) -> Option<u64> {
         return None;
     }
     // Days from civil: years begin in March, so that a leap day is the last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
     let days = days.checked_sub(719_468)?;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000)

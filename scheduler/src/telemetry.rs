@@ -99,7 +99,10 @@ fn describe() {
     describe_counter!("rebound_workers_joined_total", "Sessions of workers begun");
     describe_counter!("rebound_workers_ended_total", "Sessions of workers ended, by how");
     describe_counter!("rebound_launches_total", "Launches committed");
-    describe_counter!("rebound_machines_wanted_total", "Machines that launches asked for");
+    describe_counter!(
+        "rebound_machines_wanted_total",
+        "Machines that launches asked for"
+    );
     describe_counter!("rebound_machines_started_total", "Machines that launches gave");
     describe_counter!("rebound_machines_ended_total", "Machines ended, by how");
     describe_counter!(

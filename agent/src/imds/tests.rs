@@ -34,7 +34,10 @@ async fn service(said: Arc<Mutex<Said>>) -> Url {
                     let request = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
                     bytes.drain(..end + 4);
                     let (status, body) = answer(&mut said.lock().expect("unpoisoned"), &request);
-                    let text = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    let text = format!(
+                        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
                     if stream.write_all(text.as_bytes()).await.is_err() {
                         return;
                     }
@@ -62,7 +65,10 @@ fn answer(said: &mut Said, request: &str) -> (&'static str, String) {
 }
 
 fn says(said: &Mutex<Said>, path: &str, body: &str) {
-    said.lock().expect("unpoisoned").paths.insert(format!("/{path}"), body.to_owned());
+    said.lock()
+        .expect("unpoisoned")
+        .paths
+        .insert(format!("/{path}"), body.to_owned());
 }
 
 #[tokio::test]
@@ -74,7 +80,11 @@ async fn a_notice_is_told_once_and_a_newer_one_again() {
     let (tell, mut told) = mpsc::channel(4);
     let watching = tokio::spawn(watch(imds, Duration::from_millis(5), tell));
     assert_eq!(told.recv().await, Some(Notice::Rebalance));
-    says(&said, ACTION, r#"{"action": "terminate", "time": "2026-11-23T05:57:29Z"}"#);
+    says(
+        &said,
+        ACTION,
+        r#"{"action": "terminate", "time": "2026-11-23T05:57:29Z"}"#,
+    );
     let at_us = 1_795_413_449_000_000;
     assert_eq!(told.recv().await, Some(Notice::Ends { at_us }));
     assert!(told.try_recv().is_err());
@@ -91,7 +101,11 @@ async fn a_token_that_is_refused_is_asked_for_anew() {
     assert_eq!(id.as_deref(), Some("i-0123"));
     let asked = said.lock().expect("unpoisoned").asked;
     imds.get("latest/meta-data/instance-id").await.expect("an answer");
-    assert_eq!(said.lock().expect("unpoisoned").asked, asked + 1, "with the same token");
+    assert_eq!(
+        said.lock().expect("unpoisoned").asked,
+        asked + 1,
+        "with the same token"
+    );
     said.lock().expect("unpoisoned").token = 7;
     let id = imds.get("latest/meta-data/instance-id").await.expect("an answer");
     assert_eq!(id.as_deref(), Some("i-0123"));
@@ -124,7 +138,16 @@ fn times_are_of_one_form() {
     assert_eq!(of("1970-01-01T00:00:00Z"), Some(0));
     assert_eq!(of("2000-02-29T12:00:01Z"), Some(951_825_601));
     assert_eq!(of("2026-11-23T05:57:29Z"), Some(1_795_413_449));
-    for bad in ["2026-11-23 05:57:29Z", "2026-13-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-1-1T0:0:0Z", "", "1969-12-31T23:59:59Z", "2026-01-01T24:00:00Z", "+026-01-01T00:00:00Z"] {
+    for bad in [
+        "2026-11-23 05:57:29Z",
+        "2026-13-01T00:00:00Z",
+        "2026-01-00T00:00:00Z",
+        "2026-1-1T0:0:0Z",
+        "",
+        "1969-12-31T23:59:59Z",
+        "2026-01-01T24:00:00Z",
+        "+026-01-01T00:00:00Z",
+    ] {
         assert_eq!(of(bad), None, "{bad}");
     }
 }

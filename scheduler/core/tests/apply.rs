@@ -3,13 +3,18 @@
 use rebound_core::command::*;
 use rebound_core::event::Fact;
 use rebound_core::plan::{Assign, Because, Plan};
+use rebound_core::rows::{Packing, Row};
 use rebound_core::state::{Plant, State};
 use rebound_core::types::*;
 
 fn apply(state: &mut State, command: Command) -> Vec<Fact> {
+    apply_at(state, 1, command)
+}
+
+fn apply_at(state: &mut State, second: u64, command: Command) -> Vec<Fact> {
     let entry = Entry {
         version: ENTRY_VERSION,
-        at: Time(1),
+        at: Time(second * SECOND),
         by: Caller {
             environment: "default".into(),
             actor: "ann".into(),
@@ -21,10 +26,8 @@ fn apply(state: &mut State, command: Command) -> Vec<Fact> {
     applied.events.into_iter().map(|event| event.fact).collect()
 }
 
-#[test]
-fn a_worker_that_drains_is_given_nothing_by_a_plan_from_before() {
-    let mut state = State::new(Plant::None);
-    let join = Join {
+fn join() -> Command {
+    Command::WorkerJoined(Box::new(Join {
         name: "w".into(),
         nonce: 1,
         slots: 4,
@@ -35,14 +38,16 @@ fn a_worker_that_drains_is_given_nothing_by_a_plan_from_before() {
             digest: Vec::new(),
         }],
         version: "1".into(),
-    };
-    apply(&mut state, Command::WorkerJoined(Box::new(join)));
-    let open = Open {
+    }))
+}
+
+fn open(photos: u64, deadline: Deadline) -> Command {
+    Command::Open(Box::new(Open {
         key: Vec::new(),
         name: String::new(),
         labels: Vec::new(),
         priority: 0,
-        deadline: Deadline::None,
+        deadline,
         spec: Spec {
             recogniser: "noop".into(),
             resources: Resources::default(),
@@ -50,36 +55,81 @@ fn a_worker_that_drains_is_given_nothing_by_a_plan_from_before() {
             max_attempts: 0,
             drop_late: false,
         },
-        photos: ["file:///a", "file:///b"].into_iter().collect(),
+        photos: (0..photos).map(|n| format!("file:///{n}")).collect(),
         close: true,
+    }))
+}
+
+fn give(first: u64, count: u64) -> Command {
+    let because = Because::FreeSlot {
+        rank: 0,
+        candidates: 1,
     };
-    apply(&mut state, Command::Open(Box::new(open)));
     let (worker, job) = (WorkerId(1), JobId(2));
-    let give = |first| {
-        let because = Because::FreeSlot {
-            rank: 0,
-            candidates: 1,
-        };
-        let assign = vec![Assign {
+    Command::Adopt(Plan {
+        assign: vec![Assign {
             worker,
             job,
             first,
-            count: 1,
+            count,
             because,
-        }];
-        Command::Adopt(Plan {
-            assign,
-            ..Plan::default()
-        })
-    };
-    let given = apply(&mut state, give(0));
+        }],
+        ..Plan::default()
+    })
+}
+
+#[test]
+fn a_worker_that_drains_is_given_nothing_by_a_plan_from_before() {
+    let mut state = State::new(Plant::None);
+    apply(&mut state, join());
+    apply(&mut state, open(2, Deadline::None));
+    let given = apply(&mut state, give(0, 1));
     assert!(matches!(given[..], [Fact::RunGiven { .. }]), "{given:?}");
+    let worker = WorkerId(1);
     apply(&mut state, Command::WorkerDrain { worker });
-    let dropped = apply(&mut state, give(1));
+    let dropped = apply(&mut state, give(1, 1));
     let why = "the worker takes no work";
     assert!(
         matches!(dropped[..], [Fact::PieceDropped { why: said, .. }] if said == why),
         "{dropped:?}"
     );
     assert_eq!(state.runs.held_by(worker), 1);
+}
+
+/// The entry that says that a deadline has passed may come after results that are late.
+#[test]
+fn results_that_come_late_are_late_before_anybody_says_so() {
+    let mut state = State::new(Plant::None);
+    apply(&mut state, join());
+    apply(&mut state, open(5, Deadline::In(10 * SECOND)));
+    apply(&mut state, give(0, 5));
+    let ended = |first: u64, count: u64| {
+        let mut packing = Packing::default();
+        for _ in 0..count {
+            packing.push(Row {
+                started: Time(1),
+                ended: Time(2),
+                output: b"x",
+            });
+        }
+        let reports = vec![Report {
+            job: JobId(2),
+            first,
+            given: Given(3),
+            cause: None,
+            rows: packing.done(),
+        }];
+        Command::Ended {
+            worker: WorkerId(1),
+            reports,
+        }
+    };
+    let late = |state: &State| state.jobs.get(JobId(2)).expect("just opened").1.late;
+    apply_at(&mut state, 11, ended(0, 1));
+    assert_eq!(late(&state), 0, "it came at the deadline");
+    apply_at(&mut state, 12, ended(1, 3));
+    assert_eq!(late(&state), 3);
+    let appends = vec![(JobId(2), 0)];
+    apply_at(&mut state, 13, Command::Overdue { appends });
+    assert_eq!(late(&state), 4, "each counts once");
 }

@@ -273,10 +273,7 @@ fn of_a_job() {
 #[test]
 fn of_appends() {
     let mut stage = stage();
-    let opened = taken(ask(&mut stage, job(|open| open.close = false)));
-    let Reply::Opened { job: id, .. } = opened else {
-        panic!("{opened:?}")
-    };
+    let id = opened(&mut stage, job(|open| open.close = false));
     let append = |offset: u32| Request::Append {
         job: id,
         offset: u64::from(offset),
@@ -355,25 +352,35 @@ fn of_a_joining_worker() {
     );
 }
 
-/// A result at the limit is kept as it came; one byte over, and what is recorded is that it was too large, in a
-/// message that is within its own limit.
-#[test]
-fn of_a_result() {
-    let mut stage = stage();
+/// A worker named `w` joins, with so many slots for `noop`.
+fn seat(stage: &mut Stage, leader: u64, slots: u32) {
     let Request::Hello { join, .. } = join(|join| {
-        join.slots = 2;
+        join.slots = slots;
         join.recognisers[0].name = "noop".into();
     }) else {
         unreachable!("a hello")
     };
     stage.workers.insert("w".into(), Seat::new(*join));
-    let leader = stage.leader().expect("somebody leads");
     stage.hello("w", leader);
     stage.settle();
-    let opened = taken(ask(&mut stage, job(|open| open.photos = photos(2, 30))));
-    let Reply::Opened { job: id, .. } = opened else {
-        panic!("{opened:?}")
-    };
+}
+
+/// The job that a request opens.
+fn opened(stage: &mut Stage, request: Request) -> JobId {
+    match taken(ask(stage, request)) {
+        Reply::Opened { job, .. } => job,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A result at the limit is kept as it came; one byte over, and what is recorded is that it was too large, in a
+/// message that is within its own limit.
+#[test]
+fn of_a_result() {
+    let mut stage = stage();
+    let leader = stage.leader().expect("somebody leads");
+    seat(&mut stage, leader, 2);
+    let id = opened(&mut stage, job(|open| open.photos = photos(2, 30)));
     let given = stage.workers["w"].fence(id, 0).expect("it was given");
     let environments = &stage.replica(leader).expect("it leads").state().environments;
     assert_eq!((environments.waiting(), environments.given()), (0, 2));
@@ -404,19 +411,8 @@ fn of_a_result() {
 fn of_the_results_of_an_entry() {
     let mut stage = Stage::new(1, |config| config.limits.entry_results = 2);
     assert!(stage.elect());
-    let Request::Hello { join, .. } = join(|join| {
-        join.slots = 5;
-        join.recognisers[0].name = "noop".into();
-    }) else {
-        unreachable!("a hello")
-    };
-    stage.workers.insert("w".into(), Seat::new(*join));
-    stage.hello("w", 1);
-    stage.settle();
-    let opened = taken(ask(&mut stage, job(|open| open.photos = photos(5, 30))));
-    let Reply::Opened { job: id, .. } = opened else {
-        panic!("{opened:?}")
-    };
+    seat(&mut stage, 1, 5);
+    let id = opened(&mut stage, job(|open| open.photos = photos(5, 30)));
     let given = stage.workers["w"].fence(id, 0).expect("it was given");
     let before = stage.replica(1).expect("it leads").state().applied();
     let reports = (0..5).map(|task| report(id, task, given, None, 10)).collect();
@@ -462,10 +458,7 @@ fn of_the_log_in_memory() {
 fn of_open_questions() {
     let mut stage = Stage::new(1, |config| config.limits.asks = 2);
     assert!(stage.elect());
-    let opened = taken(ask(&mut stage, job(|open| open.close = false)));
-    let Reply::Opened { job: id, .. } = opened else {
-        panic!("{opened:?}")
-    };
+    let id = opened(&mut stage, job(|open| open.close = false));
     let seen = stage.replica(1).expect("it leads").state().applied();
     let asks = [0; 3].map(|timeout| {
         let watch = Request::Read(Read::Job { job: id, seen });
@@ -484,14 +477,7 @@ fn of_jobs_that_are_given_before_they_are_there() {
         assert!(stage.elect());
         stage.advance(TICK);
         let leader = stage.leader().expect("somebody leads");
-        let Request::Hello { join, .. } = join(|join| {
-            join.slots = 4;
-            join.recognisers[0].name = "noop".into();
-        }) else {
-            unreachable!("a hello")
-        };
-        stage.workers.insert("w".into(), Seat::new(*join));
-        stage.hello("w", leader);
+        seat(&mut stage, leader, 4);
         taken(ask(&mut stage, job(|_| ())));
         stage.held = true;
         stage.ask(leader, "", "default", 0, job(|open| open.key = vec![1]));
@@ -501,4 +487,28 @@ fn of_jobs_that_are_given_before_they_are_there() {
     };
     assert_eq!(entries(1), 2, "the job, and who gets its photos");
     assert_eq!(entries(0), 1, "the job");
+}
+
+/// More bytes of results than an entry holds are all recorded, in several.
+#[test]
+fn of_the_bytes_of_an_entry() {
+    const COUNT: usize = ENTRY_BYTES_MAX / RESULT_BYTES_MAX + 10;
+    let mut stage = Stage::new(1, |_| {});
+    assert!(stage.elect());
+    seat(&mut stage, 1, COUNT as u32);
+    let id = opened(&mut stage, job(|open| open.photos = photos(COUNT, 30)));
+    let result = |task: u64| {
+        let given = stage.workers["w"].fence(id, task).expect("it was given");
+        report(id, task, given, None, RESULT_BYTES_MAX)
+    };
+    let said = WorkerReport::Results {
+        reports: (0..COUNT as u64).map(result).collect(),
+        running: 0,
+        spooled: COUNT as u32,
+    };
+    assert!(stage.speak("w", said));
+    stage.settle();
+    let state = stage.replica(1).expect("it leads").state();
+    let (_, record) = state.jobs.get(id).expect("just opened");
+    assert_eq!((record.succeeded, record.failed), (COUNT as u64, 0));
 }

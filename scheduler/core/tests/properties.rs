@@ -44,12 +44,14 @@ fn dropped_only(before: &State, after: &State) -> bool {
     })
 }
 
-/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many.
+/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many: proptest reads that.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(2_000)
+    /// Its own default.
+    const UNSAID: u32 = 256;
+    match ProptestConfig::default().cases {
+        UNSAID => 2_000,
+        said => said,
+    }
 }
 
 proptest! {

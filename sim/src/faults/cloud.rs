@@ -112,7 +112,11 @@ impl fmt::Display for Cloud {
             self.caps.0,
             self.caps.1,
             seconds(self.hurry),
-            if self.threshold { ", of spot below a threshold" } else { "" },
+            if self.threshold {
+                ", of spot below a threshold"
+            } else {
+                ""
+            },
             seconds(lag),
             share(throttled),
             share(failing),

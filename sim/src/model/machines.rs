@@ -44,11 +44,16 @@ impl Machines {
                     self.launches.insert(id, (buy.wanted.clone(), 0));
                 }
                 let let_go = plan.let_go.iter();
-                let_go.filter_map(|one| self.let_go(&one.machine, one.why, &lives, &holds)).collect()
+                let_go
+                    .filter_map(|one| self.let_go(&one.machine, one.why, &lives, &holds))
+                    .collect()
             }
             Command::LaunchSettled(settled) => {
                 if self.settled.insert(settled.launch) {
-                    settled.started.iter().for_each(|started| self.known(settled.launch, started));
+                    settled
+                        .started
+                        .iter()
+                        .for_each(|started| self.known(settled.launch, started));
                 }
                 Vec::new()
             }
@@ -69,11 +74,19 @@ impl Machines {
             Command::WorkerJoined(join) => {
                 let id = InstanceId(join.name.clone());
                 let worker = WorkerId(index);
-                let Some(one) = self.machines.get_mut(&id).filter(|one| !one.gone && lives(worker)) else {
+                let Some(one) = self
+                    .machines
+                    .get_mut(&id)
+                    .filter(|one| !one.gone && lives(worker))
+                else {
                     return Vec::new();
                 };
                 one.worker = Some(worker);
-                if one.ending || one.noticed { vec![worker] } else { Vec::new() }
+                if one.ending || one.noticed {
+                    vec![worker]
+                } else {
+                    Vec::new()
+                }
             }
             _ => Vec::new(),
         }
@@ -102,12 +115,19 @@ impl Machines {
         }
         let launch = self.launches.get_mut(&launch);
         let fits = |(wanted, given): &mut (Wanted, u32)| {
-            let fits = wanted.choice(&started.zone_id, &started.instance_type).is_some() && *given < wanted.count;
+            let fits =
+                wanted.choice(&started.zone_id, &started.instance_type).is_some() && *given < wanted.count;
             *given += u32::from(fits);
             fits
         };
         let ending = !launch.is_some_and(fits);
-        self.machines.insert(started.id.clone(), Machine { ending, ..Machine::default() });
+        self.machines.insert(
+            started.id.clone(),
+            Machine {
+                ending,
+                ..Machine::default()
+            },
+        );
     }
 
     fn seen(&mut self, sighting: &Sighting, lives: impl Fn(WorkerId) -> bool) -> Option<WorkerId> {

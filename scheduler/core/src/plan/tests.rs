@@ -523,12 +523,14 @@ fn check_seen(state: &State, seen: &Observation) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many.
+/// Worlds or histories drawn for each property, unless `PROPTEST_CASES` says how many: proptest reads that.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(10_000)
+    /// Its own default.
+    const UNSAID: u32 = 256;
+    match ProptestConfig::default().cases {
+        UNSAID => 10_000,
+        said => said,
+    }
 }
 
 proptest! {

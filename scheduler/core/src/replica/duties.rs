@@ -471,3 +471,82 @@ fn single(report: &Report, task: u64, row: Row) -> Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Packing;
+
+    #[test]
+    fn a_report_that_no_entry_could_hold_goes_one_by_one() {
+        let output = vec![7; RESULT_BYTES_MAX];
+        let report = |count: usize| {
+            let mut packing = Packing::default();
+            for _ in 0..count {
+                packing.push(Row {
+                    started: Time(1),
+                    ended: Time(2),
+                    output: &output,
+                });
+            }
+            Report {
+                job: JobId(1),
+                first: 5,
+                given: Given(2),
+                cause: None,
+                rows: packing.done(),
+            }
+        };
+        let fits = REPORT_BYTES / (RESULT_BYTES_MAX + 32);
+        assert_eq!(sized(report(fits)).len(), 1);
+        let firsts: Vec<u64> = sized(report(fits + 1)).iter().map(|one| one.first).collect();
+        assert_eq!(firsts, (5..=5 + fits as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_plan_counts_all_its_pieces() {
+        let because = crate::plan::Because::Ahead {
+            rank: 0,
+            candidates: 0,
+        };
+        let (from, to, job) = (WorkerId(1), WorkerId(2), JobId(3));
+        let (first, count, given) = (0, 1, Given(4));
+        let plan = |assigned: usize, regiven: usize| {
+            Command::Adopt(Plan {
+                assign: vec![
+                    crate::plan::Assign {
+                        worker: to,
+                        job,
+                        first,
+                        count,
+                        because
+                    };
+                    assigned
+                ],
+                regive: vec![
+                    crate::plan::Regive {
+                        from,
+                        to,
+                        job,
+                        first,
+                        count,
+                        given,
+                        because
+                    };
+                    regiven
+                ],
+                ..Plan::default()
+            })
+        };
+        let bytes = |assigned, regiven| super::super::command_bytes(&plan(assigned, regiven));
+        assert_eq!(bytes(3, 2) - bytes(0, 0), bytes(5, 0) - bytes(0, 0));
+        assert!(bytes(3, 2) > bytes(3, 0));
+        let expire = |keys: usize, jobs: usize| {
+            super::super::command_bytes(&Command::Expire {
+                keys: vec![job; keys],
+                jobs: vec![job; jobs],
+            })
+        };
+        assert_eq!(expire(3, 2), expire(0, 5));
+    }
+}

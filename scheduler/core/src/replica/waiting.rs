@@ -171,6 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn half_of_what_may_wait_is_busy_and_so_is_what_waits_for_long() {
+        let mut waiting = Waiting::default();
+        waiting.push(5, of(Origin::Ask(AskId(1)), 30));
+        waiting.push(5, of(Origin::Report, 20));
+        assert!(!waiting.is_busy(5, 100) && waiting.is_busy(5, 99));
+        assert!(!waiting.is_busy(5 + BUSY_AGE, 100) && waiting.is_busy(6 + BUSY_AGE, 100));
+    }
+
+    #[test]
     fn who_is_refused_comes_back_at_its_own_time() {
         let after = |ask| match overload("", AskId(ask), TraceId::default()) {
             Refused::Overloaded { retry_after, .. } => retry_after,

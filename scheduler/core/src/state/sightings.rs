@@ -205,7 +205,11 @@ impl State {
             for id in ids {
                 self.pay(&id, at);
                 if let Some(machine) = self.machines.get_mut(&id) {
-                    machine.price = if unbounded { *price } else { (*price).min(machine.bound) };
+                    machine.price = if unbounded {
+                        *price
+                    } else {
+                        (*price).min(machine.bound)
+                    };
                 }
             }
         }
