@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod cloud;
 pub mod config;
 pub mod entrance;
 pub mod http;

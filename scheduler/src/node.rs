@@ -19,6 +19,7 @@ use rebound_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use crate::cloud::Cloud;
 use crate::peers::Peers;
 use crate::peers::service::Received;
 use crate::roster::Roster;
@@ -81,6 +82,7 @@ pub struct Node {
     policy: Policy,
     clock: Clock,
     jobs: mpsc::Sender<Queued>,
+    cloud: Arc<dyn Cloud>,
     peers: Arc<Peers>,
     roster: Arc<Roster>,
     /// Index of the change of members, and the version, that the roster has.
@@ -113,6 +115,7 @@ impl Node {
         policy: Policy,
         clock: Clock,
         jobs: mpsc::Sender<Queued>,
+        cloud: Arc<dyn Cloud>,
         peers: Arc<Peers>,
         doors: Doors,
         inbox: Inbox,
@@ -125,6 +128,7 @@ impl Node {
             policy,
             clock,
             jobs,
+            cloud,
             roster: peers.roster().clone(),
             peers,
             roster_at: (0, 0),
@@ -236,6 +240,10 @@ impl Node {
                 incarnation,
                 build,
             }),
+            Heard::Control(Control::CloudDone { call, outcome }) => {
+                inputs.push(Input::CloudDone { call, outcome });
+            }
+            Heard::Control(Control::Market(market)) => inputs.push(Input::Market(market)),
             Heard::Control(Control::Backup(answering)) => self.backups.push(answering),
             Heard::Control(Control::Stop) => self.resign(inputs),
             Heard::Peer(message) => inputs.push(Input::Peer(message)),

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server as Grpc;
 
 use crate::api::{Api, services};
+use crate::cloud::NoCloud;
 use crate::config::Config;
 use crate::entrance::{Entrance, accepted, raise_open_files};
 use crate::join::join;
@@ -144,7 +145,16 @@ impl Server {
             run_tasks_max: config.limits.run_photos,
             ..Default::default()
         };
-        let node = Node::new(replica, policy, clock, jobs, peers, doors, inbox);
+        let node = Node::new(
+            replica,
+            policy,
+            clock,
+            jobs,
+            Arc::new(NoCloud),
+            peers,
+            doors,
+            inbox,
+        );
         let node = tokio::spawn(node.run());
 
         let (stop, stopped) = watch::channel(false);

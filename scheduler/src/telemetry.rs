@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_core::event::{Cause, Event, Fact, Verdict};
 use rebound_core::state::machines::Gone;
 use rebound_core::types::ReplicaId;
@@ -117,6 +118,11 @@ fn describe() {
         "rebound_peer_messages_dropped_total",
         "Messages to a peer dropped because its queue was full"
     );
+    describe_counter!(
+        "rebound_cloud_calls_total",
+        "Calls of the cloud, by what and by what came of them"
+    );
+    describe_histogram!("rebound_cloud_call_seconds", "How long a call of the cloud took");
     describe_counter!("rebound_calls_refused_total", "Calls refused, by kind");
     describe_counter!(
         "rebound_peer_twins_total",
@@ -227,6 +233,23 @@ pub(crate) fn handled(time: Duration, cpu: Duration, inputs: usize) {
 /// A question was answered.
 pub(crate) fn answered(time: Duration) {
     kept!(Histogram, histogram!("rebound_ask_seconds")).record(time.as_secs_f64());
+}
+
+/// A call of the cloud came to something.
+pub(crate) fn cloud_call(call: &CloudCall, outcome: &CloudOutcome, took: Duration) {
+    let what = match call {
+        CloudCall::Launch { .. } => "launch",
+        CloudCall::Terminate { .. } => "terminate",
+        CloudCall::List { .. } => "list",
+    };
+    let outcome = match outcome {
+        CloudOutcome::Launched { .. } | CloudOutcome::Terminating | CloudOutcome::Listed(_) => "done",
+        CloudOutcome::Retry { .. } => "retry",
+        CloudOutcome::Refused { .. } => "refused",
+        CloudOutcome::Unknown => "unknown",
+    };
+    counter!("rebound_cloud_calls_total", "call" => what, "outcome" => outcome).increment(1);
+    histogram!("rebound_cloud_call_seconds", "call" => what).record(took.as_secs_f64());
 }
 
 /// A call was refused.

@@ -316,7 +316,7 @@ impl Server {
             }
             Some(Said::Heartbeat(beat)) => state.last_beat = Some(beat),
             Some(Said::Leaving(leaving)) => state.leavings.push(leaving.empty),
-            Some(Said::Hello(_)) | None => {}
+            Some(Said::Hello(_) | Said::Noticed(_)) | None => {}
         }
     }
 

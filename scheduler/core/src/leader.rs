@@ -29,24 +29,34 @@ const QUIET: u64 = 3 * WORKER_HEARTBEAT;
 pub struct Clock {
     last: Time,
     at: Mono,
+    rate: u64,
 }
 
 impl Clock {
-    /// Goes on from the state's clock; a cluster that has none begins with the wall clock.
-    pub fn new(state_now: Time, now: Now) -> Clock {
+    /// Goes on from the state's clock; a cluster that has none begins with the wall clock. It goes `rate` times as fast
+    /// as running time, as the wall clock does then.
+    pub fn new(state_now: Time, now: Now, rate: u64) -> Clock {
         let last = if state_now == Time(0) { now.wall } else { state_now };
-        Clock { last, at: now.mono }
+        Clock {
+            last,
+            at: now.mono,
+            rate,
+        }
+    }
+
+    fn passed(&self, now: Now) -> u64 {
+        now.mono.0.saturating_sub(self.at.0).saturating_mul(self.rate)
     }
 
     /// The stamp for an entry proposed now.
     pub fn stamp(&mut self, now: Now) -> Time {
-        let passed = now.mono.0.saturating_sub(self.at.0);
+        let passed = self.passed(now);
         let plain = self.last.0.saturating_add(passed);
         let slew = passed / CLOCK_SLEW_DIVISOR;
         let behind = now.wall.0.saturating_sub(plain);
         let ahead = plain.saturating_sub(now.wall.0);
         let stamp = match () {
-            () if behind > CLOCK_OFF_MAX || ahead > CLOCK_OFF_MAX => plain,
+            () if behind.max(ahead) > CLOCK_OFF_MAX.saturating_mul(self.rate) => plain,
             () => plain
                 .saturating_add(behind.min(slew))
                 .saturating_sub(ahead.min(slew)),
@@ -58,12 +68,12 @@ impl Clock {
 
     /// About what the stamp of an entry proposed now would be.
     pub fn peek(&self, now: Now) -> Time {
-        Time(self.last.0.saturating_add(now.mono.0.saturating_sub(self.at.0)))
+        Time(self.last.0.saturating_add(self.passed(now)))
     }
 
     /// The wall clock less this one, in µs.
     pub fn off(&self, now: Now) -> i64 {
-        let plain = self.last.0.saturating_add(now.mono.0.saturating_sub(self.at.0));
+        let plain = self.last.0.saturating_add(self.passed(now));
         let off = i128::from(now.wall.0) - i128::from(plain);
         i64::try_from(off).unwrap_or(if off < 0 { i64::MIN } else { i64::MAX })
     }
@@ -146,12 +156,12 @@ pub struct Leader {
 
 impl Leader {
     /// A leader that was just elected.
-    pub fn new(term: Term, state_now: Time, now: Now) -> Leader {
+    pub fn new(term: Term, state_now: Time, now: Now, clock_rate: u64) -> Leader {
         Leader {
             term,
             ready: false,
             ready_at: 0,
-            clock: Clock::new(state_now, now),
+            clock: Clock::new(state_now, now, clock_rate),
             heard: BTreeMap::new(),
             paces: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -211,8 +221,9 @@ impl Leader {
         })
     }
 
-    /// Looks at machines and money, when that is due and nothing decided of them is on its way.
-    pub fn look_at_fleet(&mut self, state: &State, elapsed: u64) -> Option<Fleet> {
+    /// Looks at machines and money, when that is due and nothing decided of them is on its way. `elapsed` is running
+    /// time as the cluster's clock counts it.
+    pub fn look_at_fleet(&mut self, state: &State, elapsed: u64, clock_rate: u64) -> Option<Fleet> {
         let control = state.control.known()?;
         let soon = self
             .fleet_looked
@@ -221,7 +232,9 @@ impl Leader {
             return None;
         }
         (self.fleet_wanted, self.fleet_looked) = (false, Some(elapsed));
-        fleet(state, state.now(), &self.market, |worker| self.paces.get(&worker))
+        fleet(state, state.now(), &self.market, clock_rate, |worker| {
+            self.paces.get(&worker)
+        })
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.
@@ -269,7 +282,7 @@ mod tests {
 
     #[test]
     fn stamps_lean_to_the_wall_clock_by_a_twentieth() {
-        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 1_001 * SECOND));
+        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 1_001 * SECOND), 1);
         // A second behind: ten seconds bring half a second.
         assert_eq!(
             clock.stamp(now(10 * SECOND, 1_011 * SECOND)),
@@ -282,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_far_wall_clock_is_reported_and_not_followed() {
-        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 5_000 * SECOND));
+        let mut clock = Clock::new(Time(1_000 * SECOND), now(0, 5_000 * SECOND), 1);
         assert_eq!(clock.stamp(now(SECOND, 5_001 * SECOND)), Time(1_001 * SECOND));
         assert_eq!(clock.off(now(SECOND, 5_001 * SECOND)), 4_000 * SECOND as i64);
         clock.follow(Time(5_001 * SECOND));
@@ -295,7 +308,7 @@ mod tests {
     #[test]
     fn the_farthest_wall_clock_that_is_followed() {
         let (begin, second_later) = (Time(10_000 * SECOND), Time(10_001 * SECOND));
-        let stamp = |wall: u64| Clock::new(begin, now(0, 1)).stamp(now(SECOND, wall));
+        let stamp = |wall: u64| Clock::new(begin, now(0, 1), 1).stamp(now(SECOND, wall));
         let slew = SECOND / CLOCK_SLEW_DIVISOR;
         let (ahead, behind) = (second_later.0 + CLOCK_OFF_MAX, second_later.0 - CLOCK_OFF_MAX);
         assert_eq!(stamp(ahead), Time(second_later.0 + slew));
@@ -305,8 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn a_fast_clock_goes_as_fast_as_its_wall_clock() {
+        let mut clock = Clock::new(Time(10 * SECOND), now(0, 10 * SECOND), 60);
+        assert_eq!(clock.peek(now(SECOND, 0)), Time(70 * SECOND));
+        assert_eq!(clock.stamp(now(2 * SECOND, 130 * SECOND)), Time(130 * SECOND));
+        assert_eq!(clock.off(now(3 * SECOND, 190 * SECOND)), 0);
+    }
+
+    #[test]
     fn stamps_never_go_back() {
-        let mut clock = Clock::new(Time(10), now(0, 0));
+        let mut clock = Clock::new(Time(10), now(0, 0), 1);
         let first = clock.stamp(now(100, 0));
         assert!(clock.stamp(now(100, 0)) >= first);
         assert!(clock.stamp(now(50, 0)) >= first);

@@ -88,6 +88,9 @@ pub struct Config {
     pub policy: Policy,
     /// Local bounds.
     pub limits: Limits,
+    /// The wall clock, and with it the cluster's, goes so many times as fast as running time: 1, but where a recorded
+    /// market is played faster. Leases, elections and what agents measure go by running time.
+    pub clock_rate: u64,
     /// The build that runs it, and the versions it knows.
     pub build: Build,
     /// A planted bug, for tests of the tests.
@@ -107,6 +110,7 @@ impl Config {
             settings: Settings::default(),
             policy: Policy::default(),
             limits: Limits::default(),
+            clock_rate: 1,
             build: Build::ours(),
             plant: Plant::None,
         }
@@ -365,6 +369,11 @@ impl Replica {
             true => self.now.mono,
             false => self.next_tick,
         }
+    }
+
+    /// Running time as the cluster's clock counts it.
+    fn elapsed_by_clock(&self) -> u64 {
+        self.elapsed.saturating_mul(self.config.clock_rate)
     }
 
     fn pass_time(&mut self, now: Now) {

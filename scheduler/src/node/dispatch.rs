@@ -1,5 +1,6 @@
 //! Does what the replica wants done, in the order that its output demands.
 
+use rebound_core::cloud::CloudCall;
 use rebound_core::codec::client;
 use rebound_core::effects::{Desired, DesiredRun};
 use rebound_core::io::{Heard, SnapshotOrder};
@@ -39,6 +40,7 @@ impl Node {
             events,
             retired,
             halt,
+            calls,
         } = out;
         if let Some(halt) = halt {
             return self.roster.outgrow(halt.to_string());
@@ -78,6 +80,7 @@ impl Node {
         for order in snapshots {
             self.send_snapshot(order).await;
         }
+        self.call_cloud(calls);
         telemetry::events(&events, leads);
     }
 
@@ -254,6 +257,19 @@ impl Node {
             let (chunks, waiting) = mpsc::channel(CHUNKS_AHEAD);
             self.store(Job::Snapshot(chunks)).await;
             let _ = answering.send((self.replica.backup_head(), waiting));
+        }
+    }
+
+    /// Calls of the cloud run beside the replica. Their number is that of open launches, ending machines and regions.
+    fn call_cloud(&self, calls: Vec<(CallId, CloudCall)>) {
+        for (call, what) in calls {
+            let (cloud, control) = (self.cloud.clone(), self.control.clone());
+            tokio::spawn(async move {
+                let begun = Instant::now();
+                let outcome = cloud.call(&what).await;
+                telemetry::cloud_call(&what, &outcome, begun.elapsed());
+                let _ = control.send(Control::CloudDone { call, outcome });
+            });
         }
     }
 

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rebound_core::cloud::CloudOutcome;
 use rebound_core::io::{Answer, Request, Status, WorkerReport};
 use rebound_core::limits::{ASK_TIMEOUT, ASK_TIMEOUT_MAX};
+use rebound_core::market::Market;
 use rebound_core::plan::Plan;
 use rebound_core::reply::Refused;
-use rebound_core::types::{Caller, MILLISECOND, PersistId, ReplicaId, TraceId, WorkerId};
+use rebound_core::types::{CallId, Caller, MILLISECOND, PersistId, ReplicaId, TraceId, WorkerId};
 use rebound_core::version::Build;
 use rebound_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -263,6 +265,10 @@ pub enum Control {
         incarnation: u64,
         build: Build,
     },
+    /// A call of the cloud has come to something.
+    CloudDone { call: CallId, outcome: CloudOutcome },
+    /// The market was looked at.
+    Market(Arc<Market>),
     /// Somebody wants a backup of this server: its head, and the chunks to come. Nothing when there is nothing yet.
     Backup(oneshot::Sender<Backup>),
     /// The server stops.

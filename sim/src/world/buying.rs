@@ -257,6 +257,8 @@ impl World {
     /// A server's calls go out.
     pub(super) fn calls_cloud(&mut self, server: u64, life: u64, calls: Vec<(CallId, CloudCall)>) {
         for (id, call) in calls {
+            // Here, and not when it comes there: the server that knows why may be gone by then.
+            self.check_call(&call);
             let Some(buying) = &mut self.buying else { return };
             let way = buying.cloud.way();
             self.buys(
@@ -300,7 +302,6 @@ impl World {
 
     fn called(&mut self, server: u64, life: u64, id: CallId, call: &CloudCall) {
         let (now, calm) = (self.now, self.calm);
-        self.check_call(call);
         let Some(buying) = &mut self.buying else { return };
         if calm {
             buying.cloud.nature = buying.drawn.calm();

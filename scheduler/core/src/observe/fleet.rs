@@ -87,6 +87,7 @@ pub fn fleet<'a>(
     state: &State,
     now: Time,
     market: &Arc<Market>,
+    clock_rate: u64,
     pace: impl Fn(WorkerId) -> Option<&'a Pace>,
 ) -> Option<Fleet> {
     let control = state.control.known()?.clone();
@@ -94,7 +95,7 @@ pub fn fleet<'a>(
         return None;
     }
     let needs = needs(state);
-    let mut units = workers(state, now, market, &needs, pace);
+    let mut units = workers(state, now, market, &needs, clock_rate, pace);
     units.extend(machines(state, now, market, &needs, &control));
     units.extend(coming(state, now, market, &needs, &control));
     Some(Fleet {
@@ -146,6 +147,7 @@ fn workers<'a>(
     now: Time,
     market: &Market,
     needs: &[Need],
+    clock_rate: u64,
     pace: impl Fn(WorkerId) -> Option<&'a Pace>,
 ) -> Vec<Unit> {
     let mut units = Vec::new();
@@ -163,7 +165,7 @@ fn workers<'a>(
             if runs {
                 let measured = pace(id)
                     .and_then(|pace| pace.service(need.spec))
-                    .map(|us| us.div_ceil(slots));
+                    .map(|us| us.saturating_mul(clock_rate).div_ceil(slots));
                 let us = measured.or_else(|| assumed.get(&need.spec).copied());
                 speeds.insert(need.spec, us.unwrap_or(UNMEASURED.div_ceil(slots)).max(1));
             }

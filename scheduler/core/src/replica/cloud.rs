@@ -18,7 +18,7 @@ use crate::state::launches::{Lack, Outcome};
 use crate::state::sightings::Sighting;
 use crate::types::*;
 
-/// When a call may be made again, in µs of running time.
+/// When a call may be made again, in µs of running time as the cluster's clock counts it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Try {
     under_way: bool,
@@ -113,7 +113,7 @@ impl Replica {
 
     /// Asks whether this is still the leader, when some call that changes something is due; see [`Self::order_calls`].
     pub(super) fn confirm_calls(&mut self) {
-        let (elapsed, applied) = (self.elapsed, self.state.applied());
+        let (elapsed, applied) = (self.elapsed_by_clock(), self.state.applied());
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
         };
@@ -131,7 +131,7 @@ impl Replica {
 
     /// Orders calls that are due. Those that change something follow from what was applied when leadership was asked for.
     pub(super) fn order_calls(&mut self, out: &mut Output) {
-        let (elapsed, state) = (self.elapsed, &self.state);
+        let (elapsed, state) = (self.elapsed_by_clock(), &self.state);
         let cluster = &self.state.meta().cluster;
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
@@ -188,7 +188,7 @@ impl Replica {
 
     /// A call has come to something.
     pub(super) fn cloud_done(&mut self, id: CallId, outcome: CloudOutcome) {
-        let elapsed = self.elapsed;
+        let elapsed = self.elapsed_by_clock();
         let Some(leader) = self.leader.as_mut() else {
             return;
         };
@@ -217,7 +217,7 @@ impl Replica {
     }
 
     fn launch_done(&mut self, launch: LaunchId, outcome: CloudOutcome) {
-        let elapsed = self.elapsed;
+        let elapsed = self.elapsed_by_clock();
         let Some(leader) = self.leader.as_mut() else {
             return;
         };
@@ -247,7 +247,7 @@ impl Replica {
     }
 
     fn listed(&mut self, region: String, begun: Time, outcome: CloudOutcome) {
-        let elapsed = self.elapsed;
+        let elapsed = self.elapsed_by_clock();
         let Some(leader) = self.leader.as_mut() else {
             return;
         };
@@ -275,7 +275,7 @@ impl Replica {
 
     /// Each second or so: what never joined shall end; what nobody needs to remember is forgotten.
     pub(super) fn fleet_duties(&mut self) {
-        let (elapsed, state) = (self.elapsed, &self.state);
+        let (elapsed, state) = (self.elapsed_by_clock(), &self.state);
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
         };

@@ -256,7 +256,13 @@ impl Replica {
             }
             WorkerReport::Noticed { within } => {
                 leader.hear(worker, elapsed, None);
-                let at = Time(leader.clock.peek(self.now).0.saturating_add(within));
+                let at = Time(
+                    leader
+                        .clock
+                        .peek(self.now)
+                        .0
+                        .saturating_add(within.saturating_mul(self.config.clock_rate)),
+                );
                 let machine = self
                     .state
                     .machines
@@ -408,7 +414,10 @@ impl Replica {
         if leader.planning {
             return;
         }
-        let fleet = leader.look_at_fleet(state, elapsed).map(Box::new);
+        let rate = self.config.clock_rate;
+        let fleet = leader
+            .look_at_fleet(state, elapsed.saturating_mul(rate), rate)
+            .map(Box::new);
         let mut coming = std::mem::take(&mut leader.coming);
         coming.retain(|one| one.job.0 > state.applied() && state.jobs.nothing_queued());
         let places = std::mem::take(&mut leader.plan_wanted)

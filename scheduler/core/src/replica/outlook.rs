@@ -210,11 +210,14 @@ impl Replica {
         let (weight, all) = line.part;
         let takes = |work: u128| {
             let part = work * u128::from(all) / u128::from(weight.max(1));
-            leader.speed.takes(part, measured.slots)
+            let running = leader.speed.takes(part, measured.slots);
+            running.saturating_mul(self.config.clock_rate)
         };
         let work = u128::from(photos) * service;
         let before = line.before(key).1 + line.let_in(key.0) + held;
-        let own = u64::try_from(service).unwrap_or(u64::MAX);
+        let own = u64::try_from(service)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(self.config.clock_rate);
         Some(Estimate {
             done_in: takes(before + work).saturating_add(own),
             all_in: takes(line.all() + line.let_in(u8::MAX)),

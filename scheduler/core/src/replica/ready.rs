@@ -201,7 +201,12 @@ impl Replica {
             self.step_down(out);
         }
         if leads {
-            self.leader = Some(Leader::new(term, self.state.now(), self.now));
+            self.leader = Some(Leader::new(
+                term,
+                self.state.now(),
+                self.now,
+                self.config.clock_rate,
+            ));
         }
     }
 
@@ -379,7 +384,7 @@ impl Replica {
             } else {
                 elapsed
             };
-            leader.clock = crate::leader::Clock::new(state_now, now);
+            leader.clock = crate::leader::Clock::new(state_now, now, self.config.clock_rate);
         }
     }
 

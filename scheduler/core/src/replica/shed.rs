@@ -170,8 +170,12 @@ impl Replica {
         })
     }
 
-    /// By how much a submit would be late while its environment is overloaded; none when it is let in.
+    /// By how much a submit would be late while its environment is overloaded; none when it is let in. Where machines are
+    /// bought, what there is now says nothing of what there will be: what caps make late is late, and says so.
     fn cannot_make(&self, estimate: &Estimate, now: Time, due: Time) -> Option<u64> {
+        if self.state.control.buys() {
+            return None;
+        }
         let most = self.config.limits.propose_bytes_waiting;
         let overloaded = estimate.all_in > self.state.meta().settings.shed_after
             || self.waiting.is_busy(self.elapsed, most);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::scaling::Scaling;
+use crate::scaling::{Mode, Scaling};
 use crate::table::Table;
 use crate::types::{Index, Time};
 
@@ -65,6 +65,14 @@ impl Controls {
     /// The record, if somebody has decided something.
     pub fn known(&self) -> Option<&Control> {
         self.table.get(&())
+    }
+
+    /// True while nothing but caps stands between a gap and a launch.
+    pub fn buys(&self) -> bool {
+        let is = |control: &Control| {
+            control.scaling.mode == Mode::Act && control.frozen.is_none() && control.brake.is_none()
+        };
+        self.known().is_some_and(is)
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut Control {
