@@ -15,7 +15,9 @@ use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::fetch::{Fetcher, Photo};
+use crate::imds::{Imds, Notice, WATCH_EVERY, watch};
 use crate::link::{Event, Link};
+use crate::machine::limits::NOTICE_MARGIN_US;
 use crate::machine::{self, Action, Counts, Failure, Input, Machine, NOOP, Now, TaskKey, Uri};
 use crate::runner::{self, Execution, Runner};
 use crate::spool::{Spool, SpoolError};
@@ -64,10 +66,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             version: VERSION.to_string(),
             spool_max_results: config.spool_max_results,
             spool_max_bytes: config.spool_max_bytes,
+            notice_margin_us: NOTICE_MARGIN_US / config.clock_rate,
         },
         spooled,
     );
     let (done, ended) = mpsc::channel(DONE_WAITING);
+    let mut notices = watch_machine(&config)?;
     let link = Link::start(config.servers.clone());
     let system = |error| StartError::System {
         what: "signals cannot be caught",
@@ -89,11 +93,23 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         photos: BTreeMap::new(),
         fetcher,
         noop_bytes: config.noop_bytes,
+        noop_us: config.noop_us,
         begun,
         noted: Noted::default(),
     };
-    agent.live(ended, terminate, interrupt).await;
+    agent.live(ended, &mut notices, terminate, interrupt).await;
     Ok(())
+}
+
+/// Notices of the machine's end, if anybody is to say them.
+fn watch_machine(config: &Config) -> Result<mpsc::Receiver<Notice>, StartError> {
+    let (tell, notices) = mpsc::channel(1);
+    if let Some(at) = &config.imds {
+        let imds = Imds::new(at.clone()).map_err(StartError::Imds)?;
+        let every = WATCH_EVERY / u32::try_from(config.clock_rate).unwrap_or(u32::MAX);
+        tokio::spawn(watch(imds, every, tell));
+    }
+    Ok(notices)
 }
 
 /// A fetch or an execution that ended.
@@ -129,16 +145,26 @@ struct Agent {
     photos: BTreeMap<TaskKey, Photo>,
     fetcher: Fetcher,
     noop_bytes: usize,
+    noop_us: u64,
     begun: Instant,
     noted: Noted,
 }
 
 impl Agent {
-    async fn live(mut self, mut ended: mpsc::Receiver<Done>, mut terminate: Signal, mut interrupt: Signal) {
+    async fn live(
+        mut self,
+        mut ended: mpsc::Receiver<Done>,
+        notices: &mut mpsc::Receiver<Notice>,
+        mut terminate: Signal,
+        mut interrupt: Signal,
+    ) {
         while !self.machine.is_finished() {
             let mut inputs = Vec::from(std::mem::take(&mut self.inputs));
             if inputs.is_empty() {
-                inputs.push(self.wait(&mut ended, &mut terminate, &mut interrupt).await);
+                inputs.push(
+                    self.wait(&mut ended, notices, &mut terminate, &mut interrupt)
+                        .await,
+                );
             } else {
                 // What comes and goes without waiting must not keep the stream's task from its turn.
                 tokio::task::yield_now().await;
@@ -192,6 +218,7 @@ impl Agent {
     async fn wait(
         &mut self,
         ended: &mut mpsc::Receiver<Done>,
+        notices: &mut mpsc::Receiver<Notice>,
         terminate: &mut Signal,
         interrupt: &mut Signal,
     ) -> Input {
@@ -207,9 +234,20 @@ impl Agent {
         tokio::select! {
             Some(event) = self.link.next() => self.heard(event),
             Some(done) = ended.recv() => self.ended(done),
+            Some(notice) = notices.recv() => self.noticed(notice),
             _ = terminate.recv() => Input::Leave { why: "SIGTERM".to_string() },
             _ = interrupt.recv() => Input::Leave { why: "SIGINT".to_string() },
             () = alarm => Input::Tick,
+        }
+    }
+
+    /// A recommendation to rebalance is no notice: such machines mostly stay.
+    fn noticed(&self, notice: Notice) -> Input {
+        match notice {
+            Notice::Ends { at_us } => Input::Noticed {
+                within_us: at_us.saturating_sub(self.now().wall_us),
+            },
+            Notice::Rebalance => Input::Tick,
         }
     }
 
@@ -315,9 +353,7 @@ impl Agent {
 
     fn start(&mut self, task: TaskKey, spec: Arc<v1::Spec>, uri: &Uri, alone: bool) {
         if spec.recogniser.split('@').next() == Some(NOOP) {
-            let outcome = Ok(runner::noop(uri, self.noop_bytes));
-            self.inputs.push_back(Input::Finished { task, outcome });
-            return;
+            return self.start_noop(task, uri);
         }
         let photo = match self
             .photos
@@ -349,6 +385,25 @@ impl Agent {
                     stopped,
                 )
                 .await;
+            let _ = done.send(Done::Finished(task, outcome)).await;
+        });
+    }
+
+    fn start_noop(&mut self, task: TaskKey, uri: &Uri) {
+        let outcome = Ok(runner::noop(uri, self.noop_bytes));
+        if self.noop_us == 0 {
+            self.inputs.push_back(Input::Finished { task, outcome });
+            return;
+        }
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.stops.insert(task, stop);
+        let (takes, done) = (
+            runner::noop_takes(self.noop_us, &mut rand::rng()),
+            self.done.clone(),
+        );
+        tokio::spawn(async move {
+            // Stopped, its answer counts for nothing.
+            let _ = tokio::time::timeout(takes, stopped).await;
             let _ = done.send(Done::Finished(task, outcome)).await;
         });
     }

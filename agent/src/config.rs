@@ -10,6 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::fetch::web::{MAX_ALLOWED, parse_allowed};
+use crate::imds;
 use crate::link::{AddressError, MAX_SERVERS, parse_address};
 use crate::machine::limits::{MAX_RESULT_BYTES, MAX_SLOTS};
 use crate::recognise::child::MAX_THREADS;
@@ -29,6 +30,12 @@ pub const DEFAULT_PHOTO_MIB: u64 = 64;
 
 /// Photos of http(s) on the disk at a time, in MiB, unless told otherwise.
 pub const DEFAULT_LOADED_MIB: u64 = 1024;
+
+/// Fastest time of a market, in times of the real one.
+pub const MAX_CLOCK_RATE: u64 = 3_600;
+
+/// Longest time that `noop` may take, in µs.
+pub const MAX_NOOP_US: u64 = 3_600_000_000;
 
 /// Largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: u64 = 256 * 1024;
@@ -167,6 +174,19 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", hide = true)]
     pub noop_bytes: Option<usize>,
 
+    /// How long `noop` takes, in µs, half of the time less: photos without recognition, for clusters that play a market
+    #[arg(long, value_name = "US", hide = true)]
+    pub noop_us: Option<u64>,
+
+    /// Watch this metadata service for notices that the machine will be taken back; `ec2` for EC2's own. It is not
+    /// watched if not given
+    #[arg(long, env = "REBOUND_IMDS", value_name = "URL")]
+    pub imds: Option<String>,
+
+    /// Time of the market passes so many times as fast: what a notice leaves is shorter
+    #[arg(long, value_name = "N", hide = true)]
+    pub clock_rate: Option<u64>,
+
     /// What to log, for example info or rebound_agent=debug
     #[arg(long, env = "REBOUND_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -211,6 +231,12 @@ pub struct Config {
     pub spool_max_bytes: usize,
     /// Length of what `noop` answers, 1 to [`MAX_RESULT_BYTES`].
     pub noop_bytes: usize,
+    /// Median time that `noop` takes, in µs; 0: none.
+    pub noop_us: u64,
+    /// The metadata service that is watched.
+    pub imds: Option<Url>,
+    /// 1 to [`MAX_CLOCK_RATE`]; 1 outside of recordings played fast.
+    pub clock_rate: u64,
 }
 
 impl Options {
@@ -261,6 +287,9 @@ impl Options {
             spool_max_results: self.spool_max_results.or(file.spool_max_results),
             spool_max_mib: self.spool_max_mib.or(file.spool_max_mib),
             noop_bytes: self.noop_bytes.or(file.noop_bytes),
+            noop_us: self.noop_us.or(file.noop_us),
+            imds: self.imds.or(file.imds),
+            clock_rate: self.clock_rate.or(file.clock_rate),
             log: self.log.or(file.log),
             log_format: self.log_format.or(file.log_format),
         })
@@ -351,6 +380,9 @@ impl Options {
                 1,
                 MAX_RESULT_BYTES,
             )?,
+            noop_us: in_range("noop-us", self.noop_us.unwrap_or(0), 0, MAX_NOOP_US)?,
+            imds: self.imds.as_deref().map(parse_imds).transpose()?,
+            clock_rate: in_range("clock-rate", self.clock_rate.unwrap_or(1), 1, MAX_CLOCK_RATE)?,
         })
     }
 }
@@ -390,6 +422,17 @@ fn parse_allow_url(texts: &[String]) -> Result<Vec<Url>, ConfigError> {
     parsed
         .collect::<Result<_, _>>()
         .map_err(|problem| wrong("allow-url", problem))
+}
+
+fn parse_imds(text: &str) -> Result<Url, ConfigError> {
+    let text = if text == "ec2" { imds::ENDPOINT } else { text };
+    let url = Url::parse(text).ok();
+    let fits = |url: &Url| url.scheme() == "http" && url.has_host() && url.path().ends_with('/');
+    url.filter(fits).ok_or_else(|| {
+        let problem =
+            format!("{text:?} is not a metadata service; give ec2, or http://HOST/ with a / at its end");
+        wrong("imds", problem)
+    })
 }
 
 fn parse_pool(text: &str) -> Result<v1::Pool, ConfigError> {

@@ -196,8 +196,16 @@ fn parse_action(body: &str) -> Result<Notice, String> {
     }
 }
 
-/// `2026-11-23T05:55:29Z` in µs since 1970: the one form in which EC2 writes it.
+/// `2026-11-23T05:55:29Z` in µs since 1970: the one form in which EC2 writes it. Clouds that play a market fast add three
+/// digits of a second.
 fn parse_time(text: &str) -> Option<u64> {
+    let (text, ms) = match text.split_once('.') {
+        None => (text.to_owned(), 0),
+        Some((seconds, rest)) => {
+            let digits = rest.strip_suffix('Z').filter(|digits| digits.len() == 3)?;
+            (format!("{seconds}Z"), digits.parse::<u16>().ok()?)
+        }
+    };
     let shape = text.len() == 20
         && text.bytes().enumerate().all(|(at, byte)| match at {
             4 | 7 => byte == b'-',
@@ -223,7 +231,7 @@ fn parse_time(text: &str) -> Option<u64> {
     };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
     let days = days.checked_sub(719_468)?;
-    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000)
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + u64::from(ms) * 1_000)
 }
 
 /// Asks again and again, and tells each notice once. Ends when nobody listens.

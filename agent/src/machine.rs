@@ -199,6 +199,9 @@ pub struct Config {
     pub spool_max_results: usize,
     /// The same in bytes; each photo in work counts for the largest result.
     pub spool_max_bytes: usize,
+    /// A machine that will be taken back hands over what is in recognisers so long before its end:
+    /// [`NOTICE_MARGIN_US`](limits::NOTICE_MARGIN_US), less where a market is played fast.
+    pub notice_margin_us: u64,
 }
 
 /// What happens to the agent.
@@ -475,6 +478,7 @@ impl Machine {
         if self.exited {
             return;
         }
+        self.stop_late(now, out);
         self.release_waiting(now, out);
         self.schedule(now, out);
         self.send_results(now, out);

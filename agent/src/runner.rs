@@ -48,6 +48,9 @@ pub const MIN_CHILD_MEMORY_MIB: u64 = 512;
 /// What `noop` answers has so many bytes, unless told otherwise.
 pub const NOOP_BYTES: usize = 64;
 
+/// Spread of the times that `noop` takes, where it takes any: nine of ten are within a third of the median.
+pub const NOOP_SPREAD: f64 = 0.2;
+
 /// How children are run.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -97,6 +100,15 @@ pub fn noop(uri: &str, bytes: usize) -> Bytes {
         }
         digest = Sha256::digest(digest);
     }
+}
+
+/// How long a `noop` takes that has a median time in µs: log-normal, as recognition times mostly are.
+pub fn noop_takes(median_us: u64, rng: &mut impl rand::Rng) -> Duration {
+    // Box and Muller's method.
+    let (a, b): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+    let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+    let us = median_us as f64 * (NOOP_SPREAD * normal).exp();
+    Duration::from_micros(us as u64)
 }
 
 impl Runner {

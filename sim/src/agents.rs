@@ -124,6 +124,7 @@ impl Agent {
             version: "sim".into(),
             spool_max_results: self.spool_max as usize,
             spool_max_bytes: 16 << 20,
+            notice_margin_us: rebound_agent::machine::limits::NOTICE_MARGIN_US,
         };
         let spooled = self.spool.values().cloned().collect();
         self.machine = Some(Machine::new(config, spooled).planted(self.plant));

@@ -11,6 +11,7 @@ use tracing::error;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::fetch::web::WebError;
+use crate::imds::ImdsError;
 use crate::machine::NOOP;
 use crate::recognise::manifest::{self, Kind, Manifest};
 use crate::runner::{Runner, RunnerConfig};
@@ -47,6 +48,9 @@ pub enum StartError {
         /// Why.
         why: String,
     },
+    /// The metadata service cannot be watched.
+    #[error("--imds: {0}")]
+    Imds(ImdsError),
     /// Photos cannot be loaded.
     #[error(transparent)]
     Web(#[from] WebError),

@@ -3,7 +3,7 @@
 use rebound_proto::v1;
 use rebound_proto::v1::agent_message::Body as Say;
 
-use super::limits::{LEAVE_ANSWERS_US, LEAVE_WORK_US, NOTICE_MARGIN_US};
+use super::limits::{LEAVE_ANSWERS_US, LEAVE_WORK_US};
 use super::session::{Link, say};
 use super::settle::cut;
 use super::work::State;
@@ -46,7 +46,9 @@ impl Machine {
     /// The machine will be taken back: it takes nothing new, ends what fits, and leaves.
     pub(super) fn noticed(&mut self, now: Now, within_us: u64, out: &mut Vec<Action>) {
         let taken_us = now.mono_us.saturating_add(within_us);
-        let work_until_us = taken_us.saturating_sub(NOTICE_MARGIN_US).max(now.mono_us);
+        let work_until_us = taken_us
+            .saturating_sub(self.config.notice_margin_us)
+            .max(now.mono_us);
         let leave = self.leave.get_or_insert_with(|| Leave {
             why: "its machine will be taken back".to_owned(),
             work_until_us,
@@ -73,6 +75,17 @@ impl Machine {
                 why: leave.why.clone(),
                 empty: false,
             })));
+        }
+    }
+
+    /// What the machine's end leaves no time for is stopped, and handed back like what was never started.
+    pub(super) fn stop_late(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Some(leave) = &mut self.leave else { return };
+        let Some(taken_us) = leave.taken_us else { return };
+        if now.mono_us >= leave.work_until_us && leave.work_until_us < taken_us {
+            // From here on the time left is for the answers.
+            leave.work_until_us = taken_us;
+            self.work.stop_all(out);
         }
     }
 

@@ -7,7 +7,7 @@ use rebound_proto::v1::server_message::Body as Heard;
 
 use super::limits::{
     LEAVE_ANSWERS_US, LEAVE_WORK_US, MAX_BATCH_RESULTS, MAX_BATCHES_IN_FLIGHT, MAX_RESULT_BYTES,
-    SUSPECT_SILENCE_US,
+    NOTICE_MARGIN_US, SUSPECT_SILENCE_US,
 };
 use super::{Action, Attempt, Config, Failure, Input, Machine, Now, Spooled, TaskKey, columns};
 
@@ -36,6 +36,7 @@ pub(super) fn config(slots: u32) -> Config {
         version: "test".to_string(),
         spool_max_results: 10_000,
         spool_max_bytes: 1 << 30,
+        notice_margin_us: NOTICE_MARGIN_US,
     }
 }
 
@@ -170,6 +171,7 @@ pub(super) fn word(action: &Action) -> String {
                 format!("report {}", keys.join(" "))
             }
             Some(Said::Leaving(leaving)) => format!("leaving{}", if leaving.empty { " empty" } else { "" }),
+            Some(Said::Noticed(noticed)) => format!("noticed {} s", noticed.within_us / 1_000_000),
             None => "nothing".to_string(),
         },
         Action::Fetch { task, .. } => format!("fetch {task}"),

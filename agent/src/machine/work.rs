@@ -180,7 +180,16 @@ impl Work {
 
     /// Ends suspects that run; they wait again, should they still be wanted.
     pub fn stop_suspects(&mut self, out: &mut Vec<Action>) {
-        for run in self.runs.iter_mut().filter(|run| run.alone) {
+        self.stop_running(|run| run.alone, out);
+    }
+
+    /// Ends all that runs; it waits again.
+    pub fn stop_all(&mut self, out: &mut Vec<Action>) {
+        self.stop_running(|_| true, out);
+    }
+
+    fn stop_running(&mut self, which: impl Fn(&Run) -> bool, out: &mut Vec<Action>) {
+        for run in self.runs.iter_mut().filter(|run| which(run)) {
             for at in 0..run.states.len() {
                 let task = run.key(at);
                 if run.states[at] == State::Running

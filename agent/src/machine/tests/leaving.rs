@@ -168,6 +168,42 @@ fn one_that_is_drained_finishes_what_runs_however_long() {
 }
 
 #[test]
+fn one_whose_machine_will_be_taken_back_finishes_what_fits_and_hands_back_the_rest() {
+    let mut agent = Agent::joined(2);
+    agent.input(desired(5, 10, vec![run(1, 0, 3, 9, 1)], vec![spec(1, "noop", 0)]));
+    agent.does(
+        Input::Noticed {
+            within_us: 120_000_000,
+        },
+        &["noticed 120 s", "leaving", "spool 1/2@9 released", "report 1/2@9"],
+    );
+    // Nothing of it is said twice.
+    agent.does(
+        Input::Noticed {
+            within_us: 120_000_000,
+        },
+        &[],
+    );
+    agent.does(answer(v1::Verdict::Recorded, &[key(1, 2, 9)]), &["unspool 1/2@9"]);
+    assert_eq!(agent.finished(key(1, 0, 9)), ["spool 1/0@9 ok", "report 1/0@9"]);
+    agent.does(answer(v1::Verdict::Recorded, &[key(1, 0, 9)]), &["unspool 1/0@9"]);
+    // The other one takes longer than there is time for.
+    let seen = agent.calm(120_000_000 - NOTICE_MARGIN_US);
+    let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+    let at = seen.iter().position(|word| *word == "stop 1/1@9 in 1");
+    assert_eq!(
+        at.map(|at| &seen[at..]),
+        Some(&["stop 1/1@9 in 1", "spool 1/1@9 released", "report 1/1@9"][..]),
+        "{seen:?}"
+    );
+    assert_eq!(agent.finished(key(1, 1, 9)), [""; 0], "it counts for nothing");
+    agent.does(
+        answer(v1::Verdict::Recorded, &[key(1, 1, 9)]),
+        &["unspool 1/1@9", "leaving empty", "exit"],
+    );
+}
+
+#[test]
 fn leaving_before_any_session_ends_at_once() {
     Agent::new(1).does(
         Input::Leave {
