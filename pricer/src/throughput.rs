@@ -6,8 +6,11 @@ use rebound_core::types::Resources;
 use serde::Serialize;
 
 use crate::catalogue::Facts;
+use crate::error::FileError;
 use crate::limits::{PRIOR_VCPU_US_PER_PHOTO, PROBE_MAX};
 use crate::money::ratio;
+
+const HOUR_US: u64 = 3_600_000_000;
 
 /// What a recogniser needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +73,33 @@ pub struct Throughputs {
 }
 
 impl Throughputs {
+    /// Reads lines of `instance_type,recogniser,photos_per_hour`, perhaps with that as its head.
+    ///
+    /// # Errors
+    ///
+    /// The first fault, with its line and field.
+    pub fn parse(file: &str, text: &str) -> Result<Self, FileError> {
+        let fix = "write instance_type,recogniser,photos_per_hour, as c5.large,shelf-text,3600";
+        let mut all = Self::default();
+        let lines = text.lines().enumerate();
+        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            let bad = |field: &str, problem: &str| FileError::at(file, index as u64 + 1, field, problem, fix);
+            let parts: Vec<&str> = line.split(',').map(str::trim).collect();
+            let [kind, recogniser, photos] = parts.as_slice() else {
+                return Err(bad("", "does not have three columns"));
+            };
+            if index == 0 && *kind == "instance_type" {
+                continue;
+            }
+            let photos: u64 = photos
+                .parse()
+                .map_err(|_| bad("photos_per_hour", "is no whole number"))?;
+            all.note(recogniser, kind, photos, HOUR_US)
+                .map_err(|problem| bad("photos_per_hour", &problem))?;
+        }
+        Ok(all)
+    }
+
     /// A machine of the type did `photos` photos of the recogniser in `machine_us` µs, with all its slots busy and its
     /// processors at full speed. The newest word counts.
     ///

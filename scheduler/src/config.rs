@@ -11,10 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 mod check;
 mod locate;
+mod market;
 
 pub(crate) use check::loopback;
 pub use check::{LOG_KEEP_MIN, MEMBERS_MAX};
 use locate::Locate;
+pub use market::{CLOCK_RATE_MAX, ClockConfig, CloudConfig, Driver, MarketConfig};
 
 /// Bytes of a snapshot that is received, unless the configuration says otherwise.
 const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024 * 1024;
@@ -169,6 +171,15 @@ pub struct Config {
     /// Log lines.
     #[serde(default)]
     pub logging: LoggingConfig,
+    /// The cloud that machines are bought in.
+    #[serde(default)]
+    pub cloud: CloudConfig,
+    /// What is known of the market beforehand.
+    #[serde(default)]
+    pub market: MarketConfig,
+    /// A wall clock other than the system's, where a market is played; the same on all servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockConfig>,
     /// The servers that a new cluster begins with, this one included, the same list on each: for `--init` alone. A
     /// server that is added later needs none, and once a cluster has begun it knows its servers itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod entrance;
 pub mod http;
 mod join;
+pub mod market;
 pub mod node;
 pub mod offline;
 pub mod peers;

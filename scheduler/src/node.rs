@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::cloud::Cloud;
+use crate::config::ClockConfig;
+use crate::market::{RECOGNISERS_MAX, Wanted};
 use crate::peers::Peers;
 use crate::peers::service::Received;
 use crate::roster::Roster;
@@ -50,14 +52,21 @@ const FIGURES_EVERY: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy)]
 pub struct Clock {
     origin: Instant,
+    played: Option<ClockConfig>,
 }
 
 impl Clock {
-    /// Begins now.
-    pub fn start() -> Clock {
+    /// Begins now. The wall clock is the system's, or one that shows another time and goes faster.
+    pub fn start(played: Option<ClockConfig>) -> Clock {
         Clock {
             origin: Instant::now(),
+            played,
         }
+    }
+
+    /// The wall clock goes so many times as fast as running time.
+    pub fn rate(&self) -> u64 {
+        self.played.map_or(1, |played| played.rate)
     }
 
     /// What the clocks say.
@@ -67,7 +76,10 @@ impl Clock {
             .map_or(0, |since| since.as_micros() as u64);
         Now {
             mono: Mono(self.origin.elapsed().as_micros() as u64),
-            wall: Time(wall),
+            wall: Time(self.played.map_or(wall, |played| {
+                let passed = wall.saturating_sub(played.at_us).saturating_mul(played.rate);
+                played.shows_us.saturating_add(passed)
+            })),
         }
     }
 
@@ -103,6 +115,9 @@ pub struct Node {
     sending: Vec<AbortHandle>,
     /// Who wants a backup.
     backups: Vec<oneshot::Sender<doors::Backup>>,
+    /// Recognisers that have work, for whoever watches the market; and the specs that they are of.
+    wanted: watch::Sender<Wanted>,
+    wanted_of: Vec<SpecId>,
     stopping: bool,
     /// Told to stop, and waiting until another server leads; at most until then.
     resigning: Option<Instant>,
@@ -116,6 +131,7 @@ impl Node {
         clock: Clock,
         jobs: mpsc::Sender<Queued>,
         cloud: Arc<dyn Cloud>,
+        wanted: watch::Sender<Wanted>,
         peers: Arc<Peers>,
         doors: Doors,
         inbox: Inbox,
@@ -145,6 +161,8 @@ impl Node {
             staged: None,
             sending: Vec::new(),
             backups: Vec::new(),
+            wanted,
+            wanted_of: Vec::new(),
             stopping: false,
             resigning: None,
         }
@@ -342,6 +360,7 @@ impl Node {
             return;
         }
         self.standing_at = now;
+        self.tell_wanted();
         let state = self.replica.state();
         let settings = &state.meta().settings;
         let standing = Standing {
@@ -370,6 +389,23 @@ impl Node {
             telemetry::standing(&standing, &queues);
         }
         self.standing.send_replace(standing);
+    }
+
+    /// Tells which recognisers have work, when that has changed.
+    fn tell_wanted(&mut self) {
+        let state = self.replica.state();
+        if state.jobs.unended_specs().eq(self.wanted_of.iter().copied()) {
+            return;
+        }
+        self.wanted_of = state.jobs.unended_specs().collect();
+        let mut wanted: Wanted = Vec::new();
+        for spec in self.wanted_of.iter().filter_map(|spec| state.specs.get(*spec)) {
+            let name = spec.recogniser.split('@').next().unwrap_or_default();
+            if !wanted.iter().any(|(known, _)| known == name) && wanted.len() < RECOGNISERS_MAX {
+                wanted.push((name.to_owned(), spec.resources));
+            }
+        }
+        self.wanted.send_replace(wanted);
     }
 
     /// Ends streams and questions, then the store.

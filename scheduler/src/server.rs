@@ -15,10 +15,12 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server as Grpc;
 
 use crate::api::{Api, services};
-use crate::cloud::NoCloud;
-use crate::config::Config;
+use crate::cloud::local::Local;
+use crate::cloud::{Cloud, NoCloud};
+use crate::config::{Config, Driver};
 use crate::entrance::{Entrance, accepted, raise_open_files};
 use crate::join::join;
+use crate::market::{Files, FilesError, Watch};
 use crate::node::{Clock, Control, Handle, Node, doors};
 use crate::peers::service::PeerService;
 use crate::peers::{FRAME_BYTES_MAX, Peers};
@@ -68,6 +70,9 @@ pub enum StartError {
     /// A cluster that does not take this server.
     #[error("--join {address}: {why}")]
     Join { address: String, why: String },
+    /// A file of the market.
+    #[error("market: {0}")]
+    Market(#[from] FilesError),
     /// The machine.
     #[error("a thread could not be started: {0}")]
     Thread(std::io::Error),
@@ -120,7 +125,9 @@ impl Server {
     async fn start_as(config: Config, build: Build) -> Result<RunningServer, StartError> {
         let config = Arc::new(config);
         let sockets = bind(&config).await?;
-        let clock = Clock::start();
+        let clock = Clock::start(config.clock);
+        let cloud = cloud(&config);
+        let market = watch_market(&config, &cloud, clock)?;
         let (store, replica) = recover(&config, &build, &clock)?;
         let roster = roster(&config, store.identity(), &replica);
         let roster = Arc::new(roster.of_build(build));
@@ -141,6 +148,10 @@ impl Server {
             api.clone(),
         );
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
+        let (wanted_tell, wanted) = watch::channel(Vec::new());
+        if let Some(market) = market {
+            tokio::spawn(market.run(wanted, control.clone()));
+        }
         let policy = rebound_core::plan::Policy {
             run_tasks_max: config.limits.run_photos,
             ..Default::default()
@@ -150,7 +161,8 @@ impl Server {
             policy,
             clock,
             jobs,
-            Arc::new(NoCloud),
+            cloud,
+            wanted_tell,
             peers,
             doors,
             inbox,
@@ -379,6 +391,24 @@ async fn bind(config: &Config) -> Result<Sockets, StartError> {
     })
 }
 
+/// The cloud that the configuration names.
+fn cloud(config: &Config) -> Arc<dyn Cloud> {
+    match (config.cloud.driver, config.cloud.socket()) {
+        (Driver::Local, Some(address)) => Arc::new(Local::new(address)),
+        _ => Arc::new(NoCloud),
+    }
+}
+
+/// Who watches the market, if there is one.
+fn watch_market(config: &Config, cloud: &Arc<dyn Cloud>, clock: Clock) -> Result<Option<Watch>, StartError> {
+    if config.cloud.driver == Driver::None {
+        return Ok(None);
+    }
+    let files = Files::load(&config.market)?;
+    let every = Duration::from_millis(config.cloud.prices_every_ms);
+    Ok(Some(Watch::new(cloud.clone(), clock, files, every)?))
+}
+
 fn recover(config: &Config, build: &Build, clock: &Clock) -> Result<(Store, Replica), StartError> {
     let mut store = Store::open(
         &config.data_dir,
@@ -397,6 +427,7 @@ fn recover(config: &Config, build: &Build, clock: &Clock) -> Result<(Store, Repl
     } = store.identity().clone();
     let own = ReplicaConfig {
         log_keep: config.log.keep,
+        clock_rate: clock.rate(),
         plant: config.plant(),
         incarnation,
         build: build.clone(),

@@ -427,6 +427,9 @@ fn config(
         store: layout.store.clone(),
         limits: layout.limits.clone(),
         logging: layout.logging.clone(),
+        cloud: layout.cloud.clone(),
+        market: layout.market.clone(),
+        clock: layout.clock,
         members,
     }
 }

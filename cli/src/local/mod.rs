@@ -11,7 +11,9 @@ pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;
 
-use rebound_scheduler::config::{LimitsConfig, LogConfig, LoggingConfig, StoreConfig};
+use rebound_scheduler::config::{
+    ClockConfig, CloudConfig, LimitsConfig, LogConfig, LoggingConfig, MarketConfig, StoreConfig,
+};
 
 use crate::exit::Failure;
 
@@ -38,6 +40,12 @@ pub struct Layout {
     pub limits: LimitsConfig,
     /// The servers' log lines.
     pub logging: LoggingConfig,
+    /// The cloud that the servers buy in.
+    pub cloud: CloudConfig,
+    /// What they know of its market.
+    pub market: MarketConfig,
+    /// The wall clock that they go by; the system's if none.
+    pub clock: Option<ClockConfig>,
     /// A planted bug for the servers; empty for none.
     pub plant: String,
     /// Agents reach servers through gates of this process, which can hold what they say.

@@ -1,13 +1,12 @@
 //! `rebound-pricer rank`: pools by dollars for a thousand photos.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rebound_core::types::Time;
 use rebound_pricer::catalogue::{Arch, Catalogue};
 use rebound_pricer::eligible::Limits;
-use rebound_pricer::error::FileError;
 use rebound_pricer::money::{parse_micros, ratio, usd};
 use rebound_pricer::pool;
 use rebound_pricer::rank::{Known, Photos, Place, Ranking, Row, candidates, from_book, place, rank};
@@ -20,7 +19,6 @@ use super::failure::Failure;
 use super::load::{Files, Loaded, bytes, name, option_time, text};
 use super::output::{Out, dollars, time};
 
-const HOUR_US: u64 = 3_600_000_000;
 /// Largest photo, in MB.
 const PHOTO_MB_MAX: i64 = 1_000;
 
@@ -235,7 +233,7 @@ fn ranked(args: &RankArgs, loaded: &Loaded, at: Time) -> Result<Ranking, Failure
         None => Transfers::built_in()?,
     };
     let throughputs = match &args.throughput {
-        Some(path) => throughputs(path)?,
+        Some(path) => Throughputs::parse(&name(path), &text(path)?)?,
         None => Throughputs::default(),
     };
     let mut need = Need::new(&args.recogniser, args.slot_mib);
@@ -307,36 +305,6 @@ fn limits(args: &RankArgs) -> Result<Limits, Failure> {
             .collect::<Result<_, _>>()?;
     }
     Ok(limits)
-}
-
-/// Measured machines from CSV.
-fn throughputs(path: &Path) -> Result<Throughputs, Failure> {
-    let file = name(path);
-    let content = text(path)?;
-    let fix = "write instance_type,recogniser,photos_per_hour, as c5.large,shelf-text,3600";
-    let mut all = Throughputs::default();
-    for (index, line) in content
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let bad = |field: &str, problem: &str| {
-            Failure::from(FileError::at(&file, index as u64 + 1, field, problem, fix))
-        };
-        let parts: Vec<&str> = line.split(',').map(str::trim).collect();
-        let [kind, recogniser, photos] = parts.as_slice() else {
-            return Err(bad("", "does not have three columns"));
-        };
-        if index == 0 && *kind == "instance_type" {
-            continue;
-        }
-        let photos: u64 = photos
-            .parse()
-            .map_err(|_| bad("photos_per_hour", "is no whole number"))?;
-        all.note(recogniser, kind, photos, HOUR_US)
-            .map_err(|problem| bad("photos_per_hour", &problem))?;
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn token(cluster: &ClusterId, launch: LaunchId) -> String {
 }
 
 /// What came of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudOutcome {
     /// The launch was answered: machines, and what lacked. Both may be empty.
     Launched {
@@ -63,7 +63,7 @@ pub enum CloudOutcome {
 }
 
 /// A machine in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// What and where it is.
     pub started: Started,

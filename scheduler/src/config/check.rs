@@ -42,6 +42,9 @@ impl Config {
         }
         self.check_members()?;
         self.check_listen()?;
+        self.cloud.check()?;
+        self.market.check()?;
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.check())?;
         self.check_bounds()
     }
 
