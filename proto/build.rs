@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-const FILES: [&str; 4] = ["common", "client", "agent", "peer"];
+const FILES: [&str; 5] = ["common", "client", "agent", "peer", "fleet"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut paths = Vec::new();

@@ -83,6 +83,8 @@ impl Imds {
     ///
     /// When no client can be made.
     pub fn new(base: Url) -> Result<Imds, ImdsError> {
+        // The client wants to know how it would speak TLS, though it never does. A second word is refused; the first one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())

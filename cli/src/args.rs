@@ -87,6 +87,11 @@ pub enum Command {
     /// Workers: list, show, drain
     #[command(subcommand)]
     Worker(cmd::worker::WorkerCommand),
+    /// Machines that the cluster buys: status, explain, freeze, thaw
+    #[command(subcommand)]
+    Scale(cmd::scale::ScaleCommand),
+    /// What is bought, when and where: show, validate, plan, apply
+    Policy(cmd::policy::PolicyArgs),
     /// The cluster itself: status, members, add, remove, transfer-leader, ping, accept-clock
     #[command(subcommand)]
     Operator(cmd::operator::OperatorCommand),

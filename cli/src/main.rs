@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod campaign;
 mod client;
+mod cloud;
 mod cmd;
 mod dev;
 mod exit;
@@ -11,6 +12,7 @@ mod limits;
 mod local;
 mod output;
 mod photos;
+mod policy;
 mod settings;
 mod spec;
 mod submit;
@@ -56,6 +58,8 @@ fn run(ctx: &mut Context, command: Command) -> Result<Exit, Failure> {
         Command::Job(command) => ctx.block_on(cmd::job::run, command),
         Command::Task(command) => ctx.block_on(cmd::task::run, command),
         Command::Worker(command) => ctx.block_on(cmd::worker::run, command),
+        Command::Scale(command) => ctx.block_on(cmd::scale::run, command),
+        Command::Policy(args) => ctx.block_on(cmd::policy::run, args),
         Command::Operator(command) => ctx.block_on(cmd::operator::run, command),
         Command::Server(args) => cmd::server::run(&args),
         Command::Sim(command) => cmd::sim::run(ctx, &command),

@@ -120,6 +120,15 @@ pub fn unpack(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
     Ok(text)
 }
 
+/// A list of on-demand prices, dated by its name.
+///
+/// # Errors
+///
+/// The first fault, with its line and field.
+pub fn on_demand_list(file: &str, text: &[u8]) -> Result<OnDemand, FileError> {
+    table::on_demand(file, text, date_in(file))
+}
+
 /// What `text` is.
 ///
 /// # Errors

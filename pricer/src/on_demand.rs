@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rebound_core::types::{MicroUsd, Time};
 use serde::Serialize;
 
+use crate::error::FileError;
 use crate::limits::{ON_DEMAND_MAX, ON_DEMAND_OLD_AFTER};
 
 /// The operating system that a price is for.
@@ -52,6 +53,16 @@ impl OnDemand {
             as_of,
             ..Self::default()
         }
+    }
+
+    /// Those of us-east-1 in February 2016, of the types whose spot prices of then were recorded.
+    ///
+    /// # Errors
+    ///
+    /// When the list that the program brings along is damaged.
+    pub fn of_2016() -> Result<Self, FileError> {
+        let file = "on-demand-us-east-1-2016-02.csv";
+        crate::feed::on_demand_list(file, include_bytes!("../data/on-demand-us-east-1-2016-02.csv"))
     }
 
     /// The same prices, which hold for the day of `as_of`.

@@ -24,6 +24,7 @@ use crate::telemetry;
 
 pub mod agents;
 mod backup;
+mod fleet;
 pub mod jobs;
 pub mod operator;
 pub mod wire;
@@ -317,10 +318,15 @@ pub fn services(api: Api, entrance: &Entrance) -> tonic::service::Routes {
     let operator = v1::operator_server::OperatorServer::new(api.clone())
         .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let fleet = v1::fleet_server::FleetServer::new(api.clone())
+        .max_decoding_message_size(CLIENT_REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let fleet = InterceptedService::new(entrance.guard(fleet), check_protocol);
     let jobs = InterceptedService::new(entrance.guard(jobs), check_protocol);
     let operator = InterceptedService::new(entrance.guard(operator), check_protocol);
     tonic::service::Routes::new(jobs)
         .add_service(operator)
+        .add_service(fleet)
         .add_service(wire::Agents::new(api))
 }
 

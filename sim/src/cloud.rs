@@ -109,6 +109,10 @@ pub struct SimCloud {
     pub instances: BTreeMap<InstanceId, Instance>,
     /// Pools that have nothing until then.
     pub dry: BTreeMap<Pool, u64>,
+    /// What spot costs where it is known: nothing is started whose bound is below it.
+    pub prices: BTreeMap<Pool, MicroUsd>,
+    /// Machines of pools that have another number than [`Nature::room`].
+    pub rooms: BTreeMap<Pool, u32>,
     /// How often what was called.
     pub calls: BTreeMap<&'static str, u64>,
     tokens: BTreeMap<(String, String), Answered>,
@@ -126,6 +130,8 @@ impl SimCloud {
             nature,
             instances: BTreeMap::new(),
             dry: BTreeMap::new(),
+            prices: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             tokens: BTreeMap::new(),
             fleets: Bucket::new(CREATE_FLEET),
@@ -232,7 +238,9 @@ impl SimCloud {
             return Err(Lack::Quota);
         }
         let there = live().filter(|one| one.pool == pool).count() as u32;
-        if there >= self.nature.room || self.dry.get(&pool).is_some_and(|until| now < *until) {
+        let room = self.rooms.get(&pool).copied().unwrap_or(self.nature.room);
+        let too_dear = self.prices.get(&pool).is_some_and(|price| *price > choice.bound);
+        if too_dear || there >= room || self.dry.get(&pool).is_some_and(|until| now < *until) {
             return Err(Lack::Capacity);
         }
         self.next += 1;

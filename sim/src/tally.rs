@@ -84,6 +84,7 @@ pub const BRANCHES: &[&str] = &[
     "machines let go: never joined",
     "notices",
     "zones lost",
+    "clouds cut",
     "feeds gone",
     "pools closed",
     "pools too dear",

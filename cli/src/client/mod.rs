@@ -4,6 +4,7 @@ mod actor;
 mod backup;
 mod call;
 mod error;
+mod fleet;
 mod route;
 
 use std::sync::{Arc, Mutex, PoisonError};

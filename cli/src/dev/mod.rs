@@ -5,6 +5,8 @@ pub mod audit;
 pub mod burst;
 mod figures;
 mod kills;
+pub mod market;
+mod policy;
 pub mod probe;
 
 use std::path::PathBuf;
@@ -76,10 +78,16 @@ pub struct DevArgs {
     /// A planted bug for the servers; only builds with the feature `planted` have any
     #[arg(long, value_name = "NAME", default_value = "")]
     pub plant: String,
+    #[command(flatten)]
+    pub market: market::MarketArgs,
 }
 
 /// Runs it.
 pub async fn run(ctx: &mut Context, args: DevArgs) -> Result<Exit, Failure> {
+    if let Some(path) = args.market.market.clone() {
+        check_servers(&args)?;
+        return market::run(ctx, &args, &path).await;
+    }
     check(&args)?;
     let kept = DataDir::open(args.data_dir.as_ref(), "rebound-dev-")?;
     let layout = layout(&args)?;
@@ -161,13 +169,18 @@ async fn stay(ctx: &mut Context, house: &House) {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-fn check(args: &DevArgs) -> Result<(), Failure> {
-    if !matches!(args.servers, 1 | 3 | 5) {
-        return Err(
+fn check_servers(args: &DevArgs) -> Result<(), Failure> {
+    match args.servers {
+        1 | 3 | 5 => Ok(()),
+        _ => Err(
             Failure::usage("must be 1, 3 or 5: an even number survives no more than one less")
                 .at("--servers"),
-        );
+        ),
     }
+}
+
+fn check(args: &DevArgs) -> Result<(), Failure> {
+    check_servers(args)?;
     if args.workers == 0 || args.workers > 64 {
         return Err(Failure::usage("must be 1 to 64").at("--workers"));
     }

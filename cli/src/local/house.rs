@@ -17,6 +17,9 @@ use crate::client::{Client, ClientError};
 use crate::exit::Failure;
 
 mod builds;
+
+pub use builds::agent_program;
+
 mod pauses;
 
 /// Between two looks at a process that cannot be waited for.

@@ -5,8 +5,8 @@ mod house;
 mod process;
 mod quantiles;
 
-pub use house::{House, asked};
-pub use process::{Place, bind_thread};
+pub use house::{House, agent_program, asked};
+pub use process::{Place, Process, bind_thread};
 pub use quantiles::{Quantiles, round};
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod fleet;
 pub mod settings;
 
 use rebound_proto::v1;

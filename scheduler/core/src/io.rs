@@ -18,8 +18,12 @@ use crate::plan::Plan;
 use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
 use crate::state::State;
+use crate::state::buying::Committed;
+use crate::state::control::Control;
 use crate::state::environments::{Allotment, Environment};
 use crate::state::jobs::Job;
+use crate::state::launches::Launch;
+use crate::state::machines::Machine;
 use crate::state::members::{Founder, Member};
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
@@ -155,6 +159,25 @@ pub enum Read {
     Environments,
     /// All servers.
     Members,
+    /// Machines, launches, and what people decided of them.
+    Fleet,
+}
+
+/// What the cluster has bought, and what it may buy.
+#[derive(Clone, Debug)]
+pub struct FleetView {
+    /// What people decided, and what stopped it.
+    pub control: Control,
+    /// What caps count.
+    pub committed: Committed,
+    /// Millionths of USD spent in this hour and this day.
+    pub spent: (u64, u64),
+    /// Machines that have not ended.
+    pub machines: Vec<(InstanceId, Machine)>,
+    /// Launches, the newest first, at most [`LAUNCHES_SHOWN`](crate::limits::LAUNCHES_SHOWN).
+    pub launches: Vec<(LaunchId, Launch)>,
+    /// The cluster's clock.
+    pub now: Time,
 }
 
 /// What a worker says.
@@ -303,6 +326,8 @@ pub enum Answer {
     Settings(Settings),
     /// All environments: each with what it may have and the keys it has remembered.
     Environments(Vec<(Environment, Allotment, u64)>),
+    /// Machines, launches, and what people decided of them.
+    Fleet(Box<FleetView>),
     /// All servers, and where the leader's log ends.
     Members {
         members: Vec<MemberView>,

@@ -366,3 +366,6 @@ impl Default for Limits {
         }
     }
 }
+
+/// Launches that one look shows, the newest.
+pub const LAUNCHES_SHOWN: usize = 200;

@@ -132,8 +132,8 @@ plants! {
     OrphanLeft "orphan-left",
     /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.
     SettledEmpty "settled-empty",
-    /// A launch takes whatever machines come under its name, also more than it asked for.
-    ExtraAdopted "extra-adopted",
+    /// A machine that comes is counted twice.
+    LaunchCountedTwice "launch-counted-twice",
     /// A machine's price follows the market above the most that it can come to cost: what was reserved is not enough.
     PriceUnbounded "price-unbounded",
     /// It is not noted when a pool became too dear: nothing holds the next change back.

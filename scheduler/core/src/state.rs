@@ -327,6 +327,14 @@ impl State {
         }
     }
 
+    /// A new leader's clock goes on from the last entry: what an earlier one of this server found due by a clock that was
+    /// ahead of that is not due yet.
+    pub fn unripen(&mut self) {
+        for (env, job) in self.retries.unripen(self.now()) {
+            self.requeue(env, job);
+        }
+    }
+
     /// Moves tasks whose wait is over into the queue. Of indexes only: nothing replicated changes.
     pub fn mature(&mut self, now: Time) -> bool {
         let jobs = self.retries.mature(now);

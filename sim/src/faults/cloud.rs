@@ -30,6 +30,8 @@ pub struct Cloud {
     pub no_notice: u64,
     /// A zone loses all its machines within three minutes so often, and has nothing for so long.
     pub zone_lost: (u64, u64),
+    /// No call has an answer each so often, for so long.
+    pub cut: (u64, u64),
     /// Most machines, and most vCPUs.
     pub caps: (u32, u32),
     /// Photos without deadline, and late ones, shall be done within so long.
@@ -67,6 +69,7 @@ impl Cloud {
             reclaim_every: some(10 * SECOND, 200 * SECOND),
             no_notice: some(50_000, 500_000),
             zone_lost: (some(60 * SECOND, 300 * SECOND), some(10 * SECOND, 300 * SECOND)),
+            cut: (some(30 * SECOND, 300 * SECOND), some(5 * SECOND, 400 * SECOND)),
             boot: (2 * SECOND, rng.scaled(3 * SECOND, 90 * SECOND)),
             prices_every: rng.scaled(SECOND, 60 * SECOND),
             caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
@@ -108,7 +111,7 @@ impl fmt::Display for Cloud {
             f,
             "buys at most {} machines and {} vCPUs to be done within {}{}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
              throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
-             a zone lost {}; prices each {}, gone {}",
+             unanswered {}; a zone lost {}; prices each {}, gone {}",
             self.caps.0,
             self.caps.1,
             seconds(self.hurry),
@@ -126,6 +129,7 @@ impl fmt::Display for Cloud {
             share(self.never_joins),
             seconds(self.reclaim_every),
             share(self.no_notice),
+            every(self.cut),
             every(self.zone_lost),
             seconds(self.prices_every),
             every(self.feed_gone),

@@ -70,6 +70,8 @@ pub(crate) enum Step {
     ZoneLost,
     /// The feed of prices is gone.
     FeedGone,
+    /// No call has an answer for a while.
+    CloudCut,
 }
 
 impl Step {
@@ -98,6 +100,7 @@ impl Step {
             Step::Reclaim => "one is to be taken back".into(),
             Step::ZoneLost => "a zone is lost".into(),
             Step::FeedGone => "no prices for a while".into(),
+            Step::CloudCut => "the cloud does not answer for a while".into(),
         }
     }
 }
@@ -111,6 +114,8 @@ pub(crate) struct Buying {
     agents: BTreeMap<InstanceId, usize>,
     /// Prices do not come before then.
     feed_back: u64,
+    /// Nor answers to calls.
+    cut_until: u64,
     heard: Time,
     lately: Vec<(Time, u64)>,
 }
@@ -123,6 +128,7 @@ impl Buying {
             rng: root.branch("cloud weather"),
             agents: BTreeMap::new(),
             feed_back: 0,
+            cut_until: 0,
             heard: Time(0),
             lately: Vec::new(),
         }
@@ -216,6 +222,7 @@ impl World {
         self.buys_again(drawn.reclaim_every, Step::Reclaim);
         self.buys_again(drawn.zone_lost.0, Step::ZoneLost);
         self.buys_again(drawn.feed_gone.0, Step::FeedGone);
+        self.buys_again(drawn.cut.0, Step::CloudCut);
     }
 
     fn buys(&mut self, us: u64, step: Step) {
@@ -297,6 +304,7 @@ impl World {
             Step::Reclaim => self.reclaims(),
             Step::ZoneLost => self.loses_zone(),
             Step::FeedGone => self.loses_feed(),
+            Step::CloudCut => self.cuts_cloud(),
         }
     }
 
@@ -306,7 +314,8 @@ impl World {
         if calm {
             buying.cloud.nature = buying.drawn.calm();
         }
-        let (lost, way) = (buying.cloud.loses(), buying.cloud.way());
+        let cut = !calm && now < buying.cut_until;
+        let (lost, way) = (buying.cloud.loses() || cut, buying.cloud.way());
         // A call that never came there, and one whose answer is lost, look the same from here.
         let reached = !lost || buying.rng.chance(500_000);
         let before: Vec<InstanceId> = buying.cloud.instances.keys().cloned().collect();
@@ -491,6 +500,15 @@ impl World {
         buying.feed_back = now.0 + long;
         self.count("feeds gone");
         self.buys_again(every, Step::FeedGone);
+    }
+
+    fn cuts_cloud(&mut self) {
+        let now = self.now;
+        let Some(buying) = &mut self.buying else { return };
+        let (every, long) = buying.drawn.cut;
+        buying.cut_until = now + long;
+        self.count("clouds cut");
+        self.buys_again(every, Step::CloudCut);
     }
 
     fn tells_prices(&mut self) {

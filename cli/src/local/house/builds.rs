@@ -42,3 +42,8 @@ fn program(build: Option<&Path>, name: Option<&str>) -> Result<PathBuf, Failure>
     let program = build.map_or_else(|| own, |build| Ok(build.to_owned()))?;
     Ok(name.map_or_else(|| program.clone(), |name| program.with_file_name(name)))
 }
+
+/// `rebound-agent` beside this program.
+pub fn agent_program() -> Result<PathBuf, Failure> {
+    program(None, Some("rebound-agent"))
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Replica;
 use crate::cloud::{CloudCall, CloudOutcome, Found, token};
 use crate::command::Command;
-use crate::io::Output;
+use crate::io::{FleetView, Output};
 use crate::limits::*;
 use crate::market::Market;
 use crate::plant::Plant;
@@ -183,6 +183,25 @@ impl Replica {
         }
         for (region, machines) in ending {
             calls.order(CloudCall::Terminate { region, machines }, now, out);
+        }
+    }
+
+    /// What people are shown of machines.
+    pub(super) fn fleet_view(&self) -> FleetView {
+        let state = &self.state;
+        let now = match &self.leader {
+            Some(leader) => leader.clock.peek(self.now),
+            None => state.now(),
+        };
+        let machines = state.machines.live();
+        let launches = state.launches.iter().rev().take(LAUNCHES_SHOWN);
+        FleetView {
+            control: state.control.get(),
+            committed: state.committed(),
+            spent: state.spent(now),
+            machines: machines.map(|(id, one)| (id.clone(), one.clone())).collect(),
+            launches: launches.map(|(id, one)| (id, one.clone())).collect(),
+            now,
         }
     }
 

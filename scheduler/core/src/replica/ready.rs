@@ -385,6 +385,7 @@ impl Replica {
                 elapsed
             };
             leader.clock = crate::leader::Clock::new(state_now, now, self.config.clock_rate);
+            self.state.unripen();
         }
     }
 

@@ -171,6 +171,7 @@ impl State {
             not_after: Time(at.0.saturating_add(LAUNCH_VALID)),
             settled: None,
             machines: 0,
+            because: buy.because.clone(),
         };
         self.launches.insert(id, launch);
         let control = self.control.get_mut();
@@ -312,8 +313,7 @@ impl State {
         }
         let choice = wanted.choice(&started.zone_id, &started.instance_type);
         let launch = self.launches.get(id);
-        let takes_all = self.plant.is(Plant::ExtraAdopted);
-        let has_room = launch.is_some_and(|launch| launch.machines < launch.wanted.count || takes_all);
+        let has_room = launch.is_some_and(|launch| launch.machines < launch.wanted.count);
         let pool = Pool {
             region: wanted.region.clone(),
             zone_id: started.zone_id.clone(),
@@ -350,6 +350,9 @@ impl State {
         );
         if choice.is_some() && has_room {
             self.launches.count_machine(id);
+            if self.plant.is(Plant::LaunchCountedTwice) {
+                self.launches.count_machine(id);
+            }
             let record = self.pools.of(&pool, at);
             record.started += 1;
             (record.refusals, record.closed_until) = (0, None);

@@ -8,7 +8,7 @@ use crate::plan::{Assign, Plan};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::state::workers::Standing;
-use crate::types::{EnvId, Given, JobId};
+use crate::types::{EnvId, Given, JobId, Time};
 
 impl State {
     pub(super) fn adopt(&mut self, context: &mut Context, plan: &Plan) -> Result<Reply, Rejected> {
@@ -17,7 +17,7 @@ impl State {
             runs += usize::from(self.regive(context, piece));
         }
         for piece in &plan.assign {
-            match self.fits(piece) {
+            match self.fits(context.at, piece) {
                 Ok(env) => {
                     self.give(context, env, piece);
                     runs += 1;
@@ -50,7 +50,7 @@ impl State {
         })
     }
 
-    fn fits(&self, piece: &Assign) -> Result<EnvId, &'static str> {
+    fn fits(&self, at: Time, piece: &Assign) -> Result<EnvId, &'static str> {
         let (env, job) = self.jobs.get(piece.job).ok_or("no such job")?;
         if !job.phase.is_live() {
             return Err("the job has ended");
@@ -77,7 +77,8 @@ impl State {
         }
         let again = |task: u64| {
             let retry = self.retries.get(env, piece.job, task);
-            retry.is_some_and(|retry| retry.waiting.is_some())
+            // A leader may have seen it due by a clock that no entry has.
+            retry.is_some_and(|retry| retry.waiting.is_some_and(|until| until <= at))
         };
         let waits = |task: u64| job.is_never_given(task) || again(task);
         // First attempts go in order, but for late ones that others go before.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use crate::limits::MACHINES_GONE_KEPT;
+use crate::plan::capacity::Sizing;
 use crate::table::Table;
 use crate::types::{LaunchId, Market, MicroUsd, Pool, Time};
 
@@ -106,6 +107,8 @@ pub struct Launch {
     pub settled: Option<(Time, Outcome)>,
     /// Machines that came of it so far.
     pub machines: u32,
+    /// Why it was made.
+    pub because: Sizing,
 }
 
 impl Launch {

@@ -88,6 +88,22 @@ impl Retries {
         jobs
     }
 
+    /// Moves what is not due at `now` out of the queue again; returns the jobs concerned.
+    pub(crate) fn unripen(&mut self, now: Time) -> Vec<(EnvId, JobId)> {
+        let waiting = |retry: &Retry| retry.waiting.filter(|until| *until > now);
+        let early: Vec<_> = self
+            .table
+            .iter()
+            .filter_map(|(key, retry)| Some((waiting(retry)?, *key)))
+            .filter(|(_, (_, job, task))| self.due.get(job).is_some_and(|due| due.contains(task)))
+            .collect();
+        for (until, (env, job, task)) in &early {
+            self.forget_waiting(*until, *env, *job, *task);
+            self.later.insert((*until, *env, *job, *task));
+        }
+        early.into_iter().map(|(_, (env, job, _))| (env, job)).collect()
+    }
+
     /// Puts a task back, to be given again not before `waiting`.
     pub(crate) fn wait(&mut self, env: EnvId, job: JobId, task: u64, retry: Retry) {
         let until = retry.waiting.expect("a waiting task");

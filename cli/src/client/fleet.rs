@@ -1,0 +1,82 @@
+//! Machines that the cluster buys.
+
+use rebound_proto::v1::fleet_client::FleetClient;
+use rebound_proto::v1::{
+    ApplyPolicyRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest, ScaleStatusReply,
+    ScaleStatusRequest, ThawRequest,
+};
+use tonic::transport::Channel;
+
+use super::call::Repeat;
+use super::{Client, ClientError};
+use crate::limits::ANSWER_BYTES_MAX;
+
+fn fleet(channel: Channel) -> FleetClient<Channel> {
+    FleetClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+}
+
+impl Client {
+    /// The policy in force.
+    pub async fn policy(&self) -> Result<PolicyReply, ClientError> {
+        let make = |timeout_us| PolicyRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).policy(r).await
+        })
+        .await
+    }
+
+    /// Puts a policy in force, if that of `check_index` still is. With an index it is not asked twice: it would refuse
+    /// itself.
+    pub async fn apply_policy(
+        &self,
+        policy: Policy,
+        check_index: Option<u64>,
+    ) -> Result<PolicyReply, ClientError> {
+        let make = |timeout_us| ApplyPolicyRequest {
+            timeout_us,
+            policy: Some(policy.clone()),
+            check_index,
+        };
+        let repeat = if check_index.is_some() {
+            Repeat::No
+        } else {
+            Repeat::Yes
+        };
+        self.call(repeat, self.limits(), make, |c, r| async {
+            fleet(c).apply_policy(r).await
+        })
+        .await
+    }
+
+    /// What is bought and why, and what stops it.
+    pub async fn scale_status(&self) -> Result<ScaleStatusReply, ClientError> {
+        let make = |timeout_us| ScaleStatusRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).scale_status(r).await
+        })
+        .await
+    }
+
+    /// Launches and scale-in stand still.
+    pub async fn freeze(&self, why: &str) -> Result<(), ClientError> {
+        let make = |timeout_us| FreezeRequest {
+            timeout_us,
+            why: why.to_owned(),
+        };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).freeze(r).await
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// They go on, and a brake is released.
+    pub async fn thaw(&self) -> Result<(), ClientError> {
+        let make = |timeout_us| ThawRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).thaw(r).await
+        })
+        .await
+        .map(|_| ())
+    }
+}

@@ -1,0 +1,91 @@
+//! What machines of the local cloud cost, by the one billing function.
+
+use rebound_core::bill::{Step, bill};
+use rebound_core::types::{Market, MicroUsd, Time};
+use rebound_sim::cloud::SimCloud;
+use serde::Serialize;
+
+use super::Played;
+
+/// One machine's bill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Its id.
+    pub machine: String,
+    /// Its pool.
+    pub pool: String,
+    /// Since when it was billed, in µs since 1970.
+    pub from_us: u64,
+    /// Until when.
+    pub to_us: u64,
+    /// Millionths of USD.
+    pub micro_usd: u64,
+    /// What it would have cost on demand.
+    pub on_demand_micro_usd: u64,
+    /// EC2 took it back.
+    pub taken: bool,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Millionths of USD.
+    pub micro_usd: u64,
+    /// The same machines for the same time on demand.
+    pub on_demand_micro_usd: u64,
+    /// Machines taken back.
+    pub taken: u64,
+    /// One line for each machine that ever ran.
+    pub lines: Vec<Line>,
+}
+
+/// What machines cost up to an instant.
+pub fn cost(sim: &SimCloud, played: &Played, until: Time) -> Cost {
+    let mut all = Cost::default();
+    for (id, one) in &sim.instances {
+        let (ended, taken) = one.ended.unwrap_or((until.0, false));
+        let (from, to) = (Time(one.runs), Time(ended.min(until.0)));
+        if to <= from {
+            continue;
+        }
+        let spot_pool = rebound_core::types::Pool {
+            market: Market::Spot,
+            ..one.pool.clone()
+        };
+        let on_demand = played.on_demand.get(&spot_pool).copied().unwrap_or(MicroUsd(0));
+        let always = [Step {
+            at: from,
+            price: on_demand,
+        }];
+        // Nobody pays more than the bound, which is the on-demand price.
+        let bounded: Vec<Step> = played
+            .spot
+            .get(&spot_pool)
+            .into_iter()
+            .flatten()
+            .map(|step| Step {
+                price: step.price.min(on_demand),
+                ..*step
+            })
+            .collect();
+        let steps = match one.pool.market {
+            Market::Spot => &bounded[..],
+            _ => &always[..],
+        };
+        let paid = bill(&played.terms, steps, from, to, taken).total();
+        let instead = bill(&played.terms, &always, from, to, false).total();
+        all.micro_usd += paid;
+        all.on_demand_micro_usd += instead;
+        all.taken += u64::from(taken);
+        all.lines.push(Line {
+            machine: id.0.clone(),
+            pool: rebound_pricer::pool::text(&one.pool),
+            from_us: from.0,
+            to_us: to.0,
+            micro_usd: paid,
+            on_demand_micro_usd: instead,
+            taken,
+        });
+    }
+    all
+}

@@ -1,0 +1,207 @@
+//! The figures of a run on a played market.
+
+use rebound_core::types::{Pool, SECOND, Time};
+use rebound_pricer::pool::text;
+use serde::Serialize;
+
+use super::story::{Decision, dollars};
+use crate::cloud::{Cost, Era, Event};
+use crate::cmd::Context;
+use crate::exit::Failure;
+use crate::local::Quantiles;
+use crate::output::time;
+use crate::output::{Format, Table};
+
+/// Lines of the timeline that people are shown.
+const SHOWN: usize = 40;
+
+/// Spot crossed its on-demand price, and what the cluster made of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Crossing {
+    /// By the recording.
+    pub at: String,
+    /// The pool.
+    pub pool: String,
+    /// Over, or back below.
+    pub over: bool,
+    /// When the cluster changed over, if it did before the next crossing.
+    pub followed: Option<String>,
+    /// Seconds between the two; less than 0 where its threshold came first.
+    pub after_s: Option<f64>,
+}
+
+/// How far the run is off, since its time goes faster, in seconds of the market.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OwnError {
+    /// From a submit to its acknowledgement.
+    pub submit: Quantiles,
+    /// From a launch's commit to its machines being known.
+    pub launch: Quantiles,
+    /// How late agents' processes started.
+    pub boot: Quantiles,
+    /// The 99th percentiles together.
+    pub total_s: f64,
+    /// As a part of the deadline, in percent.
+    pub of_deadline_percent: f64,
+}
+
+/// The run.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    pub from: String,
+    pub until: String,
+    pub era: Era,
+    pub policy: String,
+    pub seed: u64,
+    pub speedup: u64,
+    pub photos: u64,
+    pub jobs: u64,
+    pub late_photos: u64,
+    pub late_jobs: u64,
+    pub cost_usd: f64,
+    pub on_demand_cost_usd: f64,
+    pub ledger_usd: f64,
+    pub machines: u64,
+    pub launches: u64,
+    pub launch_calls: u64,
+    pub interruptions: u64,
+    pub orphans: u64,
+    pub recorded_twice: u64,
+    pub acknowledged_lost: u64,
+    pub digests_equal: bool,
+    pub crossings: Vec<Crossing>,
+    pub error: OwnError,
+    pub findings: Vec<String>,
+    pub decisions: Vec<Decision>,
+    pub timeline: Vec<Event>,
+    pub bill: Cost,
+}
+
+impl Figures {
+    /// True when nothing went wrong that must not, whatever it cost.
+    pub fn is_good(&self) -> bool {
+        self.orphans == 0
+            && self.recorded_twice == 0
+            && self.acknowledged_lost == 0
+            && self.digests_equal
+            && self.findings.is_empty()
+    }
+}
+
+/// What the cluster made of each crossing: its first change of that pool the same way, until the pool crosses again.
+/// A threshold below on-demand comes before the crossing, so that a change since the crossing before counts.
+pub fn crossings(all: &[(Time, Pool, bool)], flips: &[(Time, Pool, bool)]) -> Vec<Crossing> {
+    let of_pool = |pool: &Pool| all.iter().filter(|one| one.1 == *pool).collect::<Vec<_>>();
+    let one = |(at, pool, over): &(Time, Pool, bool)| {
+        let own = of_pool(pool);
+        let place = own.iter().position(|one| one.0 == *at).unwrap_or(0);
+        let after = place.checked_sub(1).map_or(Time(0), |before| own[before].0);
+        let until = own.get(place + 1).map_or(Time(u64::MAX), |next| next.0);
+        let followed = flips
+            .iter()
+            .find(|flip| flip.1 == *pool && flip.2 == *over && after <= flip.0 && flip.0 < until);
+        let seconds = |flip: Time| (flip.0 as f64 - at.0 as f64) / SECOND as f64;
+        Crossing {
+            at: time(at.0),
+            pool: text(pool),
+            over: *over,
+            followed: followed.map(|flip| time(flip.0.0)),
+            after_s: followed.map(|flip| crate::local::round(seconds(flip.0), 1)),
+        }
+    };
+    all.iter().map(one).collect()
+}
+
+/// Shows them.
+pub fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::failed(error.to_string());
+    if ctx.out.format != Format::Table {
+        return ctx.out.json(figures).map_err(failed);
+    }
+    let mut lines: Vec<(u64, String)> = figures
+        .decisions
+        .iter()
+        .map(|one| (one.at_us, format!("{:<12} {} {}", one.what, one.of, one.because)))
+        .chain(figures.timeline.iter().map(|one| {
+            let what = format!("{:?}", one.what).to_lowercase();
+            (
+                one.at_us,
+                format!("  {what:<10} {} {} {}", one.machine, one.pool, one.note),
+            )
+        }))
+        .collect();
+    lines.sort();
+    let more = lines.len().saturating_sub(SHOWN);
+    for (at, line) in lines.into_iter().take(SHOWN) {
+        ctx.out
+            .line(&format!("{} {line}", time(at / SECOND * SECOND)))
+            .map_err(failed)?;
+    }
+    if more > 0 {
+        ctx.out
+            .line(&format!("… and {more} lines more; -o json has them all"))
+            .map_err(failed)?;
+    }
+    ctx.out.table(&mut facts(figures)).map_err(failed)
+}
+
+fn facts(figures: &Figures) -> Table {
+    let mut table = Table::facts();
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("market", format!("{} to {}", figures.from, figures.until));
+    row("photos", format!("{} in {} jobs", figures.photos, figures.jobs));
+    row(
+        "late",
+        format!("{} photos, {} jobs", figures.late_photos, figures.late_jobs),
+    );
+    row(
+        "cost",
+        format!(
+            "${:.4}; the same machines on demand ${:.4}",
+            figures.cost_usd, figures.on_demand_cost_usd
+        ),
+    );
+    row(
+        "machines",
+        format!(
+            "{} by {} launches in {} calls; {} taken back",
+            figures.machines, figures.launches, figures.launch_calls, figures.interruptions
+        ),
+    );
+    for crossing in &figures.crossings {
+        let way = if crossing.over { "over" } else { "below" };
+        let followed = crossing.followed.as_deref().unwrap_or("never");
+        row(
+            "crossing",
+            format!(
+                "{} {} {way} on-demand; changed over {followed}",
+                crossing.at, crossing.pool
+            ),
+        );
+    }
+    row("orphans", figures.orphans.to_string());
+    row(
+        "recorded twice, acknowledged lost",
+        format!("{}, {}", figures.recorded_twice, figures.acknowledged_lost),
+    );
+    row(
+        "own error of the speed-up",
+        format!(
+            "{:.1} s of the market, {:.1} % of the deadline (submit {:.1}, launch {:.1}, boot {:.1})",
+            figures.error.total_s,
+            figures.error.of_deadline_percent,
+            figures.error.submit.p99,
+            figures.error.launch.p99,
+            figures.error.boot.p99
+        ),
+    );
+    for finding in &figures.findings {
+        row("wrong", finding.clone());
+    }
+    table
+}
+
+/// Millionths of USD as a number for JSON.
+pub fn usd(micro: u64) -> f64 {
+    dollars(micro).parse().unwrap_or_default()
+}

@@ -1,0 +1,155 @@
+//! Why the cluster did what it did, from its log alone: each launch with its numbers, each rebound, each machine let go.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rebound_core::command::Command;
+use rebound_core::plan::capacity::{Buy, LetGo};
+use rebound_core::replica::{decode_entry, parse_log_entry};
+use rebound_core::state::State;
+use rebound_core::state::machines::Machine;
+use rebound_core::types::{InstanceId, Pool, SECOND, Time};
+use rebound_pricer::pool::text;
+use rebound_scheduler::offline::OfflineStore;
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output::{duration, time};
+
+/// One decision.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decision {
+    /// By the cluster's clock, in µs since 1970.
+    pub at_us: u64,
+    /// `launch`, `rebound`, `back_to_spot` or `let_go`.
+    pub what: &'static str,
+    /// The pool, or the machine.
+    pub of: String,
+    /// With its numbers.
+    pub because: String,
+}
+
+/// What the log and the state say.
+pub struct Story {
+    /// In order.
+    pub decisions: Vec<Decision>,
+    /// When each pool was found too dear, or no longer.
+    pub flips: Vec<(Time, Pool, bool)>,
+    /// Machines that the state knows.
+    pub machines: BTreeMap<InstanceId, Machine>,
+    /// From a launch's commit until its machines were known, in µs of the cluster's clock.
+    pub settled_in: Vec<u64>,
+    /// Launches.
+    pub launches: u64,
+}
+
+/// Reads a stopped server's directory.
+pub fn read(dir: &PathBuf) -> Result<Story, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", dir.display()));
+    let store = OfflineStore::open(dir).map_err(|error| failed(&error))?;
+    let state: State = store.state().map_err(|error| failed(&error))?;
+    let mut story = Story {
+        decisions: Vec::new(),
+        flips: Vec::new(),
+        machines: state
+            .machines
+            .iter()
+            .map(|(id, one)| (id.clone(), one.clone()))
+            .collect(),
+        settled_in: Vec::new(),
+        launches: 0,
+    };
+    for entry in store.log_entries() {
+        let (_, bytes) = entry.map_err(|error| failed(&error))?;
+        let (_, _, data) = parse_log_entry(&bytes).map_err(|error| failed(&error))?;
+        let Some(entry) = decode_entry(&data).map_err(|error| failed(&error))? else {
+            continue;
+        };
+        if let Command::Scale(scale) = entry.command {
+            story.scaled(entry.at, &scale.buy, &scale.let_go, &scale.dear);
+        }
+    }
+    for (_, launch) in state.launches.iter() {
+        if let Some((at, _)) = &launch.settled {
+            story.settled_in.push(at.0.saturating_sub(launch.at.0));
+        }
+    }
+    Ok(story)
+}
+
+impl Story {
+    fn scaled(&mut self, at: Time, buys: &[Buy], let_go: &[LetGo], dear: &[(Pool, bool)]) {
+        self.launches += buys.len() as u64;
+        self.decisions.extend(buys.iter().map(|buy| launched(at, buy)));
+        self.decisions.extend(let_go.iter().map(|one| went(at, one)));
+        for (pool, is_dear) in dear {
+            self.flips.push((at, pool.clone(), *is_dear));
+            let (what, because) = match is_dear {
+                true => (
+                    "rebound",
+                    "spot is at or above the threshold: on-demand from now on",
+                ),
+                false => ("back_to_spot", "spot is below the threshold again"),
+            };
+            self.decisions.push(Decision {
+                at_us: at.0,
+                what,
+                of: text(pool),
+                because: because.to_owned(),
+            });
+        }
+    }
+}
+
+fn launched(at: Time, buy: &Buy) -> Decision {
+    let because = &buy.because;
+    let instead = because
+        .instead_of
+        .as_ref()
+        .map_or_else(String::new, |(pool, total, why)| {
+            format!(
+                "; not {} at ${} a thousand: {why:?}",
+                text(pool),
+                dollars(total.0)
+            )
+        });
+    let capped = because
+        .capped
+        .map_or_else(String::new, |cap| format!("; capped by {cap:?}"));
+    let first = buy.wanted.choices.first();
+    Decision {
+        at_us: at.0,
+        what: "launch",
+        of: first.map_or_else(String::new, |choice| text(&buy.wanted.pool(choice))),
+        because: format!(
+            "{} of {} machines, {} are there or come: {} of {} photos would miss {}; a machine is ready in {}; ${} a thousand{instead}{capped}",
+            buy.wanted.count,
+            because.machines,
+            because.have,
+            because.missing,
+            because.photos,
+            time(because.due.0 / SECOND * SECOND),
+            duration(because.ready_in),
+            dollars(because.chosen.0),
+        ),
+    }
+}
+
+fn went(at: Time, one: &LetGo) -> Decision {
+    Decision {
+        at_us: at.0,
+        what: "let_go",
+        of: one.machine.0.clone(),
+        because: format!(
+            "{:?}: idle for {}; worth keeping for {}",
+            one.why,
+            duration(one.idle),
+            duration(one.keep)
+        ),
+    }
+}
+
+/// Millionths of USD as dollars.
+pub fn dollars(micro: u64) -> String {
+    format!("{}.{:04}", micro / 1_000_000, micro % 1_000_000 / 100)
+}
