@@ -123,19 +123,34 @@ pub struct Node {
     resigning: Option<Instant>,
 }
 
+/// Where what the replica wants done is done.
+pub struct Outside {
+    /// The store's queue.
+    pub jobs: mpsc::Sender<Queued>,
+    /// The cloud that calls go to.
+    pub cloud: Arc<dyn Cloud>,
+    /// Whoever watches the market for recognisers that have work.
+    pub wanted: watch::Sender<Wanted>,
+    /// The other servers.
+    pub peers: Arc<Peers>,
+}
+
 impl Node {
     /// A task to be, for this replica.
     pub fn new(
         replica: Replica,
         policy: Policy,
         clock: Clock,
-        jobs: mpsc::Sender<Queued>,
-        cloud: Arc<dyn Cloud>,
-        wanted: watch::Sender<Wanted>,
-        peers: Arc<Peers>,
+        outside: Outside,
         doors: Doors,
         inbox: Inbox,
     ) -> Node {
+        let Outside {
+            jobs,
+            cloud,
+            wanted,
+            peers,
+        } = outside;
         let Doors {
             control, standing, ..
         } = doors;

@@ -21,7 +21,7 @@ use crate::config::{Config, Driver};
 use crate::entrance::{Entrance, accepted, raise_open_files};
 use crate::join::join;
 use crate::market::{Files, FilesError, Watch};
-use crate::node::{Clock, Control, Handle, Node, doors};
+use crate::node::{Clock, Control, Handle, Node, Outside, doors};
 use crate::peers::service::PeerService;
 use crate::peers::{FRAME_BYTES_MAX, Peers};
 use crate::roster::Roster;
@@ -156,17 +156,13 @@ impl Server {
             run_tasks_max: config.limits.run_photos,
             ..Default::default()
         };
-        let node = Node::new(
-            replica,
-            policy,
-            clock,
+        let outside = Outside {
             jobs,
             cloud,
-            wanted_tell,
+            wanted: wanted_tell,
             peers,
-            doors,
-            inbox,
-        );
+        };
+        let node = Node::new(replica, policy, clock, outside, doors, inbox);
         let node = tokio::spawn(node.run());
 
         let (stop, stopped) = watch::channel(false);

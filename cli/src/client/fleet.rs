@@ -34,7 +34,7 @@ impl Client {
     ) -> Result<PolicyReply, ClientError> {
         let make = |timeout_us| ApplyPolicyRequest {
             timeout_us,
-            policy: Some(policy.clone()),
+            policy: Some(policy),
             check_index,
         };
         let repeat = if check_index.is_some() {

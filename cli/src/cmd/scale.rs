@@ -157,7 +157,7 @@ fn machine(reply: &ScaleStatusReply, one: &Machine) -> MachineView {
 }
 
 fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
-    let policy = reply.policy.clone().unwrap_or_default();
+    let policy = reply.policy.unwrap_or_default();
     let caps = policy.caps.unwrap_or_default();
     let frozen = (reply.frozen_us > 0).then(|| Frozen {
         by: clean(&reply.frozen_by).to_string(),

@@ -1,7 +1,7 @@
 //! Why the cluster did what it did, from its log alone: each launch with its numbers, each rebound, each machine let go.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rebound_core::command::Command;
 use rebound_core::plan::capacity::{Buy, LetGo};
@@ -44,7 +44,7 @@ pub struct Story {
 }
 
 /// Reads a stopped server's directory.
-pub fn read(dir: &PathBuf) -> Result<Story, Failure> {
+pub fn read(dir: &Path) -> Result<Story, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", dir.display()));
     let store = OfflineStore::open(dir).map_err(|error| failed(&error))?;
     let state: State = store.state().map_err(|error| failed(&error))?;

@@ -9,7 +9,12 @@ use crate::command::Open;
 use crate::limits::{JOB_BYTES, PAGE_TASKS, PHOTO_BYTES};
 use crate::photos::Photos;
 use crate::table::{Digest, Table, record_hash};
-use crate::types::{EnvId, Index, JobId, SECOND, SpecId, Time, TraceId};
+use crate::types::{EnvId, Index, JobId, SpecId, Time, TraceId};
+
+mod backlog;
+mod check;
+
+use backlog::{Backlog, add_to, place_in_backlog};
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,44 +209,6 @@ pub struct AppendNote {
 /// Order within the queue: higher priority, those that can be in time, earlier deadline, older job.
 pub type QueueKey = (u8, bool, Time, JobId);
 
-/// Photos that have not ended, by spec and by the second in which they are due: those without deadline in the last of
-/// all.
-pub(crate) type Backlog = BTreeMap<SpecId, BTreeMap<u64, u64>>;
-
-/// A second without end: that of jobs without deadline.
-const NEVER: u64 = u64::MAX / SECOND;
-
-/// Where a job is in the backlog, and with how many photos.
-fn place_in_backlog(job: &Job) -> (SpecId, u64, u64) {
-    let unended = match job.phase.is_live() {
-        true => job.tasks - job.succeeded - job.failed,
-        false => 0,
-    };
-    let second = job.deadline.map_or(NEVER, |due| due.0 / SECOND);
-    (job.spec, second, unended)
-}
-
-fn add_to(backlog: &mut Backlog, (spec, second, photos): (SpecId, u64, u64)) {
-    if photos > 0 {
-        *backlog.entry(spec).or_default().entry(second).or_default() += photos;
-    }
-}
-
-fn take_from(backlog: &mut Backlog, (spec, second, photos): (SpecId, u64, u64)) {
-    if photos == 0 {
-        return;
-    }
-    let of_spec = backlog.get_mut(&spec).expect("it was added");
-    let left = of_spec.get_mut(&second).expect("it was added");
-    *left -= photos;
-    if *left == 0 {
-        of_spec.remove(&second);
-    }
-    if of_spec.is_empty() {
-        backlog.remove(&spec);
-    }
-}
-
 /// All jobs.
 pub struct Jobs {
     pub(crate) table: Table<(EnvId, JobId), Job>,
@@ -402,32 +369,6 @@ impl Jobs {
         Some(job)
     }
 
-    /// Brings the backlog up to date.
-    pub(crate) fn settle_backlog(&mut self) {
-        while let Some((key, before)) = self.changing.pop_first() {
-            // One that is gone had ended.
-            let after = self.table.get(&key).map(place_in_backlog);
-            let after = after.unwrap_or((before.0, before.1, 0));
-            if after != before {
-                take_from(&mut self.backlog, before);
-                add_to(&mut self.backlog, after);
-            }
-        }
-    }
-
-    /// Specs of photos that have not ended.
-    pub fn unended_specs(&self) -> impl Iterator<Item = SpecId> + '_ {
-        self.backlog.keys().copied()
-    }
-
-    /// Photos of a spec that have not ended, by the second in which their jobs are due, the earliest first; those of jobs
-    /// without deadline last.
-    pub fn unended(&self, spec: SpecId) -> impl Iterator<Item = (Option<Time>, u64)> + '_ {
-        let due = |second: u64| (second != NEVER).then(|| Time(second * SECOND));
-        let of_spec = self.backlog.get(&spec).into_iter().flatten();
-        of_spec.map(move |(second, photos)| (due(*second), *photos))
-    }
-
     /// The job that was opened last, if it is still there.
     pub fn newest(&self) -> Option<(JobId, &Job)> {
         let (id, env) = self.homes.iter().next_back()?;
@@ -579,107 +520,5 @@ impl Jobs {
         self.ended = self.table.iter().filter_map(ended).collect();
         self.live_bytes = self.sum_of_bytes();
         self.backlog = self.sum_of_backlog();
-    }
-
-    fn sum_of_backlog(&self) -> Backlog {
-        let mut backlog = Backlog::new();
-        let jobs = self.table.iter().map(|(_, job)| place_in_backlog(job));
-        jobs.for_each(|place| add_to(&mut backlog, place));
-        backlog
-    }
-
-    pub(crate) fn check(&self) {
-        self.table.check();
-        assert_eq!(self.homes.len(), self.table.len());
-        for ((env, id), job) in self.table.iter() {
-            assert_eq!(self.homes.get(id), Some(env));
-            assert!(job.fresh <= job.tasks && job.late_to <= job.tasks && job.dropped <= job.failed);
-            let mut before = 0;
-            for (from, to) in &job.behind {
-                assert!(before <= *from && from < to && *to <= job.late_to.min(job.fresh));
-                before = *to;
-            }
-            let all_ended = job.succeeded + job.failed == job.tasks;
-            match job.phase {
-                Phase::Done => assert!(all_ended && job.given == 0 && job.ended.is_some()),
-                Phase::Closed => assert!(!all_ended),
-                Phase::Cancelled => assert!(job.given == 0 && job.ended.is_some()),
-                Phase::Open => assert!(self.closing.contains(&(job.close_at, *id))),
-            }
-        }
-        let open = self
-            .table
-            .iter()
-            .filter(|(_, job)| job.phase == Phase::Open)
-            .count();
-        assert_eq!(open, self.closing.len());
-        assert_eq!(self.live_bytes, self.sum_of_bytes(), "bytes of live jobs");
-        assert_eq!(self.backlog, self.sum_of_backlog(), "backlog");
-        let ended = self.table.iter().filter(|(_, job)| job.ended.is_some());
-        let ended = ended.map(|((_, id), job)| (job.ended.expect("filtered"), *id));
-        assert_eq!(ended.collect::<BTreeSet<_>>(), self.ended);
-    }
-
-    /// Pages belong to a job, and say of as many tasks that they ended as their job does.
-    pub(crate) fn check_pages(&self) {
-        self.pages.check();
-        for (env, id, _) in self.pages.iter().map(|(key, _)| key) {
-            assert!(self.table.get(&(*env, *id)).is_some(), "pages of job {id}");
-        }
-        for ((env, id), job) in self.table.iter() {
-            let pages = self.pages.range((*env, *id, 0)..=(*env, *id, u64::MAX));
-            let (mut succeeded, mut failed) = (0, 0);
-            for (_, page) in pages {
-                for slot in 0..page.bits.len() as u64 * 4 {
-                    match page.get(slot) {
-                        TaskEnd::Unended => {}
-                        TaskEnd::Succeeded => succeeded += 1,
-                        TaskEnd::Failed => failed += 1,
-                    }
-                }
-            }
-            assert_eq!(
-                (succeeded, failed),
-                (job.succeeded, job.failed),
-                "outcomes of job {id}"
-            );
-        }
-    }
-
-    /// The notes of a job follow one another up to its last photo, and the index of deadlines agrees.
-    pub(crate) fn check_appends(&self) {
-        self.appends.check();
-        for ((env, id), job) in self.table.iter() {
-            let mut next = 0;
-            for ((_, _, first), note) in self.appends.range((*env, *id, 0)..=(*env, *id, u64::MAX)) {
-                assert_eq!(*first, next, "an append to job {id}");
-                next = first + note.count;
-            }
-            assert_eq!(next, job.tasks, "appends to job {id}");
-        }
-        assert_eq!(self.live_due().collect::<BTreeSet<_>>(), self.due, "deadlines");
-    }
-
-    /// The queue holds exactly the live jobs with something to give, each at its place.
-    pub(crate) fn check_queue(&self, due_from: impl Fn(JobId, u64) -> Option<u64>) {
-        for ((env, id), job) in self.table.iter() {
-            let place = self.next_place(*env, *id, job, |from| due_from(*id, from));
-            let queued = self.queued_as.get(id).copied();
-            assert_eq!(queued, place.map(|key| (job.spec, key)), "job {id} in the queue");
-        }
-        let queued = self
-            .queue
-            .iter()
-            .flat_map(|(spec, keys)| keys.iter().map(|key| (key.3, (*spec, *key))));
-        assert_eq!(queued.collect::<BTreeMap<_, _>>(), self.queued_as);
-    }
-
-    /// Appends of live jobs that have a deadline which was not said to have passed.
-    fn live_due(&self) -> impl Iterator<Item = (Time, EnvId, JobId, u64)> + '_ {
-        self.appends.iter().filter_map(|((env, id, first), note)| {
-            let job = self.table.get(&(*env, *id)).filter(|job| job.phase.is_live())?;
-            let due = note.due.filter(|_| *first >= job.late_to)?;
-            Some((due, *env, *id, *first))
-        })
     }
 }

@@ -1,0 +1,107 @@
+//! What must hold of machines that the cluster buys.
+
+use super::*;
+
+impl World {
+    /// M1 and M4: what changes something follows from what was committed; whoever is ended for want of work has none.
+    pub(super) fn check_call(&mut self, call: &CloudCall) {
+        let Some(state) = self.newest_state() else { return };
+        let mut wrong = None;
+        match call {
+            CloudCall::Launch { launch, wanted, .. } => {
+                let committed = state
+                    .launches
+                    .get(*launch)
+                    .is_some_and(|one| one.wanted == *wanted);
+                wrong = (!committed)
+                    .then(|| format!("M1: launch {launch} was called and is not committed like that"));
+            }
+            CloudCall::Terminate { machines, .. } => {
+                for id in machines {
+                    wrong = wrong.or_else(|| ends_wrongly(state, id));
+                }
+            }
+            CloudCall::List { .. } => {}
+        }
+        if let Some(wrong) = wrong {
+            self.checks.violated(wrong);
+        }
+    }
+
+    /// M1 and M3: no launch gave more machines than it asked for, and there are never more than the caps allow.
+    pub(super) fn check_machines(&mut self) {
+        let Some(buying) = &self.buying else { return };
+        let mut of_launch: BTreeMap<LaunchId, u32> = BTreeMap::new();
+        for one in buying.cloud.instances.values() {
+            *of_launch.entry(one.launch).or_default() += 1;
+        }
+        let live = || buying.cloud.live().map(|(_, one)| one.vcpus);
+        let (instances, vcpus) = (live().count() as u32, live().sum::<u32>());
+        let caps = buying.drawn.caps;
+        let mut wrong = Vec::new();
+        if instances > caps.0 || vcpus > caps.1 {
+            wrong.push(format!(
+                "M3: {instances} machines with {vcpus} vCPUs run, {} and {} may",
+                caps.0, caps.1
+            ));
+        }
+        if let Some(state) = self.newest_state() {
+            for (launch, count) in of_launch {
+                let asked = state
+                    .launches
+                    .get(launch)
+                    .map_or(u32::MAX, |one| one.wanted.count);
+                if count > asked {
+                    wrong.push(format!(
+                        "M1: launch {launch} asked for {asked} machines and gave {count}"
+                    ));
+                }
+            }
+        }
+        wrong.into_iter().for_each(|wrong| self.checks.violated(wrong));
+    }
+
+    /// What is not settled yet of machines, when everything else is done: M2, and that nothing is paid for nothing.
+    pub(crate) fn unbought(&self) -> Option<String> {
+        let buying = self.buying.as_ref()?;
+        let state = self.newest_state()?;
+        let live: Vec<_> = buying.cloud.live().map(|(id, _)| id).collect();
+        let orphans = live.iter().filter(|id| state.machines.get(id).is_none()).count();
+        let (launches, machines) = (state.launches.live_count(), state.machines.live_count());
+        (launches + machines + live.len() > 0).then(|| {
+            let live = live.len();
+            format!("{live} machines run, {orphans} of them unknown, {machines} are known; {launches} launches are open")
+        })
+    }
+
+    /// How much longer all that may take: a list may lack a machine for minutes, and one that is idle stays a while.
+    pub(crate) fn buying_takes(&self) -> u64 {
+        match self.buying {
+            None => 0,
+            Some(_) => 45 * 60 * SECOND,
+        }
+    }
+
+    /// Counts what the cloud counted.
+    pub(crate) fn count_cloud(&mut self) {
+        let calls = self.buying.iter().flat_map(|buying| buying.cloud.calls.clone());
+        for (what, count) in calls.collect::<Vec<_>>() {
+            *self.counters.entry(what).or_default() += count;
+        }
+    }
+}
+
+/// Why a machine should not be ended.
+fn ends_wrongly(state: &State, id: &InstanceId) -> Option<String> {
+    let Some(machine) = state.machines.get(id) else {
+        return Some(format!("M1: {id} is ended and not known"));
+    };
+    let held = machine.joined.map_or(0, |(worker, _)| state.runs.held_by(worker));
+    match machine.ending {
+        None => Some(format!("M1: {id} is ended, and nothing committed says so")),
+        Some((EndWhy::Idle | EndWhy::TooDear, _)) if held > 0 => {
+            Some(format!("M4: {id} is ended and has {held} photos"))
+        }
+        Some(_) => None,
+    }
+}
