@@ -20,6 +20,8 @@ use super::LocalCloud;
 const CALL_BYTES_MAX: usize = 1 << 20;
 /// Longest wait for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// After a connection that could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// The path of what a machine is told of its end.
 const ACTION: &str = "latest/meta-data/spot/instance-action";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -32,7 +34,11 @@ pub(super) async fn serve(cloud: LocalCloud, listener: TcpListener) {
             _ = stop.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, say: others may end meanwhile.
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
         let (cloud, mut stop) = (cloud.clone(), stop.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
