@@ -120,7 +120,7 @@ pub fn parse(text: &str, name: &str) -> Result<Scaling, Failure> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error
             .span()
-            .map_or(1, |span| text[..span.start].lines().count().max(1));
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Failure::usage(format!("{name}:{line}: {}", error.message().replace('\n', " ")))
     })?;
     let scaling = file.scaling().and_then(|scaling| match scaling.check() {
