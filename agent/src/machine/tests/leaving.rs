@@ -192,7 +192,7 @@ fn one_whose_machine_will_be_taken_back_finishes_what_fits_and_hands_back_the_re
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     let at = seen.iter().position(|word| *word == "stop 1/1@9 in 1");
     assert_eq!(
-        at.map(|at| &seen[at..]),
+        at.map(|at| &seen[at..at + 3]),
         Some(&["stop 1/1@9 in 1", "spool 1/1@9 released", "report 1/1@9"][..]),
         "{seen:?}"
     );

@@ -83,7 +83,7 @@ pub struct Asked {
 impl MarketArgs {
     /// Reads and checks.
     pub fn check(&self) -> Result<Asked, Failure> {
-        let wrong = |flag: &str, why: String| Err(Failure::usage(why).at(flag));
+        let wrong = |flag: &str, why: String| Err(Failure::usage(format!("{flag} {why}")).at(flag));
         if !(1..=CLOCK_RATE_MAX).contains(&self.speedup) {
             return wrong("--speedup", format!("must be 1 to {CLOCK_RATE_MAX}"));
         }
@@ -96,14 +96,17 @@ impl MarketArgs {
                 format!("must be more than 0 and at most {PHOTO_SECONDS_MAX}"),
             );
         }
-        let deadline = parse_duration(&self.deadline).map_err(|why| Failure::usage(why).at("--deadline"))?;
+        let deadline = parse_duration(&self.deadline)
+            .map_err(|why| Failure::usage(format!("--deadline {why}")).at("--deadline"))?;
         if deadline < Duration::from_secs(1) {
             return wrong("--deadline", "must be at least 1s".to_owned());
         }
         let from = self.from.as_ref().map(|text| {
             parse_time(text)
                 .or_else(|_| parse_time(&format!("{text}T00:00:00Z")))
-                .map_err(|why| Failure::usage(format!("{why}: write 2016-03-01T12:00:00Z")).at("--from"))
+                .map_err(|why| {
+                    Failure::usage(format!("--from: {why}: write 2016-03-01T12:00:00Z")).at("--from")
+                })
         });
         Ok(Asked {
             deadline: u64::try_from(deadline.as_micros()).unwrap_or(u64::MAX),

@@ -81,7 +81,7 @@ fn window(played: &Played, asked: &Asked) -> Result<Time, Failure> {
         return match (first..=Time(latest.max(first.0))).contains(&from) {
             true => Ok(from),
             false => Err(Failure::usage(format!(
-                "{} is not within {} to {}, so that --hours fits",
+                "--from {} is not within {} to {}, so that --hours fits",
                 time(from.0),
                 time(first.0),
                 time(latest)
