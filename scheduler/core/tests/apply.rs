@@ -1,7 +1,7 @@
 //! Entries that were right when they were proposed, and no longer are when they are applied.
 
 use rebound_core::command::*;
-use rebound_core::event::Fact;
+use rebound_core::event::{Cause, Fact};
 use rebound_core::plan::{Assign, Because, Plan};
 use rebound_core::rows::{Packing, Row};
 use rebound_core::state::{Plant, State};
@@ -132,4 +132,39 @@ fn results_that_come_late_are_late_before_anybody_says_so() {
     let appends = vec![(JobId(2), 0)];
     apply_at(&mut state, 13, Command::Overdue { appends });
     assert_eq!(late(&state), 4, "each counts once");
+}
+
+/// A leader sees a retry due by its own clock, which the next leader's first entries may be behind.
+#[test]
+fn a_retry_is_not_given_before_it_is_due_by_the_entries_clock() {
+    let mut state = State::new(Plant::None);
+    apply(&mut state, join());
+    apply(&mut state, open(1, Deadline::None));
+    apply(&mut state, give(0, 1));
+    let mut why = Packing::default();
+    why.push(Row {
+        started: Time(1),
+        ended: Time(2),
+        output: b"no answer",
+    });
+    let failed = Command::Ended {
+        worker: WorkerId(1),
+        reports: vec![Report {
+            job: JobId(2),
+            first: 0,
+            given: Given(3),
+            cause: Some(Cause::Recogniser),
+            rows: why.done(),
+        }],
+    };
+    apply_at(&mut state, 5, failed);
+    assert_eq!(state.runs.held_by(WorkerId(1)), 0);
+    let early = apply_at(&mut state, 5, give(0, 1));
+    let why = "the tasks do not wait";
+    assert!(
+        matches!(early[..], [Fact::PieceDropped { why: said, .. }] if said == why),
+        "{early:?}"
+    );
+    let due = apply_at(&mut state, 3_600, give(0, 1));
+    assert!(matches!(due[..], [Fact::RunGiven { .. }]), "{due:?}");
 }
