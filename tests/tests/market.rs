@@ -55,12 +55,13 @@ fn a_policy_and_a_freeze_are_in_the_log_and_survive_a_failover() {
     cluster.restart_server(leader);
     assert_eq!(cluster.rebound(&["scale", "thaw"]).code, Some(0));
     assert_eq!(cluster.json(0, &["scale", "status"])["frozen"], Value::Null);
+    cluster.start_agent("a", 1, None, &[]);
     cluster.finish();
 }
 
 #[test]
 fn a_bad_policy_is_refused_with_its_line_and_changes_nothing() {
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     let file = cluster.dir().join("policy.toml");
     let bad = [
         (
@@ -82,6 +83,7 @@ fn a_bad_policy_is_refused_with_its_line_and_changes_nothing() {
         }
     }
     assert_eq!(cluster.json(0, &["policy", "show"])["since"], 0);
+    cluster.start_agent("a", 1, None, &[]);
     cluster.finish();
 }
 
