@@ -7,6 +7,7 @@
 //! - [`health`]: whether a feed can be believed, and what is used in its place.
 //! - [`risk`]: interruptions and failed launches, counted with a half-life over stated priors.
 //! - [`rank`]: dollars for a thousand photos, with every column.
+//! - [`teller::Teller`]: all of it together, as the market that the policy sees.
 //! - [`feed`]: recorded files; [`generate`]: series from a seed, fitted to recordings; [`stats`]: what both are like.
 
 pub mod advisor;
@@ -26,5 +27,6 @@ pub mod rank;
 pub mod risk;
 pub mod series;
 pub mod stats;
+pub mod teller;
 pub mod throughput;
 pub mod transfer;

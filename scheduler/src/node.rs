@@ -21,7 +21,9 @@ use tokio::task::AbortHandle;
 
 use crate::cloud::Cloud;
 use crate::config::ClockConfig;
-use crate::market::{RECOGNISERS_MAX, Wanted};
+use rebound_pricer::teller::RECOGNISERS_MAX;
+
+use crate::market::Wanted;
 use crate::peers::Peers;
 use crate::peers::service::Received;
 use crate::roster::Roster;

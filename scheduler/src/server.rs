@@ -20,7 +20,7 @@ use crate::cloud::{Cloud, NoCloud};
 use crate::config::{Config, Driver};
 use crate::entrance::{Entrance, accepted, raise_open_files};
 use crate::join::join;
-use crate::market::{Files, FilesError, Watch};
+use crate::market::{self, FilesError, Watch};
 use crate::node::{Clock, Control, Handle, Node, Outside, doors};
 use crate::peers::service::PeerService;
 use crate::peers::{FRAME_BYTES_MAX, Peers};
@@ -400,7 +400,7 @@ fn watch_market(config: &Config, cloud: &Arc<dyn Cloud>, clock: Clock) -> Result
     if config.cloud.driver == Driver::None {
         return Ok(None);
     }
-    let files = Files::load(&config.market)?;
+    let files = market::load(&config.market)?;
     let every = Duration::from_millis(config.cloud.prices_every_ms);
     Ok(Some(Watch::new(cloud.clone(), clock, files, every)?))
 }

@@ -15,6 +15,7 @@ pub mod hosts;
 pub mod model;
 pub mod net;
 pub mod plant;
+pub mod play;
 pub mod points;
 pub mod rng;
 pub mod shrink;

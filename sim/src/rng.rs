@@ -49,6 +49,11 @@ impl Rng {
         self.own.random()
     }
 
+    /// For what draws by itself.
+    pub fn draws(&mut self) -> &mut SmallRng {
+        &mut self.own
+    }
+
     /// One of several.
     pub fn pick<'a, T>(&mut self, among: &'a [T]) -> Option<&'a T> {
         let last = among.len().checked_sub(1)?;

@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_core::types::{InstanceId, Market, MicroUsd, Pool, SECOND, Time};
-use rebound_pricer::catalogue::{Catalogue, Facts};
-use rebound_pricer::throughput::Need;
+use rebound_pricer::catalogue::Catalogue;
+use rebound_sim::play::played::NOTICE;
+use rebound_sim::play::slots;
 use tokio::sync::Notify;
 
-use super::played::NOTICE;
 use super::{LocalCloud, What, crossings};
 use crate::local::{Place, Process};
-
-/// Memory of a slot, in MiB: what the market reckons with for recognisers that do not say.
-const SLOT_MIB: u32 = 1_024;
 
 /// What a machine has besides what the cloud's list says.
 pub(crate) struct Host {
@@ -25,20 +22,6 @@ pub(crate) struct Host {
     pub agent: Option<Process>,
     /// When its agent's process was to start, and when it did, by the market's clock.
     pub started: Option<(Time, Time)>,
-}
-
-/// Slots of a machine of a type; none where the type is not known.
-fn slots(catalogue: &Catalogue, instance_type: &str) -> Option<(Facts, u32)> {
-    let facts = catalogue.facts(instance_type)?;
-    let slots = Need::new("noop", SLOT_MIB).slots(&facts);
-    let slots = slots.min(rebound_core::limits::SLOTS_MAX);
-    (slots > 0).then_some((facts, slots))
-}
-
-/// The same, by the built-in catalogue.
-pub fn machine_slots(instance_type: &str) -> Option<u32> {
-    let catalogue = Catalogue::built_in().ok()?;
-    slots(&catalogue, instance_type).map(|(_, slots)| slots)
 }
 
 impl LocalCloud {

@@ -2,10 +2,8 @@
 //! machine has a metadata service that says when it is taken back. Servers call it over loopback
 //! ([`rebound_scheduler::cloud::local`]); what it answers to calls is what the simulator's cloud answers.
 
-mod bill;
 mod clock;
 mod machines;
-mod played;
 mod serve;
 
 use std::net::SocketAddr;
@@ -13,25 +11,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rebound_core::types::{InstanceId, Pool, Time};
-use rebound_sim::cloud::{Nature, SimCloud};
+use rebound_sim::cloud::SimCloud;
+pub use rebound_sim::play::bill::{Cost, cost};
+pub use rebound_sim::play::{Era, Played, crossings};
+use rebound_sim::play::kind;
 use rebound_sim::rng::Rng;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use bill::Cost;
 pub use clock::MarketClock;
-pub use machines::machine_slots;
-pub use played::{Era, Played, crossings};
 
 use crate::exit::Failure;
 use machines::Host;
 
-/// Machines that a pool has, where no recording says how many.
-pub const POOL_ROOM: u32 = 200;
-/// vCPUs that the account may have.
-pub const QUOTA: u32 = 10_000;
 /// Most lines of the timeline; later ones are left out, and counted.
 pub const TIMELINE_MAX: usize = 100_000;
 
@@ -144,15 +138,10 @@ impl RunningCloud {
             .local_addr()
             .map_err(|error| Failure::failed(format!("the local cloud has no address: {error}")))?;
         let rng = Rng::new(seed);
-        let nature = Nature {
-            room: POOL_ROOM,
-            quota: QUOTA,
-            ..Nature::default()
-        };
         let (stop, stopped) = watch::channel(false);
         let cloud = LocalCloud {
             inside: Arc::new(Mutex::new(Inside {
-                sim: SimCloud::new(nature, rng.branch("cloud")),
+                sim: SimCloud::new(kind(), rng.branch("cloud")),
                 timeline: Vec::new(),
                 left_out: 0,
                 rng: rng.branch("machines"),
@@ -196,6 +185,15 @@ impl LocalCloud {
         events
     }
 
+    /// Machines that were taken back, or told that they would be.
+    pub fn interruptions(&self) -> u64 {
+        let inside = self.lock();
+        let told = inside.timeline.iter();
+        let told = told.filter(|one| matches!(one.what, What::Notice | What::Taken));
+        let machines: std::collections::BTreeSet<&String> = told.map(|one| &one.machine).collect();
+        machines.len() as u64
+    }
+
     /// Launch calls that came.
     pub fn launch_calls(&self) -> u64 {
         self.lock().calls
@@ -208,7 +206,7 @@ impl LocalCloud {
 
     /// What all machines cost up to an instant.
     pub fn cost(&self, until: Time) -> Cost {
-        bill::cost(&self.lock().sim, &self.played, until)
+        cost(&self.lock().sim, &self.played, until)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inside> {

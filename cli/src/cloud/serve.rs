@@ -91,7 +91,7 @@ fn prices(cloud: &LocalCloud, query: &str) -> Response<Full<Bytes>> {
     match since {
         Some(since) => {
             let now = cloud.clock.now();
-            let first = now.0.saturating_sub(rebound_scheduler::market::LATELY);
+            let first = now.0.saturating_sub(rebound_pricer::teller::LATELY);
             let csv = cloud.played.csv(Time(first.max(since)), now);
             Response::new(Full::new(csv.into()))
         }

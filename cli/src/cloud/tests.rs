@@ -112,7 +112,7 @@ fn machines_are_billed_from_running_at_the_price_in_force() {
     for (number, machine) in machines.into_iter().enumerate() {
         sim.instances.insert(InstanceId(format!("i-{number}")), machine);
     }
-    let cost = bill::cost(&sim, &played, at(100_000));
+    let cost = cost(&sim, &played, at(100_000));
     // Half an hour at 0.5, and half an hour at 2.5, of which nobody pays more than on-demand's 2.394.
     let micro: Vec<u64> = cost.lines.iter().map(|line| line.micro_usd).collect();
     assert_eq!(micro, [250_000 + 1_197_000, 2_394_000]);

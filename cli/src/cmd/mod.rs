@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod bench;
 pub mod campaign;
+pub mod compare;
 pub mod completion;
 pub mod config;
 #[cfg(feature = "planted")]

@@ -30,6 +30,8 @@ pub enum SimCommand {
     /// Break things at random, seed by seed, and look for broken invariants
     #[command(after_long_help = kinds_help())]
     Fuzz(FuzzArgs),
+    /// Play a market under several policies with the same photos, and compare what they cost and how late they are
+    Compare(Box<super::compare::CompareArgs>),
     /// Hunt each planted bug, seed by seed, until a check finds it
     #[cfg(feature = "planted")]
     Hunt(super::hunt::HuntArgs),
@@ -145,6 +147,7 @@ struct Report {
 pub fn run(ctx: &mut Context, command: &SimCommand) -> Result<Exit, Failure> {
     match command {
         SimCommand::Fuzz(args) => run_seeds(ctx, args),
+        SimCommand::Compare(args) => super::compare::run(ctx, args),
         #[cfg(feature = "planted")]
         SimCommand::Hunt(args) => super::hunt::run(ctx, args),
     }

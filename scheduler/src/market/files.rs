@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rebound_pricer::advisor::Advice;
 use rebound_pricer::eligible::Limits;
 use rebound_pricer::error::FileError;
 use rebound_pricer::feed::{Parsed, parse};
 use rebound_pricer::limits::FILE_BYTES_MAX;
-use rebound_pricer::on_demand::OnDemand;
 use rebound_pricer::pool::ZoneNames;
+use rebound_pricer::teller::Beforehand;
 use rebound_pricer::throughput::Throughputs;
 
 use crate::config::MarketConfig;
@@ -38,57 +37,40 @@ pub enum FilesError {
     },
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct Files {
-    /// Machines that were measured.
-    pub throughputs: Throughputs,
-    /// Bands and scores.
-    pub advice: Advice,
-    /// On-demand prices.
-    pub on_demand: OnDemand,
-    /// Which machines may be used.
-    pub limits: Limits,
-    /// Patterns of pools; all if empty.
-    pub pools: Vec<String>,
-}
-
-impl Files {
-    /// Reads what a configuration names.
-    ///
-    /// # Errors
-    ///
-    /// The first file that cannot be used.
-    pub fn load(config: &MarketConfig) -> Result<Files, FilesError> {
-        let mut all = Files {
-            pools: config.pools.clone(),
-            ..Files::default()
+/// Reads what a configuration names.
+///
+/// # Errors
+///
+/// The first file that cannot be used.
+pub fn load(config: &MarketConfig) -> Result<Beforehand, FilesError> {
+    let mut all = Beforehand {
+        pools: config.pools.clone(),
+        ..Beforehand::default()
+    };
+    for path in &config.files {
+        let other = |why: &str| FilesError::Other {
+            path: path.clone(),
+            why: why.to_owned(),
         };
-        for path in &config.files {
-            let other = |why: &str| FilesError::Other {
-                path: path.clone(),
-                why: why.to_owned(),
-            };
-            let (_, parsed) =
-                parse(&name(path), bytes(path)?, &ZoneNames::new(), None).map_err(FilesError::File)?;
-            match parsed {
-                Parsed::OnDemand(listed) => all.on_demand.merge(listed).map_err(|why| other(&why))?,
-                Parsed::Advisor(advice) => all.advice.merge(advice),
-                Parsed::Prices(_) | Parsed::Capacity(_) => {
-                    return Err(other(
-                        "is a recording of spot prices or of capacity; name lists of on-demand prices and advisor's bands",
-                    ));
-                }
+        let (_, parsed) =
+            parse(&name(path), bytes(path)?, &ZoneNames::new(), None).map_err(FilesError::File)?;
+        match parsed {
+            Parsed::OnDemand(listed) => all.on_demand.merge(listed).map_err(|why| other(&why))?,
+            Parsed::Advisor(advice) => all.advice.merge(advice),
+            Parsed::Prices(_) | Parsed::Capacity(_) => {
+                return Err(other(
+                    "is a recording of spot prices or of capacity; name lists of on-demand prices and advisor's bands",
+                ));
             }
         }
-        if let Some(path) = &config.throughput {
-            all.throughputs = Throughputs::parse(&name(path), &text(path)?).map_err(FilesError::File)?;
-        }
-        if let Some(path) = &config.limits {
-            all.limits = Limits::parse(&name(path), &text(path)?).map_err(FilesError::File)?;
-        }
-        Ok(all)
     }
+    if let Some(path) = &config.throughput {
+        all.throughputs = Throughputs::parse(&name(path), &text(path)?).map_err(FilesError::File)?;
+    }
+    if let Some(path) = &config.limits {
+        all.limits = Limits::parse(&name(path), &text(path)?).map_err(FilesError::File)?;
+    }
+    Ok(all)
 }
 
 fn name(path: &Path) -> String {

@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_pricer::health::Told;
 use rebound_pricer::on_demand::{Listed, OnDemand};
-use rebound_pricer::pool::{ZoneNames, spot};
+use rebound_core::types::{MicroUsd, Pool};
+use rebound_pricer::pool::{ZoneNames, on_demand, spot};
 
 use super::*;
 
@@ -42,9 +43,9 @@ async fn watch(said: Vec<Result<Vec<Told>, String>>) -> Watch {
     let mut listed = OnDemand::new(None);
     let price = Listed::Price(MicroUsd(2_394_000));
     listed.list("us-east-1", "m4.10xlarge", price).expect("a price");
-    let files = Files {
+    let files = Beforehand {
         on_demand: listed,
-        ..Files::default()
+        ..Beforehand::default()
     };
     let times = said.len();
     let cloud = Arc::new(Said(Mutex::new(said)));
@@ -52,7 +53,7 @@ async fn watch(said: Vec<Result<Vec<Told>, String>>) -> Watch {
     for _ in 0..times {
         watch.hear(&mut false).await;
     }
-    watch.wants(&vec![("noop".to_owned(), Resources::default())]);
+    watch.teller.wants("noop", &Resources::default());
     watch
 }
 
@@ -66,7 +67,7 @@ async fn pools_have_their_prices_their_history_and_their_place() {
         told(at(MINUTE), 600_000),
     ])])
     .await;
-    let market = watch.market(now);
+    let market = watch.teller.market(now);
     assert_eq!(market.heard, now);
     let quote = &market.pools[&pool()];
     assert_eq!(
@@ -95,31 +96,19 @@ async fn a_feed_that_cannot_be_believed_ages() {
     let gone = Err("no way to it".to_owned());
     let one = watch(vec![good.clone(), absurd]).await;
     assert_eq!(
-        one.market(now).pools[&pool()].price.0,
+        one.teller.market(now).pools[&pool()].price.0,
         500_000,
         "the last good one"
     );
     let later = Time(now.0 + 3 * HOUR);
-    assert!(one.market(later).heard < Time(now.0 + MINUTE));
+    assert!(one.teller.market(later).heard < Time(now.0 + MINUTE));
     assert_eq!(
-        one.market(later).pools[&pool()].price.0,
+        one.teller.market(later).pools[&pool()].price.0,
         2_394_000,
         "then on-demand's"
     );
     let one = watch(vec![good, gone]).await;
-    assert_eq!(one.market(now).pools[&pool()].price.0, 500_000);
+    assert_eq!(one.teller.market(now).pools[&pool()].price.0, 500_000);
     let one = watch(vec![Err("never".to_owned())]).await;
-    assert_eq!((one.market(now).heard, one.market(now).pools.len()), (Time(0), 0));
-}
-
-#[test]
-fn of_a_restless_price_the_newest_are_told() {
-    let point = |at| Point {
-        at: Time(at),
-        price: MicroUsd(at),
-    };
-    let points: Vec<Point> = (1..=1_000).map(|n| point(n * 1_000_000)).collect();
-    let all = lately(&points, Time(2_000_000_000));
-    assert_eq!((all.len(), all[LATELY_MAX - 1].1.0), (LATELY_MAX, 1_000_000_000));
-    assert_eq!(lately(&points, Time(1)), [], "none of the future");
+    assert_eq!((one.teller.market(now).heard, one.teller.market(now).pools.len()), (Time(0), 0));
 }

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rebound_core::types::{MicroUsd, SECOND, Time};
 use rebound_pricer::feed::parse_time;
 use rebound_pricer::money::parse_usd;
 use rebound_pricer::on_demand::{Listed, OnDemand};
 use rebound_pricer::pool::regions;
 use rebound_scheduler::config::CLOCK_RATE_MAX;
+use rebound_sim::play::load;
+use rebound_sim::play::played;
 
-use super::load::Load;
-use crate::cloud::Era;
 use crate::exit::Failure;
 use crate::output::parse_duration;
 
@@ -20,6 +20,42 @@ use crate::output::parse_duration;
 const HOURS_MAX: f64 = 24.0 * 31.0;
 /// Longest photo, in seconds of one vCPU.
 const PHOTO_SECONDS_MAX: f64 = 600.0;
+
+/// By which rules spot is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Era {
+    /// Whoever pays less than the price, until 2017
+    Auction,
+    /// Since then: never by the price, only where capacity is lost
+    Modern,
+}
+
+impl From<Era> for played::Era {
+    fn from(era: Era) -> played::Era {
+        match era {
+            Era::Auction => played::Era::Auction,
+            Era::Modern => played::Era::Modern,
+        }
+    }
+}
+
+/// How photos come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Load {
+    /// 200 to 20 000 at once, then none for a while
+    Waves,
+    /// 120 a minute
+    Steady,
+}
+
+impl From<Load> for load::Load {
+    fn from(load: Load) -> load::Load {
+        match load {
+            Load::Waves => load::Load::Waves,
+            Load::Steady => load::Load::Steady,
+        }
+    }
+}
 
 /// A recorded market that is played.
 #[derive(Clone, Debug, Args)]

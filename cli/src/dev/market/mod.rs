@@ -3,7 +3,6 @@
 
 mod args;
 mod figures;
-mod load;
 mod story;
 mod submit;
 
@@ -15,14 +14,16 @@ use rebound_scheduler::config::{CloudConfig, Driver, LogConfig, MarketConfig};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use args::Asked;
-pub use args::MarketArgs;
+pub use args::{Asked, Era, Load, MarketArgs};
 use submit::Sent;
 
 use super::audit::{self, Audit};
 use super::burst::Acknowledged;
 use super::{DevArgs, QUIET_WITHIN};
-use crate::cloud::{LocalCloud, Machines, MarketClock, Played, RunningCloud, crossings, machine_slots};
+use rebound_pricer::catalogue::Catalogue;
+use rebound_sim::play::{load, slots};
+
+use crate::cloud::{LocalCloud, Machines, MarketClock, Played, RunningCloud, crossings};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
 use crate::local::{DataDir, House, Layout, Quantiles, agent_program, asked, round};
@@ -31,7 +32,7 @@ use crate::output::time;
 /// The cluster comes up before the market's first hour, within so long of real time.
 const START: Duration = Duration::from_secs(4);
 /// From `running` to the agent's start, in µs of the market.
-const BOOT: (u64, u64) = (25 * SECOND, 45 * SECOND);
+pub const BOOT: (u64, u64) = (25 * SECOND, 45 * SECOND);
 /// Submits and looks by which the speed-up's own error is foreseen.
 const TRIALS: usize = 20;
 /// The error may be so much of the deadline, in percent.
@@ -52,7 +53,7 @@ const PAGE: u32 = 256;
 pub async fn run(ctx: &mut Context, args: &DevArgs, path: &Path) -> Result<Exit, Failure> {
     let own = &args.market;
     let asked = own.check()?;
-    let played = Played::load(path, &own.pools, &asked.on_demand, own.era)
+    let played = Played::load(path, &own.pools, &asked.on_demand, own.era.map(Into::into))
         .map_err(|error| Failure::usage(error.to_string()).at("--market"))?;
     let from = window(&played, &asked)?;
     let until = Time(from.0 + asked.length);
@@ -74,7 +75,7 @@ pub async fn run(ctx: &mut Context, args: &DevArgs, path: &Path) -> Result<Exit,
 }
 
 /// Where it begins: as asked for, else where prices cross most often.
-fn window(played: &Played, asked: &Asked) -> Result<Time, Failure> {
+pub fn window(played: &Played, asked: &Asked) -> Result<Time, Failure> {
     let (first, last) = played.span;
     let latest = last.0.saturating_sub(asked.length);
     if let Some(from) = asked.from {
@@ -160,7 +161,7 @@ async fn play(
         house.leader(QUIET_WITHIN).await?;
         foresee(ctx, &house, own, asked).await?;
         super::policy::apply(&house.client(), &own.policy).await?;
-        let waves = load::waves(own.load, own.seed, from, until);
+        let waves = load::waves(own.load.into(), own.seed, from, until);
         let photos: u64 = waves.iter().map(|wave| wave.photos).sum();
         ctx.out
             .note(&format!("{photos} photos in {} waves are to come", waves.len()));
@@ -212,7 +213,7 @@ async fn play(
         machines: cost.lines.len() as u64,
         launches: story.launches,
         launch_calls: cloud.launch_calls(),
-        interruptions: cost.taken,
+        interruptions: cloud.interruptions(),
         orphans,
         recorded_twice: audit.recorded_twice,
         acknowledged_lost: audit.acknowledged_lost,
@@ -237,6 +238,7 @@ fn files(played: &Played, photo: u64, own: &MarketArgs, dir: &Path) -> Result<Ma
     let (on_demand, throughput) = (dir.join("on-demand.csv"), dir.join("throughput.csv"));
     let mut prices = "instance_type,region,usd_per_hour\n".to_owned();
     let mut speeds = "instance_type,recogniser,photos_per_hour\n".to_owned();
+    let catalogue = Catalogue::built_in().map_err(|error| Failure::failed(error.to_string()))?;
     for (pool, price) in &played.on_demand {
         let kind = &pool.instance_type;
         let line = format!(
@@ -245,7 +247,7 @@ fn files(played: &Played, photo: u64, own: &MarketArgs, dir: &Path) -> Result<Ma
             price.0 / 1_000_000,
             price.0 % 1_000_000
         );
-        let slots = machine_slots(kind).ok_or_else(|| {
+        let (_, slots) = slots(&catalogue, kind).ok_or_else(|| {
             Failure::usage(format!(
                 "{kind} is no type that is known, or has no room for a photo"
             ))

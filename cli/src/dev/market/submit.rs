@@ -7,11 +7,11 @@ use bytes::Bytes;
 use rebound_core::types::Time;
 use rebound_proto::v1::JobSpec;
 use rebound_proto::v1::job_spec::Deadline;
+use rebound_sim::play::Wave;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::load::Wave;
 use crate::client::Client;
 use crate::cloud::MarketClock;
 use crate::dev::PHOTOS_PER_JOB;

@@ -110,7 +110,8 @@ impl State {
             (Some(_), false) => Gone::Ended,
             (None, false) => Gone::ByItself,
         };
-        if how == Gone::Reclaimed {
+        // One that was told of it counted then, whoever ended it.
+        if how == Gone::Reclaimed && machine.notice.is_none() {
             self.pools.of(&machine.pool, context.at).reclaimed += 1;
         }
         self.machines.end(id, how, ended);
@@ -151,8 +152,12 @@ impl State {
         if !earlier {
             return;
         }
-        machine.notice = Some(ends);
+        let first = machine.notice.replace(ends).is_none();
         let worker = machine.joined.map(|(worker, _)| worker);
+        let pool = machine.pool.clone();
+        if first {
+            self.pools.of(&pool, context.at).reclaimed += 1;
+        }
         context.tell(
             EnvId::default(),
             None,

@@ -1,11 +1,11 @@
-//! What machines of the local cloud cost, by the one billing function.
+//! What machines of a played market cost, by the one billing function.
 
 use rebound_core::bill::{Step, bill};
 use rebound_core::types::{Market, MicroUsd, Time};
-use rebound_sim::cloud::SimCloud;
 use serde::Serialize;
 
 use super::Played;
+use crate::cloud::SimCloud;
 
 /// One machine's bill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,29 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clap::ValueEnum;
 use rebound_core::bill::{Step, Terms};
 use rebound_core::types::{Market, MicroUsd, Pool, SECOND, Time};
 use rebound_pricer::feed::{Parsed, parse, parse_time};
+pub use rebound_pricer::generate::Era;
 use rebound_pricer::on_demand::{Listed, OnDemand};
 use rebound_pricer::pool::{ZoneNames, chosen};
 use rebound_pricer::series::Series;
-use serde::Serialize;
 
 /// A spot machine hears of its end so long before, in µs.
 pub const NOTICE: u64 = 120 * SECOND;
 /// The auction's last day: since then prices are smooth, and do not interrupt.
 const AUCTION_UNTIL: &str = "2017-11-28T00:00:00Z";
-
-/// By which rules spot machines are taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Era {
-    /// Whoever pays less than the price, until 2017: a machine whose bound is below it.
-    Auction,
-    /// Since then: never by the price, only where capacity is lost.
-    Modern,
-}
 
 /// What cannot be played.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! Photos that come in the market's time: waves, as after shops' opening hours, or an even stream.
 
-use clap::ValueEnum;
 use rebound_core::types::{SECOND, Time};
-use rebound_sim::rng::Rng;
+use serde::Serialize;
+
+use crate::rng::Rng;
 
 /// Photos of one wave: between these, few of them large.
 const WAVE: (u64, u64) = (200, 20_000);
@@ -17,11 +18,12 @@ const STEADY_A_MINUTE: u64 = 120;
 const MINUTE: u64 = 60 * SECOND;
 
 /// How photos come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// 200 to 20 000 at once, then none for a while
+    /// 200 to 20 000 at once, then none for a while.
     Waves,
-    /// 120 a minute
+    /// 120 a minute.
     Steady,
 }
 
