@@ -1,6 +1,7 @@
 use rebound_core::bill::Step;
 use rebound_core::types::{Market, MicroUsd, SECOND};
 use rebound_pricer::on_demand::OnDemand;
+use rebound_sim::cloud::Nature;
 
 use super::*;
 
