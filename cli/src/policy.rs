@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use rebound_core::reply::Rejected;
-use rebound_core::scaling::{Mode, Scaling, Threshold};
+use rebound_core::scaling::{Foresight, Mode, Scaling, Threshold};
+use rebound_core::schedule::Schedule;
 use serde::Deserialize;
 
 use crate::exit::Failure;
@@ -52,6 +53,46 @@ struct File {
     caps: CapsTable,
     #[serde(default)]
     brakes: BrakesTable,
+    #[serde(default)]
+    schedule: Vec<ScheduleTable>,
+    foresight: Option<ForesightName>,
+    week_zone: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ForesightName {
+    Off,
+    Watch,
+    Act,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScheduleTable {
+    name: String,
+    cron: String,
+    time_zone: String,
+    lasts: String,
+    #[serde(default)]
+    recogniser: String,
+    #[serde(default)]
+    at_least: u32,
+    at_most: Option<u32>,
+}
+
+impl ScheduleTable {
+    fn own(&self) -> Result<Schedule, Wrong> {
+        Ok(Schedule {
+            name: self.name.clone(),
+            cron: self.cron.clone(),
+            time_zone: self.time_zone.clone(),
+            lasts: time("schedule.lasts", Some(&self.lasts), 0)?,
+            recogniser: self.recogniser.clone(),
+            at_least: self.at_least,
+            at_most: self.at_most,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -153,7 +194,7 @@ fn line_of(text: &str, field: &str) -> usize {
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            inside = name.trim();
+            inside = name.trim_matches(['[', ']', ' ']);
         }
         let is_key = line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
         if inside == table && is_key {
@@ -226,6 +267,15 @@ impl File {
             own.brakes.join_within,
         )?;
         own.brakes.launches = brakes.launches.unwrap_or(own.brakes.launches);
+        let schedules = self.schedule.iter().map(ScheduleTable::own);
+        own.schedules = schedules.collect::<Result<_, Wrong>>()?;
+        own.foresight = match self.foresight {
+            None => own.foresight,
+            Some(ForesightName::Off) => Foresight::Off,
+            Some(ForesightName::Watch) => Foresight::Watch,
+            Some(ForesightName::Act) => Foresight::Act,
+        };
+        own.week_zone = self.week_zone.clone().unwrap_or(own.week_zone);
         Ok(own)
     }
 }

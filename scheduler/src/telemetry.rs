@@ -389,6 +389,7 @@ fn count(fact: &Fact) {
             counter!("rebound_machines_ended_total", "how" => how).increment(1);
             counter!("rebound_machines_paid_microusd_total").increment(*paid);
         }
+        Fact::Short { short } => gauge!("rebound_short").set(if short.is_some() { 1.0 } else { 0.0 }),
         Fact::Began { .. }
         | Fact::LaunchDropped { .. }
         | Fact::LaunchSettled { .. }
@@ -461,6 +462,15 @@ fn log(event: &Event) {
         | Fact::Frozen { .. }
         | Fact::Braked { .. }
         | Fact::Thawed => tracing::warn!(index, change = ?event.fact, "buying changes"),
+        Fact::Short { short: Some(short) } => tracing::error!(
+            index,
+            why = ?short.why,
+            missing = short.missing,
+            due_us = short.due.0,
+            not_before_us = short.not_before.map(|at| at.0),
+            "photos will be late: no machine may be bought for them"
+        ),
+        Fact::Short { short: None } => tracing::info!(index, "photos are in time again"),
         fact => tracing::debug!(index, job, %trace, ?fact, "fact"),
     }
 }

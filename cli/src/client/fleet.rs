@@ -2,7 +2,7 @@
 
 use rebound_proto::v1::fleet_client::FleetClient;
 use rebound_proto::v1::{
-    ApplyPolicyRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest, ScaleStatusReply,
+    ApplyPolicyRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest, ScaleStatusReply,
     ScaleStatusRequest, ThawRequest,
 };
 use tonic::transport::Channel;
@@ -53,6 +53,15 @@ impl Client {
         let make = |timeout_us| ScaleStatusRequest { timeout_us };
         self.call(Repeat::Yes, self.limits(), make, |c, r| async {
             fleet(c).scale_status(r).await
+        })
+        .await
+    }
+
+    /// What past weeks took, and what is forecast from it.
+    pub async fn forecast(&self) -> Result<ForecastReply, ClientError> {
+        let make = |timeout_us| ForecastRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).forecast(r).await
         })
         .await
     }

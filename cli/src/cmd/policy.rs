@@ -1,7 +1,7 @@
 //! `rebound policy`: what is bought, when and where, as the cluster's log has it.
 
 use clap::{Args, Subcommand};
-use rebound_core::codec::fleet::{policy_in, policy_out};
+use rebound_core::codec::policy::{policy_in, policy_out};
 use rebound_proto::v1::{Policy, PolicyReply};
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! `rebound scale`: machines that the cluster buys: which, why, and what stops it.
 
 use clap::Subcommand;
-use rebound_proto::v1::{Launch, Machine, Market, Pool, ScaleStatusReply, ScalingMode};
+use rebound_proto::v1::{ForecastReply, Foresight, Launch, Machine, Market, Pool, ScaleStatusReply, ScalingMode};
 use serde::Serialize;
 
 use super::{Context, Stale};
@@ -24,6 +24,11 @@ pub enum ScaleCommand {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
+    /// What quarter hours of the week took, what is forecast, and how good forecasts were
+    Forecast {
+        #[command(flatten)]
+        stale: Stale,
+    },
     /// No launches and no scale-in until a thaw; draining, handing back and intake go on
     Freeze {
         /// For whoever finds it frozen
@@ -40,6 +45,7 @@ struct Status {
     policy_since: u64,
     frozen: Option<Frozen>,
     brake: Option<String>,
+    short: Option<Short>,
     instances: u64,
     instances_max: u32,
     vcpus: u64,
@@ -50,6 +56,26 @@ struct Status {
     day_usd_max: f64,
     open_launches: usize,
     machines: Vec<MachineView>,
+}
+
+#[derive(Serialize)]
+struct Short {
+    why: String,
+    since: String,
+    missing: u64,
+    due: String,
+    not_before: Option<String>,
+}
+
+#[derive(Serialize)]
+struct QuarterView {
+    recogniser: String,
+    begins: String,
+    weeks: Vec<u64>,
+    forecast: Option<u64>,
+    hits: u32,
+    misses: u32,
+    wasted: u64,
 }
 
 #[derive(Serialize)]
@@ -86,6 +112,7 @@ struct Explained {
     wanted: u32,
     have: u32,
     capped: String,
+    ahead: String,
     usd_per_thousand: f64,
     instead_of: Option<String>,
     instead_of_usd_per_thousand: Option<f64>,
@@ -105,6 +132,12 @@ pub async fn run(ctx: &mut Context, command: ScaleCommand) -> Result<Exit, Failu
             let client = ctx.reader(stale);
             let reply = client.scale_status().await?;
             explain(ctx, &reply, at.as_deref())?;
+            ctx.note_age(&client);
+        }
+        ScaleCommand::Forecast { stale } => {
+            let client = ctx.reader(stale);
+            let reply = client.forecast().await?;
+            forecast(ctx, &reply)?;
             ctx.note_age(&client);
         }
         ScaleCommand::Freeze { why } => {
@@ -157,14 +190,22 @@ fn machine(reply: &ScaleStatusReply, one: &Machine) -> MachineView {
 }
 
 fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
-    let policy = reply.policy.unwrap_or_default();
+    let policy = reply.policy.clone().unwrap_or_default();
     let caps = policy.caps.unwrap_or_default();
     let frozen = (reply.frozen_us > 0).then(|| Frozen {
         by: clean(&reply.frozen_by).to_string(),
         at: time(reply.frozen_us),
         why: clean(&reply.frozen_why).to_string(),
     });
+    let short = (reply.short_us > 0).then(|| Short {
+        why: clean(&reply.short).to_string(),
+        since: time(reply.short_us),
+        missing: reply.short_missing,
+        due: time(reply.short_due_us),
+        not_before: time_opt(reply.short_not_before_us),
+    });
     let shown = Status {
+        short,
         mode: mode(reply),
         policy_since: reply.since,
         frozen,
@@ -197,6 +238,16 @@ fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
             row(
                 "stopped",
                 format!("{brake}; `rebound scale thaw` lets launches go on"),
+            );
+        }
+        if let Some(short) = &shown.short {
+            let more = short.not_before.as_deref().unwrap_or("nobody can say when");
+            row(
+                "too late",
+                format!(
+                    "{} photos will miss {}, since {}: {}; a machine more is ready at the earliest: {more}",
+                    short.missing, short.due, short.since, short.why
+                ),
             );
         }
         row(
@@ -261,11 +312,64 @@ fn explained(one: &Launch) -> Explained {
         wanted: because.machines,
         have: because.have,
         capped: clean(&because.capped).to_string(),
+        ahead: clean(&because.ahead).to_string(),
         usd_per_thousand: usd(because.chosen_micro_usd),
         instead_of: instead.map(|one| pool(Some(one))),
         instead_of_usd_per_thousand: instead.map(|_| usd(because.instead_of_micro_usd)),
         not_chosen: clean(&because.not_chosen).to_string(),
     }
+}
+
+fn forecast(ctx: &mut Context, reply: &ForecastReply) -> Result<(), Failure> {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let shown: Vec<QuarterView> = reply
+        .quarters
+        .iter()
+        .map(|one| QuarterView {
+            recogniser: clean(&one.recogniser).to_string(),
+            begins: format!(
+                "{} {:02}:{:02}",
+                DAYS[(one.quarter / 96 % 7) as usize],
+                one.quarter % 96 / 4,
+                one.quarter % 4 * 15
+            ),
+            weeks: one.took.clone(),
+            forecast: (one.forecast > 0).then_some(one.forecast),
+            hits: one.hits,
+            misses: one.misses,
+            wasted: one.wasted,
+        })
+        .collect();
+    ctx.out.many(&shown, |out, shown| {
+        let columns = [
+            ("BEGINS", Align::Left),
+            ("RECOGNISER", Align::Left),
+            ("WEEKS", Align::Right),
+            ("FORECAST/H", Align::Right),
+            ("HITS", Align::Right),
+            ("MISSES", Align::Right),
+            ("WASTED/H", Align::Right),
+        ];
+        let mut table = Table::new(&columns);
+        for one in shown {
+            table.row([
+                one.begins.clone(),
+                one.recogniser.clone(),
+                one.weeks.len().to_string(),
+                one.forecast.map_or("-".to_owned(), |rate| rate.to_string()),
+                one.hits.to_string(),
+                one.misses.to_string(),
+                one.wasted.to_string(),
+            ]);
+        }
+        out.table(&mut table)
+    })?;
+    ctx.out.note(match reply.foresight() {
+        Foresight::Act => "Machines are ready before what is forecast.",
+        Foresight::Off => "Nothing is remembered: foresight is off.",
+        _ => "Nothing is bought for forecasts: foresight = \"act\" does.",
+    });
+    Ok(())
 }
 
 fn explain(ctx: &mut Context, reply: &ScaleStatusReply, at: Option<&str>) -> Result<(), Failure> {
@@ -296,6 +400,13 @@ fn explain(ctx: &mut Context, reply: &ScaleStatusReply, at: Option<&str>) -> Res
                 one.got,
                 one.outcome
             ))?;
+            if !one.ahead.is_empty() {
+                out.line(&format!(
+                    "  for work to come: {}; {} more are wanted, {} are there or come",
+                    one.ahead, one.wanted, one.have
+                ))?;
+                continue;
+            }
             out.line(&format!(
                 "  {} of {} photos would miss {}; a machine is ready in {}; {} more are wanted, {} are there or come{}",
                 one.missing,

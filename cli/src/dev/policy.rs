@@ -1,6 +1,6 @@
 //! Puts the policy of a run in force.
 
-use rebound_core::codec::fleet::policy_out;
+use rebound_core::codec::policy::policy_out;
 use rebound_core::scaling::Mode;
 
 use crate::client::Client;

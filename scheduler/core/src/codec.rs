@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod client;
 pub mod fleet;
+pub mod policy;
 pub mod settings;
 
 use rebound_proto::v1;

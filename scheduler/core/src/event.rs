@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::capacity::Sizing;
+use crate::plan::capacity::{Short, Sizing};
 use crate::state::control::Brake;
 use crate::state::launches::{Lack, Outcome};
 use crate::state::machines::{EndWhy, Gone};
@@ -259,6 +259,8 @@ pub enum Fact {
     Frozen { frozen: bool },
     /// Launches are stopped until a person says otherwise.
     Braked { brake: Brake },
+    /// Photos will be late and nothing may be bought for them; or no longer.
+    Short { short: Option<Short> },
     /// A person said so.
     Thawed,
 }

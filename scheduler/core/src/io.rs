@@ -17,6 +17,7 @@ use crate::photos::Photos;
 use crate::plan::Plan;
 use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
+use crate::scaling::Foresight;
 use crate::state::State;
 use crate::state::buying::Committed;
 use crate::state::control::Control;
@@ -24,6 +25,7 @@ use crate::state::environments::{Allotment, Environment};
 use crate::state::jobs::Job;
 use crate::state::launches::Launch;
 use crate::state::machines::Machine;
+use crate::state::profile::QuarterRecord;
 use crate::state::members::{Founder, Member};
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
@@ -161,6 +163,19 @@ pub enum Read {
     Members,
     /// Machines, launches, and what people decided of them.
     Fleet,
+    /// What is known of past weeks.
+    Forecast,
+}
+
+/// What is known of past weeks.
+#[derive(Clone, Debug)]
+pub struct ForecastView {
+    /// Quarter hours of the week, with their recognisers.
+    pub quarters: Vec<(u16, String, QuarterRecord)>,
+    /// What is made of it.
+    pub foresight: Foresight,
+    /// The time zone in which weeks go by.
+    pub week_zone: String,
 }
 
 /// What the cluster has bought, and what it may buy.
@@ -328,6 +343,8 @@ pub enum Answer {
     Environments(Vec<(Environment, Allotment, u64)>),
     /// Machines, launches, and what people decided of them.
     Fleet(Box<FleetView>),
+    /// What is known of past weeks.
+    Forecast(Box<ForecastView>),
     /// All servers, and where the leader's log ends.
     Members {
         members: Vec<MemberView>,

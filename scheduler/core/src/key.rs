@@ -24,7 +24,7 @@ macro_rules! int_key {
         }
     )*};
 }
-int_key!(u8, u32, u64, u128);
+int_key!(u8, u16, u32, u64, u128);
 
 macro_rules! id_key {
     ($($id:ident),*) => {$(

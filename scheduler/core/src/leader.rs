@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::arrivals::Arrivals;
 use crate::brake::Brakes;
+use crate::event::{Event, Fact};
 use crate::io::Heard;
 use crate::limits::{CLOCK_OFF_MAX, CLOCK_SLEW_DIVISOR, FLEET_LOOK, WORKER_HEARTBEAT};
 use crate::market::Market;
@@ -15,7 +17,8 @@ use crate::pace::Pace;
 use crate::replica::cloud::Calls;
 use crate::replica::outlook::Line;
 use crate::replica::shed::{Asked, LetIn, TurnedAway};
-use crate::scaling::Mode;
+use crate::scaling::{Foresight, Mode};
+use crate::schedule::QUARTER;
 use crate::speed::Speed;
 use crate::state::State;
 use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
@@ -152,6 +155,8 @@ pub struct Leader {
     pub fleet_ticked: u64,
     /// What was decided of them is on its way into the log.
     pub scaling: bool,
+    /// What has come in the quarter hour that began then.
+    pub arrivals: (Time, Arrivals),
 }
 
 impl Leader {
@@ -191,6 +196,7 @@ impl Leader {
             fleet_looked: None,
             fleet_ticked: 0,
             scaling: false,
+            arrivals: (Time(0), Arrivals::default()),
         }
     }
 
@@ -235,6 +241,37 @@ impl Leader {
         fleet(state, state.now(), &self.market, clock_rate, |worker| {
             self.paces.get(&worker)
         })
+    }
+
+    /// Photos that came count for the quarter hour, where somebody wants to know of it.
+    pub fn note_arrival(&mut self, event: &Event, state: &State) {
+        let Fact::TasksQueued { count, .. } = &event.fact else {
+            return;
+        };
+        let Some(control) = state.control.known().filter(|one| one.scaling.foresight != Foresight::Off) else {
+            return;
+        };
+        let job = event.job.and_then(|job| state.jobs.get(job)).map(|(_, job)| job);
+        let spec = job.and_then(|job| state.specs.get(job.spec));
+        if let (Some(job), Some(spec)) = (job, spec) {
+            let name = spec.recogniser.split('@').next().unwrap_or_default();
+            let within = Time(event.at.0.saturating_add(control.scaling.within));
+            let due = job.deadline.unwrap_or(within);
+            self.arrivals.1.note(name, event.at, due, *count);
+        }
+    }
+
+    /// The quarter hour that is over at `now`, if one is: when it began, and what it took.
+    pub fn quarter_over(&mut self, now: Time) -> Option<(Time, Vec<(String, u64)>)> {
+        let begun = Time(now.0 / QUARTER * QUARTER);
+        let (before, arrivals) = &mut self.arrivals;
+        if *before >= begun {
+            return None;
+        }
+        let over = std::mem::replace(before, begun);
+        // A new leader's first look begins one.
+        let took = arrivals.take();
+        (over.0 > 0).then_some((over, took))
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

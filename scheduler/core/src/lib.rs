@@ -1,6 +1,7 @@
 //! The pure heart of Rebound: replicated state, the log's commands, the policy, and the replica that ties them to
 //! raft. No clock, no randomness, no I/O, no floating point in state; it cannot fail on input.
 
+pub mod arrivals;
 pub mod bill;
 pub mod brake;
 pub mod cloud;
@@ -24,6 +25,7 @@ pub mod replica;
 pub mod reply;
 pub mod rows;
 pub mod scaling;
+pub mod schedule;
 pub mod speed;
 pub mod state;
 pub mod table;

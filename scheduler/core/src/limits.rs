@@ -284,6 +284,19 @@ pub const FLEET_TICK: u64 = SECOND;
 /// They are looked at no sooner than so long after the last time, in µs.
 pub const FLEET_LOOK: u64 = 100 * MILLISECOND;
 
+/// Most schedules of a policy.
+pub const SCHEDULES_MAX: usize = 32;
+/// Longest text of a schedule, in bytes.
+pub const SCHEDULE_TEXT_MAX: usize = 200;
+/// Recognisers whose weeks are remembered.
+pub const PROFILED_MAX: usize = 16;
+/// Weeks of each quarter hour that are remembered.
+pub const PROFILE_WEEKS: usize = 10;
+/// Arrivals within a quarter hour that are told apart.
+pub const ARRIVALS_MAX: usize = 4_096;
+/// What the profile knows is acted on so long before a machine that takes as long as any did would be ready, in µs.
+pub const PROFILE_MARGIN: u64 = 10 * SECOND;
+
 /// Most servers of a cluster.
 pub const MEMBERS_MAX: usize = 9;
 /// A learner becomes a voter when it is at most so many entries behind the log's end.

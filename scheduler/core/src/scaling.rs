@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::reply::Rejected;
+use crate::schedule::{self, Schedule, zone_is_known};
 use crate::types::SECOND;
 
 const MINUTE: u64 = 60 * SECOND;
@@ -66,6 +67,18 @@ pub struct Brakes {
     pub launches: u32,
 }
 
+/// What is made of what past weeks took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Foresight {
+    /// Nothing is remembered.
+    Off,
+    /// It is remembered and forecast, and how good that was is shown: nothing is bought for it.
+    #[default]
+    Watch,
+    /// Machines are ready before what past weeks had at this time.
+    Act,
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaling {
@@ -105,6 +118,12 @@ pub struct Scaling {
     pub caps: Caps,
     /// What stops everything.
     pub brakes: Brakes,
+    /// When there are at least so many machines, or at most.
+    pub schedules: Vec<Schedule>,
+    /// What is made of what past weeks took.
+    pub foresight: Foresight,
+    /// The time zone in which weeks go by.
+    pub week_zone: String,
 }
 
 impl Default for Scaling {
@@ -139,6 +158,9 @@ impl Default for Scaling {
                 join_within: 15 * MINUTE,
                 launches: 200,
             },
+            schedules: Vec::new(),
+            foresight: Foresight::default(),
+            week_zone: "UTC".to_owned(),
         }
     }
 }
@@ -190,6 +212,11 @@ impl Scaling {
             ("caps.committed", self.caps.committed),
             ("stale_after", self.stale_after),
         ];
+        if !zone_is_known(&self.week_zone) {
+            let why = format!("is {:?}: write one as Europe/Berlin or UTC", self.week_zone);
+            return no("week_zone", why);
+        }
+        schedule::check(&self.schedules)?;
         match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
             Some((field, time)) => no(
                 field,

@@ -27,6 +27,7 @@ pub mod machines;
 pub mod members;
 mod outcomes;
 pub mod pools;
+pub mod profile;
 mod regiving;
 mod restore;
 pub mod retries;
@@ -48,6 +49,7 @@ use launches::Launches;
 use machines::Machines;
 use members::{Founder, Members};
 use pools::Pools;
+use profile::Profile;
 use retries::Retries;
 use runs::Runs;
 use settings::Settings;
@@ -75,6 +77,7 @@ mod number {
     pub const MEMBERS: u8 = 16;
     pub const BUILDS: u8 = 17;
     pub const CONTROL: u8 = 18;
+    pub const PROFILE: u8 = 19;
 }
 
 /// Why a state is not read that a newer build has written.
@@ -155,6 +158,8 @@ pub struct State {
     pub spend: Spend,
     /// What people decided about buying.
     pub control: Controls,
+    /// What past weeks took.
+    pub profile: Profile,
     plant: Plant,
 }
 
@@ -204,6 +209,7 @@ impl State {
             pools: Pools::new(number::POOLS),
             spend: Spend::new(number::SPEND),
             control: Controls::new(number::CONTROL),
+            profile: Profile::new(number::PROFILE),
             plant,
         }
     }
@@ -324,6 +330,7 @@ impl State {
             Command::Freeze { why } => self.freeze(context, why.as_ref()),
             Command::Thaw => self.thaw(context),
             Command::Ban { pool, until, why } => self.ban(context, pool, *until, why),
+            Command::QuarterOver { begun, quarter, took } => self.quarter_over(context, *begun, *quarter, took),
         }
     }
 
@@ -435,6 +442,7 @@ impl State {
         self.pools.table.settle(&mut changes);
         self.spend.table.settle(&mut changes);
         self.control.table.settle(&mut changes);
+        self.profile.table.settle(&mut changes);
         changes
     }
 
@@ -459,6 +467,7 @@ impl State {
             self.pools.table.digest(),
             self.spend.table.digest(),
             self.control.table.digest(),
+            self.profile.table.digest(),
         ];
         let mut sum = Digest::default();
         tables.iter().for_each(|digest| sum.add(digest.0));
@@ -533,6 +542,7 @@ impl State {
             number::POOLS => self.pools.table.load(key, value),
             number::SPEND => self.spend.table.load(key, value),
             number::CONTROL => self.control.table.load(key, value),
+            number::PROFILE => self.profile.table.load(key, value),
             _ => Err(corrupt("unknown table")),
         }
     }
@@ -557,5 +567,6 @@ impl State {
         self.pools.table.dump(&mut each);
         self.spend.table.dump(&mut each);
         self.control.table.dump(&mut each);
+        self.profile.table.dump(&mut each);
     }
 }

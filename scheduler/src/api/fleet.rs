@@ -1,6 +1,7 @@
 //! Machines that the cluster buys.
 
-use rebound_core::codec::fleet::{policy_in, policy_out, status};
+use rebound_core::codec::fleet::{forecast, status};
+use rebound_core::codec::policy::{policy_in, policy_out};
 use rebound_core::command::Command;
 use rebound_core::io::{Answer, FleetView, Read, Request as Asked};
 use rebound_core::reply::Rejected;
@@ -70,6 +71,16 @@ impl Fleet for Api {
             other => Err(unexpected(&other)),
         };
         self.look(&from, request.into_inner().timeout_us, Read::Fleet, reply)
+            .await
+    }
+
+    async fn forecast(&self, request: Request<v1::ForecastRequest>) -> Answers<v1::ForecastReply> {
+        let from = From::read(request.metadata());
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Forecast(view)) => Ok(forecast(&view)),
+            other => Err(unexpected(&other)),
+        };
+        self.look(&from, request.into_inner().timeout_us, Read::Forecast, reply)
             .await
     }
 

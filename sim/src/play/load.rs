@@ -15,6 +15,9 @@ const WAVE_GAP: (u64, u64) = (8 * 60 * SECOND, 40 * 60 * SECOND);
 const FIRST: (u64, u64) = (2 * 60 * SECOND, 10 * 60 * SECOND);
 /// Photos of an even stream in a minute.
 const STEADY_A_MINUTE: u64 = 120;
+/// Photos of a burst, and from one to the next.
+const BURST: u64 = 5_000;
+const BURST_GAP: u64 = 30 * MINUTE;
 const MINUTE: u64 = 60 * SECOND;
 
 /// How photos come.
@@ -25,6 +28,8 @@ pub enum Load {
     Waves,
     /// 120 a minute.
     Steady,
+    /// 5 000 at once, and 5 000 over a minute, in turns, each when the one before is long done.
+    Bursts,
 }
 
 /// Photos that come together.
@@ -53,6 +58,14 @@ pub fn waves(load: Load, seed: u64, from: Time, until: Time) -> Vec<Wave> {
                 });
                 at += rng.within(WAVE_GAP.0, WAVE_GAP.1);
             }
+        }
+        Load::Bursts => {
+            let count = until.0.saturating_sub(from.0) / BURST_GAP;
+            all.extend((0..count).map(|number| Wave {
+                at: Time(from.0 + MINUTE + number * BURST_GAP),
+                photos: BURST,
+                over: number % 2 * MINUTE,
+            }));
         }
         Load::Steady => {
             let minutes = until.0.saturating_sub(from.0) / MINUTE;
@@ -85,5 +98,7 @@ mod tests {
             .map(|wave| wave.photos)
             .sum();
         assert_eq!(steady, 360 * STEADY_A_MINUTE);
+        let bursts = waves(Load::Bursts, 1, from, until);
+        assert_eq!((bursts.len(), bursts[0].over, bursts[1].over), (12, 0, MINUTE));
     }
 }

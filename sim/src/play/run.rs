@@ -525,7 +525,8 @@ impl<'a> Play<'a> {
             | Fact::MachineEnding { .. }
             | Fact::MachineNoticed { .. }
             | Fact::LaunchSettled { .. }
-            | Fact::LaunchDropped { .. } => {}
+            | Fact::LaunchDropped { .. }
+            | Fact::Short { .. } => {}
             _ => return,
         }
         self.outcome.story.push((event.at, event.fact));

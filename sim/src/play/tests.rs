@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use rebound_core::bill::{Step, Terms};
 use rebound_core::event::Fact;
-use rebound_core::scaling::{Caps, Mode, Scaling, Threshold};
+use rebound_core::plan::capacity::Lacking;
+use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Threshold};
 use rebound_core::types::{Market, MicroUsd, Pool};
 
 use super::*;
@@ -113,4 +114,119 @@ fn too_dear_a_price_moves_the_work_and_takes_its_machines() {
         matches!(fact, Fact::Launched { market, .. } if *market == Market::OnDemand)
     });
     assert!(on_demand.count() > 0);
+}
+
+#[test]
+fn a_template_whose_agents_never_join_stops_the_buying() {
+    let mut scenario = scenario(market(Era::Modern), vec![wave(3_000, MINUTE)]);
+    scenario.never_join = 1_000_000;
+    let outcome = play(&scenario).expect("known types");
+    assert!(
+        (1..=5).contains(&outcome.machines),
+        "{} machines",
+        outcome.machines
+    );
+    assert_eq!((outcome.brakes, outcome.unended), (1, 3_000));
+}
+
+#[test]
+fn pools_that_are_all_dry_are_not_asked_in_a_circle() {
+    let mut played = market(Era::Modern);
+    let dry: Vec<Pool> = played.spot.keys().cloned().collect();
+    for pool in dry {
+        let on_demand = Pool {
+            market: Market::OnDemand,
+            ..pool.clone()
+        };
+        for pool in [pool, on_demand] {
+            // They have machines again half an hour later.
+            let steps = vec![(Time(BEGIN), 0), (Time(BEGIN + HOUR + 31 * MINUTE), 200)];
+            played.rooms.insert(pool, steps);
+        }
+    }
+    let scenario = scenario(played, vec![wave(3_000, MINUTE)]);
+    let outcome = play(&scenario).expect("known types");
+    // Six pools, each first and then after 30 s, 1 min, 2 min, … 15 min.
+    assert!(
+        outcome.launch_calls <= 6 * 8,
+        "{} launch calls in half an hour",
+        outcome.launch_calls
+    );
+    assert_eq!((outcome.unended, outcome.late_photos), (0, 3_000));
+    let short = |begins: bool| {
+        let at = outcome.story.iter().find_map(|(at, fact)| match fact {
+            Fact::Short { short } if short.is_some() == begins => Some((*at, short.clone())),
+            _ => None,
+        });
+        at.expect("it is said")
+    };
+    let times = outcome.story.iter().filter(|(_, fact)| matches!(fact, Fact::Short { .. }));
+    assert_eq!(times.count(), 2, "it begins once and ends once");
+    let (said, why) = short(true);
+    assert!(said < Time(BEGIN + HOUR + 2 * MINUTE), "{said:?}");
+    let why = why.expect("it begins");
+    assert_eq!(why.why, Lacking::AllClosed);
+    assert!(why.not_before.is_some_and(|at| at > said));
+    assert!(short(false).0 > Time(BEGIN + HOUR + 31 * MINUTE));
+}
+
+/// 09:00 on each weekday of four weeks, but for one holiday in the fourth; from a Monday on.
+fn mornings(photos: u64) -> (Vec<Wave>, Time, Time) {
+    const DAY: u64 = 24 * HOUR;
+    // 2016-04-25 is a Monday.
+    let monday = 1_461_542_400 * SECOND;
+    let mut waves = Vec::new();
+    for day in (0..28).filter(|day| day % 7 < 5 && *day != 23) {
+        waves.push(Wave {
+            at: Time(monday + day * DAY + 9 * HOUR),
+            photos,
+            over: 0,
+        });
+    }
+    (waves, Time(monday), Time(monday + 28 * DAY))
+}
+
+#[test]
+#[ignore = "four weeks of virtual time: `make weeks` runs it"]
+fn a_wave_each_morning_is_in_time_from_the_third_week_on_and_a_holiday_costs_one_floor() {
+    let (waves, from, until) = mornings(1_200);
+    let mut played = market(Era::Modern);
+    let first = Step {
+        at: Time(from.0 - HOUR),
+        price: MicroUsd(80_000),
+    };
+    played.spot.values_mut().for_each(|steps| *steps = vec![first]);
+    played.span = (first.at, until);
+    let mut scenario = scenario(played, waves.clone());
+    (scenario.from, scenario.until) = (from, until);
+    scenario.deadline = MINUTE;
+    scenario.boot = (50 * SECOND, 60 * SECOND);
+    scenario.policy.late_within = MINUTE;
+    let blind = play(&scenario).expect("known types");
+    scenario.policy.foresight = Foresight::Act;
+    let sees = play(&scenario).expect("known types");
+    assert_eq!((blind.unended, sees.unended), (0, 0));
+    // Two weeks, five waves each, cannot be in time.
+    let learning = 10 * 1_200;
+    println!(
+        "without: {} late of {}, {} USD; with: {} late, {} USD, {} machines",
+        blind.late_photos,
+        blind.photos,
+        blind.micro_usd as f64 / 1e6,
+        sees.late_photos,
+        sees.micro_usd as f64 / 1e6,
+        sees.machines
+    );
+    assert!(blind.late_photos * 10 >= blind.photos * 9, "cold machines cannot do it");
+    assert!(sees.late_photos <= learning, "{} late", sees.late_photos);
+    // On the holiday: what the floor costs from its first machine to its last.
+    let holiday = (from.0 + 23 * 24 * HOUR, from.0 + 24 * 24 * HOUR);
+    let cost_of = |range: (u64, u64)| -> u64 {
+        let lines = sees.bill.lines.iter();
+        let within = lines.filter(|line| (range.0..range.1).contains(&line.from_us));
+        within.map(|line| line.micro_usd).sum()
+    };
+    let before = (from.0 + 22 * 24 * HOUR, from.0 + 23 * 24 * HOUR);
+    println!("a day: {}, the holiday: {}", cost_of(before), cost_of(holiday));
+    assert!(cost_of(holiday) > 0 && cost_of(holiday) <= cost_of(before));
 }

@@ -127,6 +127,7 @@ impl World {
             Fact::PoolDear { dear: false, .. } => self.count("pools no longer too dear"),
             Fact::PoolClosed { .. } => self.count("pools closed"),
             Fact::Braked { .. } => self.count("brakes"),
+            Fact::Short { short: Some(_) } => self.count("short of machines"),
             Fact::JobCancelled { .. } => self.count("jobs cancelled"),
             Fact::JobDeleted { .. } => self.count("jobs deleted"),
             Fact::KeysForgotten { .. } => self.count("keys forgotten"),

@@ -46,6 +46,8 @@ pub enum Load {
     Waves,
     /// 120 a minute
     Steady,
+    /// 5 000 at once, and 5 000 over a minute, in turns, each half an hour after the other
+    Bursts,
 }
 
 impl From<Load> for load::Load {
@@ -53,6 +55,7 @@ impl From<Load> for load::Load {
         match load {
             Load::Waves => load::Load::Waves,
             Load::Steady => load::Load::Steady,
+            Load::Bursts => load::Load::Bursts,
         }
     }
 }

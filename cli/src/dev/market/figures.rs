@@ -5,13 +5,15 @@ use rebound_pricer::pool::text;
 use serde::Serialize;
 
 use super::story::{Decision, dollars};
-use crate::cloud::{Cost, Era, Event};
+use crate::cloud::{Cost, Era, Event, What};
 use crate::cmd::Context;
 use crate::exit::Failure;
 use crate::local::Quantiles;
 use crate::output::time;
 use crate::output::{Format, Table};
 
+/// Launch calls belong to a wave until so long after its last photo, in µs.
+const CALLS_AFTER: u64 = 60 * SECOND;
 /// Lines of the timeline that people are shown.
 const SHOWN: usize = 40;
 
@@ -65,6 +67,10 @@ pub struct Figures {
     pub launches: u64,
     pub launch_calls: u64,
     pub interruptions: u64,
+    /// From a wave's first submit on an empty fleet to its first launch call, in seconds that really passed.
+    pub first_call: Quantiles,
+    /// Most launch calls for one wave, as long as it came and a minute after.
+    pub calls_of_a_wave_most: u64,
     pub orphans: u64,
     pub recorded_twice: u64,
     pub acknowledged_lost: u64,
@@ -110,6 +116,35 @@ pub fn crossings(all: &[(Time, Pool, bool)], flips: &[(Time, Pool, bool)]) -> Ve
         }
     };
     all.iter().map(one).collect()
+}
+
+/// From each wave's first submit to its first launch call, of waves that found no machine, in seconds that really
+/// passed; and the most calls for one wave while it came.
+pub fn calls(begins: &[Time], asked_at: &[Time], timeline: &[Event], speedup: u64) -> (Quantiles, u64) {
+    let (mut took, mut most) = (Vec::new(), 0);
+    for (number, begin) in begins.iter().enumerate() {
+        let next = begins.get(number + 1).map_or(u64::MAX, |next| next.0);
+        let Some(first) = asked_at.iter().filter(|at| **at >= *begin && at.0 < next).min() else {
+            continue;
+        };
+        let came = asked_at.iter().filter(|at| at.0 < next).max().map_or(first.0, |at| at.0);
+        let launches = timeline.iter().filter(|one| one.what == What::Launch);
+        let of_wave: Vec<u64> = launches
+            .map(|one| one.at_us)
+            .filter(|at| (first.0..came + CALLS_AFTER).contains(at))
+            .collect();
+        let before = |what: fn(&What) -> bool| {
+            let all = timeline.iter().filter(|one| what(&one.what) && one.at_us < first.0);
+            all.count()
+        };
+        let came_up = before(|what| *what == What::Pending);
+        let empty = came_up == before(|what| matches!(what, What::Ended | What::Taken));
+        if let Some(call) = of_wave.first().filter(|_| empty) {
+            took.push((call - first.0) as f64 / speedup as f64 / SECOND as f64);
+        }
+        most = most.max(of_wave.len() as u64);
+    }
+    (Quantiles::of(took, 3), most)
 }
 
 /// Shows them.
@@ -166,6 +201,13 @@ fn facts(figures: &Figures) -> Table {
         format!(
             "{} by {} launches in {} calls; {} taken back",
             figures.machines, figures.launches, figures.launch_calls, figures.interruptions
+        ),
+    );
+    row(
+        "first call",
+        format!(
+            "{:.3} s after the first submit, half of the times less; at most {} calls for a wave",
+            figures.first_call.p50, figures.calls_of_a_wave_most
         ),
     );
     for crossing in &figures.crossings {

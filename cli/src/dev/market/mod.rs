@@ -165,24 +165,25 @@ async fn play(
         let photos: u64 = waves.iter().map(|wave| wave.photos).sum();
         ctx.out
             .note(&format!("{photos} photos in {} waves are to come", waves.len()));
+        let begins: Vec<Time> = waves.iter().map(|wave| wave.at).collect();
         let sent = submit::submit_all(house.client(), clock, waves, asked.deadline).await?;
         ended(&mut house, clock, until).await?;
         let acked = results(&house, &sent).await?;
         empty(&mut house, &running.cloud).await?;
-        Ok::<_, Failure>((sent, acked))
+        Ok::<_, Failure>((sent, acked, begins))
     }
     .await;
     let orphans_of = running.cloud.live();
     let cloud = running.stop().await;
     let seen = match outcome {
-        Ok((sent, acked)) => {
+        Ok((sent, acked, begins)) => {
             let jobs = late(&house, &sent).await;
-            level(&mut house).await.map(|()| (sent, acked, jobs))
+            level(&mut house).await.map(|()| (sent, acked, begins, jobs))
         }
         Err(failure) => Err(failure),
     };
     house.stop().await;
-    let (sent, acked, late) = seen?;
+    let (sent, acked, begins, late) = seen?;
     let dirs = house.data_dirs();
     let (audit, story) = tokio::task::spawn_blocking(move || {
         let audit = audit::audit(&dirs, &acked, "")?;
@@ -191,6 +192,8 @@ async fn play(
     .await
     .map_err(|error| Failure::failed(format!("the audit ended early: {error}")))??;
     let (late_photos, late_jobs) = late?;
+    let asked_at: Vec<Time> = sent.iter().map(|one| one.asked_at).collect();
+    let calls = figures::calls(&begins, &asked_at, &cloud.timeline(), own.speedup);
     let cost = cloud.cost(clock.now());
     let orphans = orphans_of
         .iter()
@@ -214,6 +217,8 @@ async fn play(
         launches: story.launches,
         launch_calls: cloud.launch_calls(),
         interruptions: cloud.interruptions(),
+        first_call: calls.0,
+        calls_of_a_wave_most: calls.1,
         orphans,
         recorded_twice: audit.recorded_twice,
         acknowledged_lost: audit.acknowledged_lost,

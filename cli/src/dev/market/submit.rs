@@ -29,6 +29,8 @@ pub struct Sent {
     pub id: u64,
     /// Its photos.
     pub photos: Vec<String>,
+    /// When it was asked, by the market's clock.
+    pub asked_at: Time,
     /// From asking to the acknowledgement.
     pub took: Duration,
 }
@@ -57,12 +59,13 @@ pub async fn submit_all(
             let permit = room.clone().acquire_owned().await.expect("never closed");
             let client = client.clone();
             tasks.spawn(async move {
-                let begun = Instant::now();
+                let (begun, asked_at) = (Instant::now(), clock.now());
                 let done = submit(&client, &order).await.map_err(asked("submit"))?;
                 drop(permit);
                 Ok::<_, Failure>(Sent {
                     id: done.job,
                     photos: order.photos,
+                    asked_at,
                     took: begun.elapsed(),
                 })
             });

@@ -2,120 +2,52 @@
 
 use rebound_proto::v1;
 
+use super::policy::{foresight_out, policy_out};
 use super::pool_out;
-use crate::io::FleetView;
-use crate::plan::capacity::{Capped, NotChosen, Sizing};
-use crate::reply::Rejected;
-use crate::scaling::{Brakes, Caps, Mode, Scaling, Threshold};
+use crate::bill::HOUR;
+use crate::io::{FleetView, ForecastView};
+use crate::plan::capacity::{Ahead, Capped, Lacking, NotChosen, Sizing};
 use crate::state::control::Brake;
 use crate::state::launches::{Launch, Outcome};
 use crate::state::machines::{EndWhy, Machine};
+use crate::state::profile::QuarterRecord;
 use crate::types::{InstanceId, LaunchId, Pool};
 
-fn missing(field: &'static str) -> Rejected {
-    Rejected::Invalid {
-        field,
-        why: "is not there; all of a policy is sent".to_owned(),
+/// What is known of past weeks.
+pub fn forecast(view: &ForecastView) -> v1::ForecastReply {
+    let quarter = |(quarter, name, record): &(u16, String, QuarterRecord)| v1::Quarter {
+        recogniser: name.clone(),
+        quarter: u32::from(*quarter),
+        took: record.took.iter().map(|rate| an_hour(*rate)).collect(),
+        forecast: record.forecast().map_or(0, an_hour),
+        hits: record.hits,
+        misses: record.misses,
+        wasted: an_hour(record.wasted),
+    };
+    v1::ForecastReply {
+        quarters: view.quarters.iter().map(quarter).collect(),
+        foresight: foresight_out(view.foresight).into(),
+        week_zone: view.week_zone.clone(),
     }
 }
 
-/// A policy from the wire; [`Scaling::check`] says whether it makes sense.
-///
-/// # Errors
-///
-/// When a part of it is not there.
-pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
-    let wire = wire.ok_or(missing("policy"))?;
-    let caps = wire.caps.as_ref().ok_or(missing("policy.caps"))?;
-    let brakes = wire.brakes.as_ref().ok_or(missing("policy.brakes"))?;
-    let mode = match wire.mode() {
-        v1::ScalingMode::Unspecified => return Err(missing("policy.mode")),
-        v1::ScalingMode::Off => Mode::Off,
-        v1::ScalingMode::Observe => Mode::Observe,
-        v1::ScalingMode::Act => Mode::Act,
-    };
-    Ok(Scaling {
-        mode,
-        template: wire.template,
-        spot: wire.spot,
-        on_demand: wire.on_demand,
-        within: wire.within_us,
-        late_within: wire.late_within_us,
-        ready: wire.ready_us,
-        spare: wire.spare,
-        share: wire.share,
-        grown: wire.grown,
-        again: wire.again_us,
-        threshold: wire.threshold.as_ref().map(|wire| Threshold {
-            high: wire.high,
-            high_for: wire.high_for_us,
-            low: wire.low,
-            low_for: wire.low_for_us,
-            hold: wire.hold_us,
-        }),
-        probe_first: wire.probe_first_us,
-        probe_max: wire.probe_max_us,
-        keep: wire.keep,
-        stale_after: wire.stale_after_us,
-        caps: Caps {
-            instances: caps.instances,
-            vcpus: caps.vcpus,
-            hour: caps.hour_micro_usd,
-            day: caps.day_micro_usd,
-            committed: caps.committed_us,
-        },
-        brakes: Brakes {
-            canary: brakes.canary,
-            never_joined: brakes.never_joined,
-            join_within: brakes.join_within_us,
-            launches: brakes.launches,
-        },
-    })
+/// Photos in 10^12 µs as photos in an hour, rounded up.
+fn an_hour(rate: u64) -> u64 {
+    let hours = 10u128.pow(12).div_ceil(u128::from(HOUR));
+    u64::try_from(u128::from(rate).div_ceil(hours)).unwrap_or(u64::MAX)
 }
 
-/// The other way.
-pub fn policy_out(own: &Scaling) -> v1::Policy {
-    let mode = match own.mode {
-        Mode::Off => v1::ScalingMode::Off,
-        Mode::Observe => v1::ScalingMode::Observe,
-        Mode::Act => v1::ScalingMode::Act,
-    };
-    v1::Policy {
-        mode: mode.into(),
-        template: own.template,
-        spot: own.spot,
-        on_demand: own.on_demand,
-        within_us: own.within,
-        late_within_us: own.late_within,
-        ready_us: own.ready,
-        spare: own.spare,
-        share: own.share,
-        grown: own.grown,
-        again_us: own.again,
-        threshold: own.threshold.as_ref().map(|own| v1::SpotThreshold {
-            high: own.high,
-            high_for_us: own.high_for,
-            low: own.low,
-            low_for_us: own.low_for,
-            hold_us: own.hold,
-        }),
-        probe_first_us: own.probe_first,
-        probe_max_us: own.probe_max,
-        keep: own.keep,
-        stale_after_us: own.stale_after,
-        caps: Some(v1::SpendCaps {
-            instances: own.caps.instances,
-            vcpus: own.caps.vcpus,
-            hour_micro_usd: own.caps.hour,
-            day_micro_usd: own.caps.day,
-            committed_us: own.caps.committed,
-        }),
-        brakes: Some(v1::LaunchBrakes {
-            canary: own.brakes.canary,
-            never_joined: own.brakes.never_joined,
-            join_within_us: own.brakes.join_within,
-            launches: own.brakes.launches,
-        }),
+/// Why there are machines for work that has not come, in words.
+pub fn ahead_words(ahead: &Ahead) -> String {
+    match ahead {
+        Ahead::Schedule { name } => format!("the schedule {name:?}"),
+        Ahead::Week { quarter, rate } => {
+            let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+            let day = days.get(usize::from(quarter / 96)).copied().unwrap_or("");
+            let (hour, minute) = (quarter % 96 / 4, quarter % 4 * 15);
+            let rate = an_hour(*rate);
+            format!("{day} {hour:02}:{minute:02} took up to {rate} photos an hour in past weeks")
+        }
     }
 }
 
@@ -123,6 +55,7 @@ pub fn policy_out(own: &Scaling) -> v1::Policy {
 pub fn status(view: &FleetView) -> v1::ScaleStatusReply {
     let control = &view.control;
     let frozen = control.frozen.as_ref();
+    let short = control.short;
     v1::ScaleStatusReply {
         policy: Some(policy_out(&control.scaling)),
         since: control.since,
@@ -141,6 +74,24 @@ pub fn status(view: &FleetView) -> v1::ScaleStatusReply {
         machines: view.machines.iter().map(|(id, one)| machine(id, one)).collect(),
         launches: view.launches.iter().map(|(id, one)| launch(*id, one)).collect(),
         now_us: view.now.0,
+        short: short.map(|(short, _)| lacking_words(short.why)).unwrap_or_default(),
+        short_us: short.map_or(0, |(_, at)| at.0),
+        short_missing: short.map_or(0, |(short, _)| short.missing),
+        short_due_us: short.map_or(0, |(short, _)| short.due.0),
+        short_not_before_us: short
+            .and_then(|(short, _)| short.not_before)
+            .map_or(0, |at| at.0),
+    }
+}
+
+/// What stands in the way of a launch, in words.
+pub fn lacking_words(why: Lacking) -> String {
+    match why {
+        Lacking::Frozen => "a person froze launches".to_owned(),
+        Lacking::Braked => "a brake is on".to_owned(),
+        Lacking::NoPool => "no pool is known that could do it".to_owned(),
+        Lacking::AllClosed => "every pool is dry, banned, or too dear".to_owned(),
+        Lacking::Capped(cap) => format!("the cap {}", cap_words(cap)),
     }
 }
 
@@ -236,12 +187,14 @@ fn because(own: &Sizing) -> v1::LaunchReason {
         not_chosen: instead
             .map(|(.., why)| not_chosen_words(*why).to_owned())
             .unwrap_or_default(),
+        ahead: own.ahead.as_ref().map(ahead_words).unwrap_or_default(),
     }
 }
 
 /// A cap in words.
 pub fn cap_words(cap: Capped) -> &'static str {
     match cap {
+        Capped::Schedule => "schedule.at_most",
         Capped::Instances => "caps.instances",
         Capped::Vcpus => "caps.vcpus",
         Capped::Hour => "caps.hour",
@@ -260,36 +213,5 @@ pub fn not_chosen_words(why: NotChosen) -> &'static str {
         NotChosen::NotAllowed => "the policy does not buy this market",
         NotChosen::PriceOld => "its price is too old",
         NotChosen::Share => "it has its share",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_comes_back_as_it_went() {
-        let threshold = Threshold {
-            high: 800,
-            high_for: 1,
-            low: 700,
-            low_for: 2,
-            hold: 3,
-        };
-        let own = Scaling {
-            mode: Mode::Observe,
-            template: 7,
-            spot: false,
-            threshold: Some(threshold),
-            ..Scaling::default()
-        };
-        assert_eq!(policy_in(Some(&policy_out(&own))), Ok(own));
-        let whole = policy_out(&Scaling::default());
-        let field = |wire: Option<&v1::Policy>| policy_in(wire).map_err(|rejected| rejected.field());
-        assert_eq!(field(None), Err("policy"));
-        let no_mode = v1::Policy { mode: 0, ..whole };
-        assert_eq!(field(Some(&no_mode)), Err("policy.mode"));
-        let no_caps = v1::Policy { caps: None, ..whole };
-        assert_eq!(field(Some(&no_caps)), Err("policy.caps"));
     }
 }

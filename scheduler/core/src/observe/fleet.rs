@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::market::Market;
 use crate::pace::Pace;
-use crate::scaling::Mode;
+use crate::limits::PROFILE_MARGIN;
+use crate::scaling::{Foresight, Mode};
+use crate::schedule::quarter_of;
 use crate::state::State;
 use crate::state::buying::Committed;
 use crate::state::control::Control;
@@ -37,6 +39,19 @@ pub struct Fleet {
     pub last_launch: Option<Time>,
     /// When work last came.
     pub last_work: Option<Time>,
+    /// What past weeks had about now.
+    pub foreseen: Vec<Foreseen>,
+}
+
+/// What a quarter hour that has begun, or begins before a machine bought now is ready, took in past weeks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// What runs it.
+    pub recogniser: String,
+    /// The quarter hour of the week.
+    pub quarter: u16,
+    /// Nine of ten weeks took at most so much, in photos in 10^12 µs.
+    pub rate: u64,
 }
 
 /// Photos of one spec that have not ended.
@@ -109,10 +124,39 @@ pub fn fleet<'a>(
         spent: state.spent(now),
         last_launch: state.launches.iter().next_back().map(|(_, launch)| launch.at),
         last_work: state.jobs.newest().map(|(_, job)| job.opened),
+        foreseen: foreseen(state, now, &control),
         control,
         needs,
         units,
     })
+}
+
+/// What past weeks had from now until any machine bought now is ready; the greater of two quarter hours.
+fn foreseen(state: &State, now: Time, control: &Control) -> Vec<Foreseen> {
+    if control.scaling.foresight != Foresight::Act {
+        return Vec::new();
+    }
+    let slowest = state.pools.iter().flat_map(|(_, record)| record.ready.iter().copied()).max();
+    let ahead = slowest.unwrap_or(control.scaling.ready).saturating_add(PROFILE_MARGIN);
+    let zone = &control.scaling.week_zone;
+    let mut quarters = vec![quarter_of(now, zone), quarter_of(Time(now.0.saturating_add(ahead)), zone)];
+    quarters.dedup();
+    let mut most: BTreeMap<String, Foreseen> = BTreeMap::new();
+    for quarter in quarters {
+        for (name, record) in state.profile.of(quarter) {
+            let Some(rate) = record.forecast() else { continue };
+            let one = Foreseen {
+                recogniser: name.to_owned(),
+                quarter,
+                rate,
+            };
+            let before = most.entry(name.to_owned()).or_insert_with(|| one.clone());
+            if before.rate < rate {
+                *before = one;
+            }
+        }
+    }
+    most.into_values().collect()
 }
 
 fn needs(state: &State) -> Vec<Need> {

@@ -10,9 +10,11 @@ use crate::state::launches::Wanted;
 use crate::state::machines::EndWhy;
 use crate::types::{Index, InstanceId, MicroUsd, Pool, SpecId, Time};
 
+mod floor;
 mod keep;
 mod pick;
 mod rebound;
+mod short;
 mod size;
 
 pub use size::Gap;
@@ -28,12 +30,14 @@ pub struct Scale {
     pub let_go: Vec<LetGo>,
     /// Spot pools that are too dear from now on, or no longer.
     pub dear: Vec<(Pool, bool)>,
+    /// Photos will be late and nothing may be bought for them, from now on; or no longer.
+    pub short: Option<Option<Short>>,
 }
 
 impl Scale {
     /// True when nothing shall happen.
     pub fn is_empty(&self) -> bool {
-        self.buy.is_empty() && self.let_go.is_empty() && self.dear.is_empty()
+        self.buy.is_empty() && self.let_go.is_empty() && self.dear.is_empty() && self.short.is_none()
     }
 }
 
@@ -69,11 +73,24 @@ pub struct Sizing {
     pub chosen: MicroUsd,
     /// The best pool that was not chosen, what it costs for a thousand photos, and why not.
     pub instead_of: Option<(Pool, MicroUsd, NotChosen)>,
+    /// It is for work that has not come yet.
+    pub ahead: Option<Ahead>,
+}
+
+/// Why there are machines for work that has not come.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Ahead {
+    /// A person's schedule.
+    Schedule { name: String },
+    /// Past weeks took so much in this quarter hour of the week, in photos in 10^12 µs.
+    Week { quarter: u16, rate: u64 },
 }
 
 /// A cap that a purchase met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Capped {
+    /// Machines at once, by a schedule.
+    Schedule,
     /// Machines at once.
     Instances,
     /// vCPUs at once.
@@ -105,6 +122,34 @@ pub enum NotChosen {
     Share,
 }
 
+/// Photos will miss their deadlines, and nothing may be bought for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Short {
+    /// What stands in the way.
+    pub why: Lacking,
+    /// Photos that will be late.
+    pub missing: u64,
+    /// When the first of them is due.
+    pub due: Time,
+    /// No machine more is ready before then; none: that is for a person to say, or not known.
+    pub not_before: Option<Time>,
+}
+
+/// What stands in the way of a launch that is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Lacking {
+    /// A person froze launches.
+    Frozen,
+    /// A brake is on.
+    Braked,
+    /// No pool is known that could do it.
+    NoPool,
+    /// Every pool had no machine, is banned or too dear.
+    AllClosed,
+    /// A cap.
+    Capped(Capped),
+}
+
 /// A machine that shall end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetGo {
@@ -130,14 +175,19 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     }
     scale.dear = rebound::flips(now, fleet);
     scale.let_go = keep::over(fleet);
+    let gaps = size::gaps(now, fleet);
     if fleet.control.frozen.is_some() {
+        scale.short = short::change(now, fleet, &gaps, true);
         return scale;
     }
-    let gaps = size::gaps(now, fleet);
-    if fleet.control.brake.is_none() && size::is_time(now, fleet, &gaps) {
-        scale.buy = pick::pick(now, fleet, &gaps);
+    let floors = floor::floors(now, fleet);
+    if fleet.control.brake.is_none() {
+        let gaps = if size::is_time(now, fleet, &gaps) { &gaps[..] } else { &[] };
+        scale.buy = pick::pick(now, fleet, gaps, &floors);
     }
-    scale.let_go.extend(keep::let_go(now, fleet, &gaps));
+    scale.short = short::change(now, fleet, &gaps, scale.buy.is_empty());
+    scale.let_go.extend(keep::over_caps(now, fleet));
+    scale.let_go.extend(keep::let_go(now, fleet, &gaps, &floors));
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use super::Replica;
 use crate::cloud::{CloudCall, CloudOutcome, Found, token};
 use crate::command::Command;
-use crate::io::{FleetView, Output};
+use crate::io::{FleetView, ForecastView, Output};
 use crate::limits::*;
 use crate::market::Market;
 use crate::plant::Plant;
 use crate::reconcile::reconcile;
+use crate::scaling::Foresight;
+use crate::schedule::quarter_of;
 use crate::state::State;
 use crate::state::buying::{Settled, Started, is_spot};
 use crate::state::launches::{Lack, Outcome};
@@ -205,6 +207,18 @@ impl Replica {
         }
     }
 
+    /// What people are shown of past weeks.
+    pub(super) fn forecast_view(&self) -> ForecastView {
+        let control = self.state.control.get();
+        let quarters = self.state.profile.iter();
+        let quarters = quarters.map(|((quarter, name), record)| (*quarter, name.clone(), record.clone()));
+        ForecastView {
+            quarters: quarters.collect(),
+            foresight: control.scaling.foresight,
+            week_zone: control.scaling.week_zone,
+        }
+    }
+
     /// A call has come to something.
     pub(super) fn cloud_done(&mut self, id: CallId, outcome: CloudOutcome) {
         let elapsed = self.elapsed_by_clock();
@@ -306,6 +320,7 @@ impl Replica {
         let Some(control) = state.control.known() else {
             return;
         };
+        let quarter = leader.quarter_over(leader.clock.peek(self.now));
         let calls = &mut leader.calls;
         calls.launches.retain(|id, _| {
             state
@@ -323,6 +338,15 @@ impl Replica {
             machine.joined.is_none() && machine.ending.is_none() && now.0.saturating_sub(since.0) > within
         });
         let late: Vec<InstanceId> = late.map(|(id, _)| id.clone()).collect();
+        let quarter = quarter.map(|(begun, took)| (begun, quarter_of(begun, &control.scaling.week_zone), took));
+        // A quarter hour of which nothing is known and in which nothing came is not worth an entry.
+        let quarter = quarter.filter(|(_, quarter, took)| {
+            let watches = control.scaling.foresight != Foresight::Off;
+            watches && (!took.is_empty() || state.profile.knows(*quarter))
+        });
+        if let Some((begun, quarter, took)) = quarter {
+            self.duty(Command::QuarterOver { begun, quarter, took });
+        }
         if !late.is_empty() {
             self.duty(Command::NeverJoined(late));
         }

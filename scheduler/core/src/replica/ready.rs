@@ -340,6 +340,7 @@ impl Replica {
             let spec_of = |job| self.state.jobs.get(job).map(|(_, job)| job.spec);
             for event in &events {
                 leader.brakes.note(event, self.elapsed, spec_of);
+                leader.note_arrival(event, &self.state);
             }
             leader.plan_wanted |= matured || !events.is_empty();
             leader.fleet_wanted |= !events.is_empty();

@@ -118,6 +118,11 @@ impl State {
             self.set_dear(context, pool, *dear);
             taken += 1;
         }
+        if let Some(short) = plan.short {
+            self.control.get_mut().short = short.map(|short| (short, context.at));
+            context.tell(EnvId::default(), None, Fact::Short { short });
+            taken += 1;
+        }
         Ok(Reply::Adopted { runs: taken, dropped })
     }
 

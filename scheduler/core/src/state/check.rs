@@ -14,7 +14,7 @@ pub type Check = (u8, &'static str, fn(&State));
 
 impl State {
     /// All of them, by number: each record of the state has its check.
-    pub const CHECKS: [Check; 18] = [
+    pub const CHECKS: [Check; 19] = [
         (number::META, "meta", State::check_meta),
         (number::ENVIRONMENTS, "environments", State::check_environments),
         (number::SPECS, "specs", State::check_specs),
@@ -33,6 +33,7 @@ impl State {
         (number::MEMBERS, "members", |state| state.members.check()),
         (number::BUILDS, "builds", State::check_builds),
         (number::CONTROL, "control", State::check_control),
+        (number::PROFILE, "profile", |state| state.profile.check()),
     ];
 
     /// Asserts every cross-reference. The state must be settled.

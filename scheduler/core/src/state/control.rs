@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::capacity::Short;
 use crate::scaling::{Mode, Scaling};
 use crate::table::Table;
 use crate::types::{Index, Time};
@@ -43,6 +44,10 @@ pub struct Control {
     pub never_joined: u32,
     /// Launches committed in the hour that began then.
     pub launches: (Time, u32),
+    /// Photos will be late and nothing may be bought for them, since then.
+    pub short: Option<(Short, Time)>,
+    /// Beginning of the last quarter hour of which it is noted what it took.
+    pub quarter_noted: Option<Time>,
 }
 
 /// See [`Control`].

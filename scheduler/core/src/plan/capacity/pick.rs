@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::size::RATE;
+use super::floor::Floor;
 use super::{Buy, Capped, Gap, NotChosen, Sizing};
 use crate::bill::cost;
 use crate::limits::{CHOICES_PER_LAUNCH_MAX, LAUNCHES_PER_PLAN_MAX, MACHINES_MAX, MACHINES_PER_LAUNCH_MAX};
 use crate::market::{Quote, Speed};
-use crate::observe::fleet::Fleet;
+use crate::observe::fleet::{Fleet, Unit};
 use crate::scaling::WHOLE;
 use crate::state::buying::Committed;
 use crate::state::launches::{Choice, Wanted};
@@ -41,10 +42,11 @@ struct Room<'a> {
     fleet: &'a Fleet,
     used: Committed,
     canary: u64,
+    instances: (u32, Capped),
 }
 
 impl Room<'_> {
-    fn new(fleet: &Fleet) -> Room<'_> {
+    fn new(now: Time, fleet: &Fleet) -> Room<'_> {
         let unproven = fleet
             .units
             .iter()
@@ -56,6 +58,7 @@ impl Room<'_> {
             fleet,
             used: fleet.committed,
             canary: if proven { u64::MAX } else { canary },
+            instances: super::floor::instances_max(now, fleet),
         }
     }
 
@@ -68,7 +71,7 @@ impl Room<'_> {
         let instances = self.used.instances + u64::from(wanted.count);
         match () {
             () if u64::from(wanted.count) > self.canary => Some(Capped::Canary),
-            () if instances > u64::from(caps.instances).min(MACHINES_MAX as u64) => Some(Capped::Instances),
+            () if instances > u64::from(self.instances.0).min(MACHINES_MAX as u64) => Some(self.instances.1),
             () if self.used.vcpus + vcpus > u64::from(caps.vcpus) => Some(Capped::Vcpus),
             () if hour.saturating_add(ahead) > caps.hour => Some(Capped::Hour),
             () if day.saturating_add(ahead) > caps.day => Some(Capped::Day),
@@ -106,17 +109,63 @@ impl Room<'_> {
     }
 }
 
-/// Launches for the gaps, those of the first deadline first.
-pub fn pick(now: Time, fleet: &Fleet, gaps: &[Gap]) -> Vec<Buy> {
-    let mut room = Room::new(fleet);
+/// Launches for the gaps, those of the first deadline first; then for the floors, where what is bought for the gaps does
+/// not hold them.
+pub fn pick(now: Time, fleet: &Fleet, gaps: &[Gap], floors: &[Floor]) -> Vec<Buy> {
+    let mut room = Room::new(now, fleet);
     let mut gaps: Vec<&Gap> = gaps.iter().collect();
     gaps.sort_by_key(|gap| gap.missing.first().map(|(due, _)| *due));
     let mut buys = Vec::new();
     for gap in gaps {
         buys.extend(for_gap(now, fleet, gap, &mut room));
     }
+    if buys.is_empty() {
+        for floor in floors {
+            buys.extend(for_floor(now, fleet, floor, &mut room));
+        }
+    }
     buys.truncate(LAUNCHES_PER_PLAN_MAX as usize);
     buys
+}
+
+/// What stands in the way of one machine for a gap.
+pub enum Obstacle {
+    /// Nothing.
+    None,
+    /// A cap.
+    Cap(Capped),
+    /// No pool is known.
+    NoPool,
+    /// No pool may be bought in; a machine is ready then at the earliest, if it is only a matter of time.
+    Closed(Option<Time>),
+}
+
+/// See [`Obstacle`].
+pub fn obstacle(now: Time, fleet: &Fleet, gap: &Gap) -> Obstacle {
+    let (rows, others) = rows(now, fleet, &gap.recogniser);
+    if let Some(row) = rows.first() {
+        let wanted = Wanted {
+            region: row.pool.region.clone(),
+            market: row.pool.market,
+            count: 1,
+            choices: vec![choice(row)],
+            template: fleet.control.scaling.template,
+        };
+        return Room::new(now, fleet).breaks(&wanted).map_or(Obstacle::None, Obstacle::Cap);
+    }
+    if others.is_empty() {
+        return Obstacle::NoPool;
+    }
+    let opens = others
+        .iter()
+        .filter(|(_, _, why)| *why == NotChosen::Closed)
+        .filter_map(|(pool, ..)| fleet.pools.get(pool))
+        .filter_map(|record| Some((record.closed_until?, record.ready_p90())));
+    let ready = opens.map(|(opens, ready)| {
+        let ready = ready.unwrap_or(fleet.control.scaling.ready);
+        Time(opens.max(now).0.saturating_add(ready))
+    });
+    Obstacle::Closed(ready.min())
 }
 
 fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
@@ -154,6 +203,46 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
             capped,
             chosen: MicroUsd(first.total()),
             instead_of: instead_of.clone(),
+            ahead: None,
+        };
+        buys.push(Buy { wanted, because });
+    }
+    buys
+}
+
+/// Machines that a floor lacks.
+fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Buy> {
+    let scaling = &fleet.control.scaling;
+    let (rows, others) = rows(now, fleet, &floor.recogniser);
+    let Some(first) = rows.first() else {
+        return Vec::new();
+    };
+    let stays = |unit: &&Unit| !super::rebound::is_dear(fleet, &unit.pool);
+    let (machines, rate) = super::floor::have(fleet, floor, fleet.units.iter().filter(stays));
+    let want = floor.rate * u128::from(WHOLE + scaling.spare) / u128::from(WHOLE);
+    // What holds the floor is not topped up for the spare alone.
+    let missing = if rate >= floor.rate { 0 } else { want - rate };
+    let by_count = u128::from(floor.machines.saturating_sub(machines)) * first.rate();
+    let counts = spread(&rows, missing.max(by_count), scaling.share);
+    let lacking: u32 = counts.iter().sum();
+    let ready = fleet.pools.get(first.pool).and_then(|record| record.ready_p90());
+    let mut buys = Vec::new();
+    for wanted in launches(&rows, &counts, scaling.template) {
+        let (wanted, capped) = room.fit(wanted);
+        if wanted.count == 0 {
+            continue;
+        }
+        room.take(&wanted);
+        let because = Sizing {
+            ready_in: ready.unwrap_or(scaling.ready),
+            machines: lacking,
+            have: machines,
+            capped,
+            chosen: MicroUsd(first.total()),
+            instead_of: others.first().cloned(),
+            ahead: Some(floor.because.clone()),
+            due: now,
+            ..Sizing::default()
         };
         buys.push(Buy { wanted, because });
     }

@@ -1,0 +1,91 @@
+//! Machines that there shall be before any work asks for them: what people scheduled, and what past weeks foresee.
+
+use super::size::RATE;
+use super::{Ahead, Capped};
+use crate::market::Speed;
+use crate::observe::fleet::{Fleet, Unit};
+use crate::types::Time;
+
+/// What there shall be of machines for a recogniser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// What they are for.
+    pub recogniser: String,
+    /// So many of them, …
+    pub machines: u32,
+    /// … and together this rate, in photos in 10^12 µs.
+    pub rate: u128,
+    /// Why.
+    pub because: Ahead,
+}
+
+/// µs before a schedule begins at which machines for it are bought.
+fn ahead(fleet: &Fleet) -> u64 {
+    let measured = fleet.pools.values().filter_map(|record| record.ready_p90()).max();
+    measured.unwrap_or(fleet.control.scaling.ready)
+}
+
+/// All that is in force now, or will be before a machine is ready that is bought now.
+pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
+    let ahead = ahead(fleet);
+    let schedules = fleet.control.scaling.schedules.iter();
+    let scheduled = schedules.filter(|one| one.at_least > 0 && one.holds(now, ahead));
+    let scheduled = scheduled.map(|one| Floor {
+        recogniser: one.recogniser.clone(),
+        machines: one.at_least,
+        rate: 0,
+        because: Ahead::Schedule {
+            name: one.name.clone(),
+        },
+    });
+    let foreseen = fleet.foreseen.iter().map(|one| Floor {
+        recogniser: one.recogniser.clone(),
+        machines: 0,
+        rate: u128::from(one.rate),
+        because: Ahead::Week {
+            quarter: one.quarter,
+            rate: one.rate,
+        },
+    });
+    scheduled.chain(foreseen).collect()
+}
+
+/// The most machines that schedules allow now, and caps besides.
+pub fn instances_max(now: Time, fleet: &Fleet) -> (u32, Capped) {
+    let caps = &fleet.control.scaling.caps;
+    let scheduled = fleet
+        .control
+        .scaling
+        .schedules
+        .iter()
+        .filter(|one| one.holds(now, 0))
+        .filter_map(|one| one.at_most)
+        .min();
+    match scheduled {
+        Some(most) if most < caps.instances => (most, Capped::Schedule),
+        _ => (caps.instances, Capped::Instances),
+    }
+}
+
+/// Machines of a floor, and the rate that they have.
+fn counts(fleet: &Fleet, floor: &Floor, unit: &Unit) -> Option<u128> {
+    let speeds = fleet.market.speeds.get(&floor.recogniser)?;
+    let speed: &Speed = speeds.get(&unit.pool)?;
+    Some(RATE / u128::from(speed.us_per_photo.max(1)))
+}
+
+/// What a floor has of machines, and of rate, in units that stay.
+pub fn have<'a>(fleet: &Fleet, floor: &Floor, units: impl Iterator<Item = &'a Unit>) -> (u32, u128) {
+    let rates = units.filter(|unit| !unit.leaves).filter_map(|unit| counts(fleet, floor, unit));
+    rates.fold((0, 0), |(machines, rate), one| (machines + 1, rate + one))
+}
+
+/// True when a floor is held without one of its units.
+pub fn holds_without(fleet: &Fleet, floor: &Floor, unit: &Unit, gone: &[&Unit]) -> bool {
+    let Some(own) = counts(fleet, floor, unit) else {
+        return true;
+    };
+    let stays = |one: &&Unit| !gone.iter().any(|gone| std::ptr::eq(*gone, *one));
+    let (machines, rate) = have(fleet, floor, fleet.units.iter().filter(stays));
+    machines > floor.machines && rate >= floor.rate + own
+}
