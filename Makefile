@@ -119,6 +119,11 @@ planted: setup ## Builds with bugs on purpose, each of which the simulator must 
 	@echo "planted: builds with planted bugs, apart from the good binaries, and hunts each, 200 seeds at most. 15 minutes."
 	@$(ENV) bash tests/planted.sh
 
+.PHONY: weeks
+weeks: build ## A wave on each weekday of four simulated weeks, with and without foresight; half a minute
+	@echo "weeks: four simulated weeks of morning waves, cold and with foresight. Half a minute."
+	@$(ENV) cargo test $(CARGO_FLAGS) --lib each_morning -- --include-ignored --nocapture
+
 .PHONY: mutants
 mutants: rust ## SAMPLE=300 small changes of the core (PARTS=4 PART=1: a quarter), or those of DIFF=main: do the tests notice? About two hours; can be stopped
 	@echo "mutants: changes rebound-core a little, one change at a time, and runs its tests and the simulator's on each."

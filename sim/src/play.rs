@@ -94,8 +94,11 @@ pub fn beforehand(played: &Played, photo: u64) -> Result<Beforehand, PlayedError
             .on_demand
             .list(&pool.region, kind, listed)
             .map_err(PlayedError)?;
-        let (_, slots) = slots(&catalogue, kind)
-            .ok_or_else(|| PlayedError(format!("{kind} is no type that is known, or has no room for a photo")))?;
+        let (_, slots) = slots(&catalogue, kind).ok_or_else(|| {
+            PlayedError(format!(
+                "{kind} is no type that is known, or has no room for a photo"
+            ))
+        })?;
         let hour = u64::from(slots) * 3_600 * SECOND;
         let speed = format!("{kind},{RECOGNISER},{}\n", (hour / photo.max(1)).max(1));
         if !speeds.contains(&speed) {

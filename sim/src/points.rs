@@ -23,11 +23,13 @@ pub enum Point {
     SnapshotTaken,
     SnapshotWritten,
     SnapshotSynced,
+    LaunchUncalled,
+    LaunchUnsettled,
 }
 
 impl Point {
     /// All of them, with what their counter says.
-    pub const ALL: [(Point, &'static str); 20] = [
+    pub const ALL: [(Point, &'static str); 22] = [
         (Point::BeforeCall, "end before a call"),
         (Point::BeforeSend, "end before the sends"),
         (Point::MidSend, "end with half of the sends gone"),
@@ -57,6 +59,8 @@ impl Point {
         (Point::SnapshotTaken, "end with a snapshot taken, unwritten"),
         (Point::SnapshotWritten, "end with a snapshot written, unsynced"),
         (Point::SnapshotSynced, "end with a snapshot synced"),
+        (Point::LaunchUncalled, "end with a launch committed, uncalled"),
+        (Point::LaunchUnsettled, "end with a launch called, unsettled"),
     ];
 
     /// What its counter says.
@@ -64,8 +68,8 @@ impl Point {
         Point::ALL[self as usize].1
     }
 
-    /// True for those of snapshots, which are rare: any server may meet them.
-    pub fn is_of_snapshots(self) -> bool {
+    /// True for those of snapshots and launches, which are rare: any server may meet them.
+    pub fn is_rare(self) -> bool {
         self >= Point::SnapshotOrdered
     }
 }

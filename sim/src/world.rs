@@ -26,6 +26,7 @@ use crate::history::job;
 use crate::hosts::{Clocks, Server};
 use crate::net::{FIRST_AGENT, Net};
 use crate::plant::Plant;
+use crate::points::Point;
 use crate::rng::Rng;
 use crate::trace::{Tell, Trace};
 
@@ -398,7 +399,7 @@ impl World {
             operator: members::Operator::default(),
             lookers: lookers::Known::default(),
             armed: Vec::new(),
-            next_point: root.branch("points").within(0, 19) as usize,
+            next_point: root.branch("points").within(0, Point::ALL.len() as u64 - 1) as usize,
             calm: false,
             ended: false,
             hash: seed,

@@ -2,8 +2,8 @@
 
 use rebound_proto::v1::fleet_client::FleetClient;
 use rebound_proto::v1::{
-    ApplyPolicyRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest, ScaleStatusReply,
-    ScaleStatusRequest, ThawRequest,
+    ApplyPolicyRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest,
+    ScaleStatusReply, ScaleStatusRequest, ThawRequest,
 };
 use tonic::transport::Channel;
 
@@ -34,7 +34,7 @@ impl Client {
     ) -> Result<PolicyReply, ClientError> {
         let make = |timeout_us| ApplyPolicyRequest {
             timeout_us,
-            policy: Some(policy),
+            policy: Some(policy.clone()),
             check_index,
         };
         let repeat = if check_index.is_some() {

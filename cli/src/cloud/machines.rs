@@ -40,6 +40,11 @@ impl LocalCloud {
         match call {
             CloudCall::Launch { wanted, launch, .. } => {
                 inside.calls += 1;
+                inside.wanted.insert(*launch, wanted.count);
+                let live = inside.sim.live().fold((0, 0), |(machines, vcpus), (_, one)| {
+                    (machines + 1, vcpus + u64::from(one.vcpus))
+                });
+                inside.most = (inside.most.0.max(live.0), inside.most.1.max(live.1));
                 let got = match &outcome {
                     CloudOutcome::Launched { started, .. } => started.len(),
                     _ => 0,

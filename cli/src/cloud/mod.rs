@@ -5,16 +5,17 @@
 mod clock;
 mod machines;
 mod serve;
+mod trap;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rebound_core::types::{InstanceId, Pool, Time};
+use rebound_core::types::{InstanceId, LaunchId, Pool, Time};
 use rebound_sim::cloud::SimCloud;
 pub use rebound_sim::play::bill::{Cost, cost};
-pub use rebound_sim::play::{Era, Played, crossings};
 use rebound_sim::play::kind;
+pub use rebound_sim::play::{Era, Played, crossings};
 use rebound_sim::rng::Rng;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use clock::MarketClock;
+pub use trap::{Held, Moment, Trap};
 
 use crate::exit::Failure;
 use machines::Host;
@@ -88,6 +90,10 @@ pub(crate) struct Inside {
     pub hosts: std::collections::BTreeMap<InstanceId, Host>,
     /// Launch calls that came.
     pub calls: u64,
+    /// Machines that each launch asked for.
+    pub wanted: std::collections::BTreeMap<LaunchId, u32>,
+    /// Most machines, and most vCPUs, at once.
+    pub most: (u64, u64),
 }
 
 impl Inside {
@@ -114,6 +120,8 @@ pub struct LocalCloud {
     pub(crate) machines: Arc<Machines>,
     pub(crate) clock: MarketClock,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Holds calls, if somebody wants that.
+    pub(crate) trap: Option<Trap>,
     address: SocketAddr,
 }
 
@@ -133,6 +141,7 @@ impl RunningCloud {
         machines: Machines,
         clock: MarketClock,
         seed: u64,
+        trap: Option<Trap>,
     ) -> Result<RunningCloud, Failure> {
         let address = listener
             .local_addr()
@@ -147,11 +156,14 @@ impl RunningCloud {
                 rng: rng.branch("machines"),
                 hosts: Default::default(),
                 calls: 0,
+                wanted: Default::default(),
+                most: (0, 0),
             })),
             played: Arc::new(played),
             machines: Arc::new(machines),
             clock,
             stop: stopped,
+            trap,
             address,
         };
         let tasks = vec![
@@ -197,6 +209,33 @@ impl LocalCloud {
     /// Launch calls that came.
     pub fn launch_calls(&self) -> u64 {
         self.lock().calls
+    }
+
+    /// Launches that gave more machines than they asked for.
+    pub fn launched_twice(&self) -> u64 {
+        let inside = self.lock();
+        let mut machines: std::collections::BTreeMap<LaunchId, u32> = Default::default();
+        for one in inside.sim.instances.values() {
+            *machines.entry(one.launch).or_default() += 1;
+        }
+        let more = machines
+            .iter()
+            .filter(|(launch, count)| inside.wanted.get(launch).is_none_or(|wanted| wanted < count));
+        more.count() as u64
+    }
+
+    /// Most machines, and most vCPUs, at once.
+    pub fn most(&self) -> (u64, u64) {
+        self.lock().most
+    }
+
+    /// How long each machine lived, in µs of the market, by its id.
+    pub fn lives(&self) -> Vec<(InstanceId, u64)> {
+        let now = self.clock.now().0;
+        let inside = self.lock();
+        let life = |one: &rebound_sim::cloud::Instance| one.ended.map_or(now, |(at, _)| at) - one.began;
+        let all = inside.sim.instances.iter();
+        all.map(|(id, one)| (id.clone(), life(one))).collect()
     }
 
     /// Machines that have not ended.

@@ -14,7 +14,7 @@ use rebound_core::cloud::CloudCall;
 use rebound_core::types::{InstanceId, Time};
 use tokio::net::TcpListener;
 
-use super::LocalCloud;
+use super::{LocalCloud, Moment};
 
 /// Longest call, in bytes.
 const CALL_BYTES_MAX: usize = 1 << 20;
@@ -80,7 +80,20 @@ async fn call(cloud: &LocalCloud, request: Request<Incoming>) -> Response<Full<B
         Ok(call) => call,
         Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    match serde_json::to_vec(&cloud.call(&call)) {
+    let trap = cloud
+        .trap
+        .as_ref()
+        .and_then(|trap| Some((trap, trap.moment(&call)?)));
+    if let Some((trap, Moment::Uncalled)) = trap {
+        trap.hold(Moment::Uncalled).await;
+        return text(StatusCode::SERVICE_UNAVAILABLE, "nothing was done");
+    }
+    let outcome = cloud.call(&call);
+    if let Some((trap, moment)) = trap {
+        trap.hold(moment).await;
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the answer is lost");
+    }
+    match serde_json::to_vec(&outcome) {
         Ok(outcome) => Response::new(Full::new(outcome.into())),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }

@@ -88,6 +88,7 @@ impl CompareArgs {
             photo_seconds: self.photo_seconds,
             policy: String::new(),
             seed: self.first,
+            kill_at_launches: 0,
             loose: false,
         };
         args.check()
@@ -153,8 +154,13 @@ pub fn run(ctx: &mut Context, args: &CompareArgs) -> Result<Exit, Failure> {
     if args.policies.is_empty() || args.policies.len() > POLICIES_MAX {
         return Err(Failure::usage(format!("names 1 to {POLICIES_MAX} policies")).at("--policies"));
     }
-    let played = Played::load(&args.market, &args.pools, &asked.on_demand, args.era.map(Into::into))
-        .map_err(|error| Failure::usage(error.to_string()).at("--market"))?;
+    let played = Played::load(
+        &args.market,
+        &args.pools,
+        &asked.on_demand,
+        args.era.map(Into::into),
+    )
+    .map_err(|error| Failure::usage(error.to_string()).at("--market"))?;
     let from = window(&played, &asked)?;
     let policies = policies(&args.policies)?;
     let played = Arc::new(played);

@@ -1,7 +1,9 @@
 //! `rebound scale`: machines that the cluster buys: which, why, and what stops it.
 
 use clap::Subcommand;
-use rebound_proto::v1::{ForecastReply, Foresight, Launch, Machine, Market, Pool, ScaleStatusReply, ScalingMode};
+use rebound_proto::v1::{
+    ForecastReply, Foresight, Launch, Machine, Market, Pool, ScaleStatusReply, ScalingMode,
+};
 use serde::Serialize;
 
 use super::{Context, Stale};

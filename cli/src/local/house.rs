@@ -181,6 +181,19 @@ impl House {
         }
     }
 
+    /// Starts servers that are down.
+    pub fn all_up(&mut self) -> Result<(), Failure> {
+        let down = |(_, server): &(usize, &Server)| server.process.is_none();
+        let down: Vec<usize> = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(down)
+            .map(|(at, _)| at)
+            .collect();
+        down.into_iter().try_for_each(|at| self.start_server(at, false))
+    }
+
     /// Waits until a server has ended by itself: how, and its last words; none when it still runs.
     pub async fn ends(&mut self, at: usize, within: Duration) -> Option<(ExitStatus, String)> {
         let until = Instant::now() + within;

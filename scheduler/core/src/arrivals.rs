@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits::ARRIVALS_MAX;
+use crate::schedule::QUARTER;
 use crate::types::{SECOND, Time};
 
 /// Arrivals are told apart by so much, in µs.
@@ -13,12 +14,17 @@ const RATE: u128 = 1_000_000_000_000;
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {
+    /// When the quarter hour began; 0: nobody looked yet.
+    begun: u64,
     of: BTreeMap<String, BTreeMap<(u64, u64), u64>>,
+    /// The one before, until somebody asks for it.
+    before: Option<(Time, Vec<(String, u64)>)>,
 }
 
 impl Arrivals {
     /// Photos came that are due then.
     pub fn note(&mut self, recogniser: &str, at: Time, due: Time, photos: u64) {
+        self.turn(at);
         if !self.of.contains_key(recogniser) {
             if self.of.len() >= crate::limits::PROFILED_MAX {
                 return;
@@ -35,12 +41,29 @@ impl Arrivals {
         *all.entry(key).or_default() += photos;
     }
 
-    /// The least rate, in photos in 10^12 µs, at which a fleet that is ready would have done all of it in time, by
-    /// recogniser; and forgets it.
-    pub fn take(&mut self) -> Vec<(String, u64)> {
+    /// The quarter hour that is over at `now` and was not told yet, if there is one: when it began, and the least rate,
+    /// in photos in 10^12 µs, at which a fleet that is ready would have done all of it in time, by recogniser.
+    pub fn over(&mut self, now: Time) -> Option<(Time, Vec<(String, u64)>)> {
+        self.turn(now);
+        self.before.take()
+    }
+
+    /// What comes from then on is another quarter hour's. Of a leader's first one the beginning may be missing.
+    fn turn(&mut self, now: Time) {
+        let begun = now.0 / QUARTER * QUARTER;
+        if self.begun < begun {
+            let over = std::mem::replace(&mut self.begun, begun);
+            let took = self.take();
+            self.before = (over > 0).then_some((Time(over), took));
+        }
+    }
+
+    fn take(&mut self) -> Vec<(String, u64)> {
         let all = std::mem::take(&mut self.of);
         let rate = |arrivals: &BTreeMap<(u64, u64), u64>| intensity(arrivals);
-        all.iter().map(|(name, arrivals)| (name.clone(), rate(arrivals))).collect()
+        all.iter()
+            .map(|(name, arrivals)| (name.clone(), rate(arrivals)))
+            .collect()
     }
 }
 
@@ -80,6 +103,19 @@ mod tests {
         wave.note("shelf", Time(0), Time(60 * SECOND), 1_200);
         assert_eq!(wave.take(), [("shelf".to_owned(), 20 * 1_000_000)]);
         assert_eq!(wave.take(), [], "it is forgotten");
+        let quarter = |n: u64| Time(n * QUARTER);
+        let mut turns = Arrivals::default();
+        turns.note("shelf", Time(QUARTER + 5), quarter(2), 10);
+        assert_eq!(turns.over(quarter(1)), None, "it is under way");
+        turns.note("shelf", quarter(2), quarter(3), 20);
+        let (begun, took) = turns.over(quarter(2)).expect("the first is over");
+        assert_eq!((begun, took.len()), (quarter(1), 1));
+        assert_eq!(turns.over(quarter(2)), None, "it was told");
+        assert!(
+            turns
+                .over(quarter(3))
+                .is_some_and(|(begun, _)| begun == quarter(2))
+        );
         let mut stream = Arrivals::default();
         for second in 0..900 {
             let at = Time(second * SECOND);
@@ -93,7 +129,7 @@ mod tests {
     fn nothing_that_comes_makes_it_grow_without_end() {
         let mut all = Arrivals::default();
         for n in 0..3 * ARRIVALS_MAX as u64 {
-            all.note("shelf", Time(n * GRAIN), Time(n * 7 * SECOND), 1);
+            all.note("shelf", Time(n), Time(n * 7 * SECOND), 1);
             all.note(&format!("{n}"), Time(0), Time(SECOND), 1);
         }
         assert_eq!(all.of["shelf"].len(), ARRIVALS_MAX);

@@ -18,7 +18,6 @@ use crate::replica::cloud::Calls;
 use crate::replica::outlook::Line;
 use crate::replica::shed::{Asked, LetIn, TurnedAway};
 use crate::scaling::{Foresight, Mode};
-use crate::schedule::QUARTER;
 use crate::speed::Speed;
 use crate::state::State;
 use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
@@ -155,8 +154,8 @@ pub struct Leader {
     pub fleet_ticked: u64,
     /// What was decided of them is on its way into the log.
     pub scaling: bool,
-    /// What has come in the quarter hour that began then.
-    pub arrivals: (Time, Arrivals),
+    /// What has come in the quarter hour that is under way.
+    pub arrivals: Arrivals,
 }
 
 impl Leader {
@@ -196,7 +195,7 @@ impl Leader {
             fleet_looked: None,
             fleet_ticked: 0,
             scaling: false,
-            arrivals: (Time(0), Arrivals::default()),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -229,7 +228,7 @@ impl Leader {
 
     /// Looks at machines and money, when that is due and nothing decided of them is on its way. `elapsed` is running
     /// time as the cluster's clock counts it.
-    pub fn look_at_fleet(&mut self, state: &State, elapsed: u64, clock_rate: u64) -> Option<Fleet> {
+    pub fn look_at_fleet(&mut self, state: &State, now: Now, elapsed: u64, clock_rate: u64) -> Option<Fleet> {
         let control = state.control.known()?;
         let soon = self
             .fleet_looked
@@ -238,7 +237,9 @@ impl Leader {
             return None;
         }
         (self.fleet_wanted, self.fleet_looked) = (false, Some(elapsed));
-        fleet(state, state.now(), &self.market, clock_rate, |worker| {
+        // While nothing is written the state's clock stands still; schedules do not.
+        let now = self.clock.peek(now).max(state.now());
+        fleet(state, now, &self.market, clock_rate, |worker| {
             self.paces.get(&worker)
         })
     }
@@ -248,7 +249,11 @@ impl Leader {
         let Fact::TasksQueued { count, .. } = &event.fact else {
             return;
         };
-        let Some(control) = state.control.known().filter(|one| one.scaling.foresight != Foresight::Off) else {
+        let Some(control) = state
+            .control
+            .known()
+            .filter(|one| one.scaling.foresight != Foresight::Off)
+        else {
             return;
         };
         let job = event.job.and_then(|job| state.jobs.get(job)).map(|(_, job)| job);
@@ -257,21 +262,8 @@ impl Leader {
             let name = spec.recogniser.split('@').next().unwrap_or_default();
             let within = Time(event.at.0.saturating_add(control.scaling.within));
             let due = job.deadline.unwrap_or(within);
-            self.arrivals.1.note(name, event.at, due, *count);
+            self.arrivals.note(name, event.at, due, *count);
         }
-    }
-
-    /// The quarter hour that is over at `now`, if one is: when it began, and what it took.
-    pub fn quarter_over(&mut self, now: Time) -> Option<(Time, Vec<(String, u64)>)> {
-        let begun = Time(now.0 / QUARTER * QUARTER);
-        let (before, arrivals) = &mut self.arrivals;
-        if *before >= begun {
-            return None;
-        }
-        let over = std::mem::replace(before, begun);
-        // A new leader's first look begins one.
-        let took = arrivals.take();
-        (over.0 > 0).then_some((over, took))
     }
 
     /// True when a worker's last word to this leader is no longer ago than a few heartbeats.

@@ -142,6 +142,8 @@ plants! {
     SpendUnnoted "spend-unnoted",
     /// The policy that a person brought is not written with the state: a restart has the one before.
     PolicyUnnoted "policy-unnoted",
+    /// What a quarter hour took is not written with the state.
+    QuarterUnnoted "quarter-unnoted",
     /// A machine with work is ended at once, not drained first.
     BusyEnded "busy-ended",
 

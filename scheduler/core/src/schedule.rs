@@ -75,7 +75,10 @@ impl Schedule {
         };
         let sample = Timestamp::from_second(SAMPLE).ok().map(|at| at.to_zoned(zone));
         if sample.is_none_or(|at| cron.find_next_occurrence(&at, false).is_err()) {
-            return no("schedule.cron", named(format!("is {:?}: it never fires", self.cron)));
+            return no(
+                "schedule.cron",
+                named(format!("is {:?}: it never fires", self.cron)),
+            );
         }
         if !(SECOND..=LASTS_MAX).contains(&self.lasts) {
             let why = format!("is {} µs: a second to a week make sense", self.lasts);
@@ -88,7 +91,10 @@ impl Schedule {
             ),
             Some(most) if most < self.at_least => no(
                 "schedule.at_most",
-                named(format!("is {most}, and at_least {}: no number is both", self.at_least)),
+                named(format!(
+                    "is {most}, and at_least {}: no number is both",
+                    self.at_least
+                )),
             ),
             _ if self.at_least > 0 && self.recogniser.is_empty() => no(
                 "schedule.recogniser",
@@ -180,13 +186,23 @@ mod tests {
         };
         assert_eq!(field(&|_| ()), "");
         assert_eq!(field(&|one| one.cron = "61 8 * * *".into()), "schedule.cron");
-        assert_eq!(field(&|one| one.cron = "0 8 30 2 *".into()), "schedule.cron", "never");
-        assert_eq!(field(&|one| one.time_zone = "Berlin".into()), "schedule.time_zone");
+        assert_eq!(
+            field(&|one| one.cron = "0 8 30 2 *".into()),
+            "schedule.cron",
+            "never"
+        );
+        assert_eq!(
+            field(&|one| one.time_zone = "Berlin".into()),
+            "schedule.time_zone"
+        );
         assert_eq!(field(&|one| one.lasts = 0), "schedule.lasts");
         assert_eq!(field(&|one| one.at_least = 0), "schedule.at_least");
         assert_eq!(field(&|one| one.at_most = Some(3)), "schedule.at_most");
         assert_eq!(field(&|one| one.recogniser.clear()), "schedule.recogniser");
-        assert_eq!(field(&|one| one.name = "x".repeat(SCHEDULE_TEXT_MAX + 1)), "schedule.name");
+        assert_eq!(
+            field(&|one| one.name = "x".repeat(SCHEDULE_TEXT_MAX + 1)),
+            "schedule.name"
+        );
         assert!(check(&vec![weekdays(); SCHEDULES_MAX + 1]).is_err());
     }
 
@@ -195,6 +211,9 @@ mod tests {
         assert_eq!(quarter_of(at("2026-07-06T00:00:00Z"), "UTC"), 0);
         assert_eq!(quarter_of(at("2026-07-05T22:00:00Z"), "Europe/Berlin"), 0);
         assert_eq!(quarter_of(at("2026-07-06T09:14:59Z"), "UTC"), 36);
-        assert_eq!(u64::from(quarter_of(at("2026-07-05T23:59:59Z"), "UTC")), QUARTERS - 1);
+        assert_eq!(
+            u64::from(quarter_of(at("2026-07-05T23:59:59Z"), "UTC")),
+            QUARTERS - 1
+        );
     }
 }

@@ -330,7 +330,9 @@ impl State {
             Command::Freeze { why } => self.freeze(context, why.as_ref()),
             Command::Thaw => self.thaw(context),
             Command::Ban { pool, until, why } => self.ban(context, pool, *until, why),
-            Command::QuarterOver { begun, quarter, took } => self.quarter_over(context, *begun, *quarter, took),
+            Command::QuarterOver { begun, quarter, took } => {
+                self.quarter_over(context, *begun, *quarter, took)
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 use std::sync::Mutex;
 
 use rebound_core::cloud::{CloudCall, CloudOutcome};
+use rebound_core::types::{MicroUsd, Pool};
 use rebound_pricer::health::Told;
 use rebound_pricer::on_demand::{Listed, OnDemand};
-use rebound_core::types::{MicroUsd, Pool};
 use rebound_pricer::pool::{ZoneNames, on_demand, spot};
 
 use super::*;
@@ -110,5 +110,8 @@ async fn a_feed_that_cannot_be_believed_ages() {
     let one = watch(vec![good, gone]).await;
     assert_eq!(one.teller.market(now).pools[&pool()].price.0, 500_000);
     let one = watch(vec![Err("never".to_owned())]).await;
-    assert_eq!((one.teller.market(now).heard, one.teller.market(now).pools.len()), (Time(0), 0));
+    assert_eq!(
+        (one.teller.market(now).heard, one.teller.market(now).pools.len()),
+        (Time(0), 0)
+    );
 }

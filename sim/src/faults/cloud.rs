@@ -38,6 +38,8 @@ pub struct Cloud {
     pub hurry: u64,
     /// Spot may be too dear.
     pub threshold: bool,
+    /// Machines that a schedule wants at least, each odd minute.
+    pub floor: u32,
 }
 
 impl Cloud {
@@ -75,6 +77,10 @@ impl Cloud {
             caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
             hurry: rng.scaled(SECOND, 60 * SECOND),
             threshold: rng.chance(500_000),
+            floor: match rng.chance(300_000) {
+                true => rng.within(1, 3) as u32,
+                false => 0,
+            },
         })
     }
 
@@ -109,7 +115,7 @@ impl fmt::Display for Cloud {
         } = self.nature;
         write!(
             f,
-            "buys at most {} machines and {} vCPUs to be done within {}{}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
+            "buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
              throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
              unanswered {}; a zone lost {}; prices each {}, gone {}",
             self.caps.0,
@@ -120,6 +126,7 @@ impl fmt::Display for Cloud {
             } else {
                 ""
             },
+            self.floor,
             seconds(lag),
             share(throttled),
             share(failing),

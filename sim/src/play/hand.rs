@@ -149,7 +149,9 @@ impl Hand {
                 let task = next.max(run.first);
                 (task <= run.last).then_some((run.job, run.given, run.spec, task))
             });
-            let Some((job, given, spec, task)) = due else { return };
+            let Some((job, given, spec, task)) = due else {
+                return;
+            };
             let took = self.takes();
             // What cannot be done before its machine is taken is not begun.
             if self.taken_at.is_some_and(|at| now + took + HANDS_BACK > at) {

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub photos: u64,
     /// Jobs.
     pub jobs: u64,
+    /// Submits that were refused, and came again.
+    pub submits_refused: u64,
     /// Photos recorded after their deadline, or never.
     pub late_photos: u64,
     /// Jobs with a late photo.
@@ -77,6 +79,9 @@ pub struct Outcome {
     pub age: Aged,
     /// From the first submit to the first launch call, in µs; none: no call.
     pub first_call_us: Option<u64>,
+    /// Photos of each wave that were late.
+    #[serde(skip)]
+    pub late_by_wave: Vec<u64>,
     /// What happened to machines, in order.
     #[serde(skip)]
     pub story: Vec<(Time, Fact)>,
@@ -92,7 +97,10 @@ mod tests {
     #[test]
     fn percentiles_count_photos() {
         let aged = Aged::of(vec![(30, 1), (10, 98), (20, 1)]);
-        assert_eq!((aged.p50_us, aged.p95_us, aged.p99_us, aged.max_us), (10, 10, 20, 30));
+        assert_eq!(
+            (aged.p50_us, aged.p95_us, aged.p99_us, aged.max_us),
+            (10, 10, 20, 30)
+        );
         assert_eq!(Aged::of(Vec::new()), Aged::default());
     }
 }

@@ -10,6 +10,7 @@ use rebound_core::io::{Answer, Input, Output, Question, Request};
 use rebound_core::plan::plan;
 use rebound_core::plant::Plant;
 use rebound_core::replica::{Config, Election, Recovered, Replica};
+use rebound_core::reply::{Refused, Reply};
 use rebound_core::state::State;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
@@ -30,12 +31,15 @@ const START: u64 = 5 * SECOND;
 const TOLD_EVERY: u64 = 60 * SECOND;
 /// After the last photo all may take so long to be done and gone, in µs.
 const DONE_WITHIN: u64 = 4 * 3_600 * SECOND;
+/// While nothing is there the replica is woken only so often, in µs: nights are long.
+const IDLE_STEP: u64 = 250 * MILLISECOND;
 /// Most events of one moment: beyond, something goes in circles.
 const ROUNDS_MAX: usize = 100_000;
 
 /// What can happen.
 enum Happening {
-    Submit(usize, u64),
+    /// The wave, the first photo of it, and when it was first asked.
+    Submit(usize, u64, Option<u64>),
     Prices,
     Room(Pool, u32),
     Called(CallId, Box<CloudCall>),
@@ -47,6 +51,7 @@ enum Happening {
 }
 
 struct Job {
+    wave: usize,
     at: u64,
     due: u64,
     left: u64,
@@ -55,7 +60,7 @@ struct Job {
 
 enum Asker {
     Steer,
-    Submit(u64, u64),
+    Submit(usize, u64, u64),
     Hand(usize),
 }
 
@@ -127,18 +132,25 @@ impl<'a> Play<'a> {
     }
 
     fn begin(&mut self) {
+        self.outcome.late_by_wave = vec![0; self.scenario.waves.len()];
         for (wave, one) in self.scenario.waves.iter().enumerate() {
             let jobs = one.photos.div_ceil(self.scenario.photos_per_job.max(1));
             for job in 0..jobs {
                 let first = job * self.scenario.photos_per_job;
                 self.open += 1;
-                self.at(one.at.0 + one.over * first / one.photos, Happening::Submit(wave, first));
+                self.at(
+                    one.at.0 + one.over * first / one.photos,
+                    Happening::Submit(wave, first, None),
+                );
             }
         }
         let (from, until) = (self.begun, self.scenario.until.0 + DONE_WITHIN);
         let mut changes: BTreeSet<u64> = (from..until).step_by(TOLD_EVERY as usize).collect();
         for steps in self.scenario.market.spot.values() {
-            let within = steps.iter().map(|step| step.at.0).filter(|at| (from..until).contains(at));
+            let within = steps
+                .iter()
+                .map(|step| step.at.0)
+                .filter(|at| (from..until).contains(at));
             changes.extend(within);
         }
         for at in changes {
@@ -161,7 +173,10 @@ impl<'a> Play<'a> {
     pub fn run(mut self) -> Result<Outcome, PlayedError> {
         let latest = self.scenario.until.0 + DONE_WITHIN;
         while self.now < latest && !self.is_over() {
-            let wake = self.begun + self.replica.wake_at().0;
+            let mut wake = self.begun + self.replica.wake_at().0;
+            if self.is_idle() {
+                wake = wake.max(self.now + IDLE_STEP);
+            }
             let next = self.queue.first_key_value().map_or(u64::MAX, |((at, _), _)| *at);
             self.now = wake.min(next).max(self.now);
             while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -171,6 +186,17 @@ impl<'a> Play<'a> {
             self.handle();
         }
         Ok(self.sum_up())
+    }
+
+    /// Nothing is there and nothing is on its way.
+    fn is_idle(&self) -> bool {
+        let state = self.replica.state();
+        self.steered
+            && self.inputs.is_empty()
+            && self.jobs.is_empty()
+            && self.asks.is_empty()
+            && state.machines.live_count() == 0
+            && state.launches.live_count() == 0
     }
 
     fn is_over(&self) -> bool {
@@ -206,7 +232,7 @@ impl<'a> Play<'a> {
             self.inputs.push(Input::Planned(plan));
         }
         for (ask, answer) in out.replies {
-            self.answered(ask, answer.ok());
+            self.answered(ask, answer);
         }
         for (worker, desired) in out.desired {
             if let Some(at) = self.of_worker.get(&worker).copied() {
@@ -256,22 +282,40 @@ impl<'a> Play<'a> {
         self.inputs.push(Input::Client(Box::new(question)));
     }
 
-    fn answered(&mut self, ask: AskId, answer: Option<Answer>) {
+    fn answered(&mut self, ask: AskId, answer: Result<Answer, Refused>) {
         match (self.asks.remove(&ask), answer) {
-            (Some(Asker::Submit(at, photos)), Some(Answer::Applied { reply, .. })) => {
-                if let rebound_core::reply::Reply::Opened { job, .. } = reply {
+            (Some(Asker::Submit(wave, first, at)), Ok(Answer::Applied { reply, .. })) => {
+                if let Reply::Opened { job, .. } = reply {
                     let due = at + self.scenario.deadline;
-                    let (left, late) = (photos, 0);
-                    self.jobs.insert(job, Job { at, due, left, late });
+                    let (left, late) = (self.photos_of(wave, first), 0);
+                    self.jobs.insert(
+                        job,
+                        Job {
+                            wave,
+                            at,
+                            due,
+                            left,
+                            late,
+                        },
+                    );
                 }
             }
-            (Some(Asker::Hand(at)), Some(Answer::Welcome { worker, .. })) => {
+            (Some(Asker::Hand(at)), Ok(Answer::Welcome { worker, .. })) => {
                 self.hands[at].welcome(worker, self.now);
                 self.of_worker.insert(worker, at);
                 self.hand_works(at);
             }
             (Some(Asker::Hand(at)), _) => self.joins(at),
-            (Some(Asker::Submit(..)), _) => panic!("a submit was refused"),
+            (Some(Asker::Submit(wave, first, at)), Err(refused)) => {
+                // As clients do: again, a little later.
+                let after = match &refused {
+                    Refused::Overloaded { retry_after, .. } => *retry_after,
+                    Refused::Rejected(rejected) => panic!("a submit was rejected: {rejected}"),
+                    _ => SECOND,
+                };
+                self.outcome.submits_refused += 1;
+                self.at(self.now + after.max(1), Happening::Submit(wave, first, Some(at)));
+            }
             _ => {}
         }
     }
@@ -325,7 +369,7 @@ impl<'a> Play<'a> {
 
     fn happens(&mut self, what: Happening) {
         match what {
-            Happening::Submit(wave, first) => self.submits(wave, first),
+            Happening::Submit(wave, first, asked) => self.submits(wave, first, asked),
             Happening::Prices => self.tell_prices(),
             Happening::Room(pool, room) => self.has_room(pool, room),
             Happening::Called(id, call) => self.called(id, &call),
@@ -342,17 +386,22 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn submits(&mut self, wave: usize, first: u64) {
-        self.first_submit.get_or_insert(self.now);
+    fn photos_of(&self, wave: usize, first: u64) -> u64 {
         let all = self.scenario.waves[wave].photos;
-        let count = self.scenario.photos_per_job.min(all - first);
+        self.scenario.photos_per_job.min(all - first)
+    }
+
+    fn submits(&mut self, wave: usize, first: u64, asked: Option<u64>) {
+        self.first_submit.get_or_insert(self.now);
+        let count = self.photos_of(wave, first);
+        let asked_at = asked.unwrap_or(self.now);
         let photos = (0..count).map(|at| format!("p:{at}")).collect();
         let open = Open {
             key: Vec::new(),
             name: String::new(),
             labels: Vec::new(),
             priority: 50,
-            deadline: Deadline::At(Time(self.now + self.scenario.deadline)),
+            deadline: Deadline::At(Time(asked_at + self.scenario.deadline)),
             spec: Spec {
                 recogniser: RECOGNISER.into(),
                 resources: Resources::default(),
@@ -363,9 +412,14 @@ impl<'a> Play<'a> {
             photos,
             close: true,
         };
-        self.outcome.photos += count;
-        self.outcome.jobs += 1;
-        self.ask(Asker::Submit(self.now, count), Request::Open(Box::new(open)));
+        if asked.is_none() {
+            self.outcome.photos += count;
+            self.outcome.jobs += 1;
+        }
+        self.ask(
+            Asker::Submit(wave, first, asked_at),
+            Request::Open(Box::new(open)),
+        );
     }
 
     fn tell_prices(&mut self) {
@@ -533,11 +587,14 @@ impl<'a> Play<'a> {
     }
 
     fn recorded(&mut self, job: JobId, count: u64) {
-        let Some(one) = self.jobs.get_mut(&job) else { return };
+        let Some(one) = self.jobs.get_mut(&job) else {
+            return;
+        };
         let age = self.now - one.at;
         *self.ages.entry(age.div_ceil(AGE_STEP)).or_default() += count;
         if self.now > one.due {
             one.late += count;
+            self.outcome.late_by_wave[one.wave] += count;
         }
         one.left -= count;
         if one.left == 0 {
@@ -551,6 +608,7 @@ impl<'a> Play<'a> {
     fn sum_up(mut self) -> Outcome {
         for job in self.jobs.values() {
             self.outcome.unended += job.left;
+            self.outcome.late_by_wave[job.wave] += job.left;
             self.outcome.late_photos += job.late + job.left;
             self.outcome.late_jobs += 1;
         }

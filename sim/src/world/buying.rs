@@ -8,7 +8,8 @@ use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_core::command::Command;
 use rebound_core::io::{Input, Request};
 use rebound_core::market::{Market as Prices, Quote, Speed};
-use rebound_core::scaling::{Caps, Mode, Scaling, Threshold};
+use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Threshold};
+use rebound_core::schedule::Schedule;
 use rebound_core::state::State;
 use rebound_core::state::machines::EndWhy;
 use rebound_core::types::*;
@@ -19,6 +20,7 @@ use crate::cloud::SimCloud;
 use crate::faults::cloud::Cloud;
 use crate::hosts::Clocks;
 use crate::net::FIRST_AGENT;
+use crate::points::Point;
 use crate::rng::Rng;
 
 mod checks;
@@ -136,13 +138,28 @@ impl Buying {
         }
     }
 
-    fn policy(&self) -> Scaling {
+    /// Nobody is kept for nothing when all shall come to rest.
+    fn policy(&self, calm: bool) -> Scaling {
         let (instances, vcpus) = self.drawn.caps;
+        let floor = Schedule {
+            name: "odd minutes".into(),
+            cron: "1-59/2 * * * *".into(),
+            time_zone: "UTC".into(),
+            lasts: 60 * SECOND,
+            recogniser: "noop".into(),
+            at_least: self.drawn.floor,
+            at_most: None,
+        };
         Scaling {
             mode: Mode::Act,
             within: self.drawn.hurry,
             late_within: self.drawn.hurry,
             threshold: self.drawn.threshold.then_some(THRESHOLD),
+            schedules: match calm || self.drawn.floor == 0 {
+                true => Vec::new(),
+                false => vec![floor],
+            },
+            foresight: Foresight::Act,
             ready: 30 * SECOND,
             caps: Caps {
                 instances,
@@ -243,7 +260,8 @@ impl World {
 
     /// The operator wants the policy that the seed has.
     pub(super) fn steers(&mut self) {
-        let Some(wanted) = self.buying.as_ref().map(Buying::policy) else {
+        let calm = self.calm;
+        let Some(wanted) = self.buying.as_ref().map(|buying| buying.policy(calm)) else {
             return;
         };
         let in_force = self.newest_state().map(|state| state.control.get().scaling);
@@ -263,12 +281,18 @@ impl World {
         }
     }
 
-    /// A server's calls go out.
-    pub(super) fn calls_cloud(&mut self, server: u64, life: u64, calls: Vec<(CallId, CloudCall)>) {
+    /// A server's calls go out. False when it ended over that.
+    pub(super) fn calls_cloud(&mut self, server: u64, life: u64, calls: Vec<(CallId, CloudCall)>) -> bool {
         for (id, call) in calls {
+            let launches = matches!(call, CloudCall::Launch { .. });
+            if launches && self.strikes(server, Point::LaunchUncalled) {
+                return false;
+            }
             // Here, and not when it comes there: the server that knows why may be gone by then.
             self.check_call(&call);
-            let Some(buying) = &mut self.buying else { return };
+            let Some(buying) = &mut self.buying else {
+                return true;
+            };
             let way = buying.cloud.way();
             self.buys(
                 way,
@@ -279,7 +303,11 @@ impl World {
                     call: Box::new(call),
                 },
             );
+            if launches && self.strikes(server, Point::LaunchUnsettled) {
+                return false;
+            }
         }
+        true
     }
 
     pub(super) fn buying_step(&mut self, step: Step) {

@@ -178,7 +178,9 @@ impl World {
                 },
             );
         }
-        self.calls_cloud(id, life, out.calls);
+        if !self.calls_cloud(id, life, out.calls) {
+            return false;
+        }
         out.snapshots
             .into_iter()
             .all(|order| self.send_snapshot(id, life, order))

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 /// How long a process waits for its moment to end, in µs.
 const ARMED_FOR: u64 = 20 * SECOND;
 /// The same for the moments of snapshots, which are rare.
-const ARMED_FOR_SNAPSHOT: u64 = 120 * SECOND;
+const ARMED_FOR_RARE: u64 = 120 * SECOND;
 
 /// A process that ends as soon as it comes to a moment.
 pub(crate) struct Armed {
@@ -126,14 +126,14 @@ impl World {
             true => Loss::Nothing,
             false => Loss::Batches,
         };
-        let wait = match point.is_of_snapshots() {
-            true => ARMED_FOR_SNAPSHOT,
+        let wait = match point.is_rare() {
+            true => ARMED_FOR_RARE,
             false => ARMED_FOR,
         };
         self.armed.retain(|armed| armed.until >= self.now);
         self.armed.push(Armed {
             point,
-            server: (!point.is_of_snapshots()).then_some(server),
+            server: (!point.is_rare()).then_some(server),
             until: self.now + wait,
             loss,
             down,

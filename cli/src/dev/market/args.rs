@@ -18,6 +18,8 @@ use crate::output::parse_duration;
 
 /// Longest run, in hours of the market.
 const HOURS_MAX: f64 = 24.0 * 31.0;
+/// Most kills at either moment.
+const KILLS_MAX: u64 = 10_000;
 /// Longest photo, in seconds of one vCPU.
 const PHOTO_SECONDS_MAX: f64 = 600.0;
 
@@ -100,6 +102,10 @@ pub struct MarketArgs {
     /// Draws the load and the machines' boots
     #[arg(long, value_name = "N", default_value_t = 1, requires = "market")]
     pub seed: u64,
+    /// Kill the leader (SIGKILL) so many times after a launch was committed and before it is called, and as often after it
+    /// was called and before it is settled; it starts again at once
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "market")]
+    pub kill_at_launches: u64,
     /// Run although the speed-up's own error is more than a twentieth of the deadline
     #[arg(long, requires = "market")]
     pub loose: bool,
@@ -134,6 +140,9 @@ impl MarketArgs {
                 "--photo-seconds",
                 format!("must be more than 0 and at most {PHOTO_SECONDS_MAX}"),
             );
+        }
+        if self.kill_at_launches > KILLS_MAX {
+            return wrong("--kill-at-launches", format!("must be at most {KILLS_MAX}"));
         }
         let deadline = parse_duration(&self.deadline)
             .map_err(|why| Failure::usage(format!("--deadline {why}")).at("--deadline"))?;

@@ -1,11 +1,13 @@
 //! The figures of a run on a played market.
 
+use std::collections::BTreeMap;
+
 use rebound_core::types::{Pool, SECOND, Time};
 use rebound_pricer::pool::text;
 use serde::Serialize;
 
 use super::story::{Decision, dollars};
-use crate::cloud::{Cost, Era, Event, What};
+use crate::cloud::{Cost, Era, Event, Moment, What};
 use crate::cmd::Context;
 use crate::exit::Failure;
 use crate::local::Quantiles;
@@ -14,6 +16,8 @@ use crate::output::{Format, Table};
 
 /// Launch calls belong to a wave until so long after its last photo, in µs.
 const CALLS_AFTER: u64 = 60 * SECOND;
+/// A machine that no launch accounts for is ended within so long, in seconds of the market.
+const ORPHAN_MAX_S: f64 = 300.0;
 /// Lines of the timeline that people are shown.
 const SHOWN: usize = 40;
 
@@ -66,6 +70,15 @@ pub struct Figures {
     pub machines: u64,
     pub launches: u64,
     pub launch_calls: u64,
+    /// Leaders killed while a launch was on its way, by where it was.
+    pub leaders_killed: BTreeMap<Moment, u64>,
+    /// Launches that gave more machines than they asked for.
+    pub launched_twice: u64,
+    /// Most machines and vCPUs at once.
+    pub machines_most: u64,
+    pub vcpus_most: u64,
+    /// The longest life of a machine that the cluster never knew, in seconds of the market.
+    pub unknown_longest_s: f64,
     pub interruptions: u64,
     /// From a wave's first submit on an empty fleet to its first launch call, in seconds that really passed.
     pub first_call: Quantiles,
@@ -87,6 +100,8 @@ impl Figures {
     /// True when nothing went wrong that must not, whatever it cost.
     pub fn is_good(&self) -> bool {
         self.orphans == 0
+            && self.launched_twice == 0
+            && self.unknown_longest_s <= ORPHAN_MAX_S
             && self.recorded_twice == 0
             && self.acknowledged_lost == 0
             && self.digests_equal
@@ -127,14 +142,20 @@ pub fn calls(begins: &[Time], asked_at: &[Time], timeline: &[Event], speedup: u6
         let Some(first) = asked_at.iter().filter(|at| **at >= *begin && at.0 < next).min() else {
             continue;
         };
-        let came = asked_at.iter().filter(|at| at.0 < next).max().map_or(first.0, |at| at.0);
+        let came = asked_at
+            .iter()
+            .filter(|at| at.0 < next)
+            .max()
+            .map_or(first.0, |at| at.0);
         let launches = timeline.iter().filter(|one| one.what == What::Launch);
         let of_wave: Vec<u64> = launches
             .map(|one| one.at_us)
             .filter(|at| (first.0..came + CALLS_AFTER).contains(at))
             .collect();
         let before = |what: fn(&What) -> bool| {
-            let all = timeline.iter().filter(|one| what(&one.what) && one.at_us < first.0);
+            let all = timeline
+                .iter()
+                .filter(|one| what(&one.what) && one.at_us < first.0);
             all.count()
         };
         let came_up = before(|what| *what == What::Pending);
@@ -218,6 +239,18 @@ fn facts(figures: &Figures) -> Table {
             format!(
                 "{} {} {way} on-demand; changed over {followed}",
                 crossing.at, crossing.pool
+            ),
+        );
+    }
+    if !figures.leaders_killed.is_empty() {
+        let killed = |moment| figures.leaders_killed.get(&moment).copied().unwrap_or(0);
+        row(
+            "leaders killed",
+            format!(
+                "{} with a launch uncalled, {} with one unsettled; launches made twice: {}",
+                killed(Moment::Uncalled),
+                killed(Moment::Unsettled),
+                figures.launched_twice
             ),
         );
     }

@@ -3,9 +3,11 @@
 
 mod args;
 mod figures;
+mod kills;
 mod story;
 mod submit;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use super::{DevArgs, QUIET_WITHIN};
 use rebound_pricer::catalogue::Catalogue;
 use rebound_sim::play::{load, slots};
 
-use crate::cloud::{LocalCloud, Machines, MarketClock, Played, RunningCloud, crossings};
+use crate::cloud::{LocalCloud, Machines, MarketClock, Played, RunningCloud, Trap, crossings};
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure};
 use crate::local::{DataDir, House, Layout, Quantiles, agent_program, asked, round};
@@ -156,7 +158,10 @@ async fn play(
         boot: BOOT,
     };
     let era = played.era;
-    let running = RunningCloud::start(listener, played, machines, clock, own.seed)?;
+    let (trap, mut held) = Trap::new(own.kill_at_launches);
+    let trap = (own.kill_at_launches > 0).then_some(trap);
+    let mut killed = BTreeMap::new();
+    let running = RunningCloud::start(listener, played, machines, clock, own.seed, trap)?;
     let outcome = async {
         house.leader(QUIET_WITHIN).await?;
         foresee(ctx, &house, own, asked).await?;
@@ -166,7 +171,20 @@ async fn play(
         ctx.out
             .note(&format!("{photos} photos in {} waves are to come", waves.len()));
         let begins: Vec<Time> = waves.iter().map(|wave| wave.at).collect();
-        let sent = submit::submit_all(house.client(), clock, waves, asked.deadline).await?;
+        let client = house.client();
+        let sent = async {
+            let sent = submit::submit_all(client, clock, waves, asked.deadline).await?;
+            clock.reach(until).await;
+            Ok::<_, Failure>(sent)
+        };
+        let sent = tokio::select! {
+            sent = sent => sent?,
+            failed = kills::kill(&mut house, &mut held, &mut killed) => return Err(failed.err().unwrap_or_else(never)),
+        };
+        // Whoever is held goes on, and nobody is held any more; a server that was killed last comes back.
+        held.close();
+        while held.try_recv().is_ok() {}
+        house.all_up()?;
         ended(&mut house, clock, until).await?;
         let acked = results(&house, &sent).await?;
         empty(&mut house, &running.cloud).await?;
@@ -216,6 +234,11 @@ async fn play(
         machines: cost.lines.len() as u64,
         launches: story.launches,
         launch_calls: cloud.launch_calls(),
+        leaders_killed: killed,
+        launched_twice: cloud.launched_twice(),
+        machines_most: cloud.most().0,
+        vcpus_most: cloud.most().1,
+        unknown_longest_s: unknown_longest(&cloud, &story),
         interruptions: cloud.interruptions(),
         first_call: calls.0,
         calls_of_a_wave_most: calls.1,
@@ -232,6 +255,18 @@ async fn play(
     };
     figures::show(ctx, &figures)?;
     Ok(if figures.is_good() { Exit::Ok } else { Exit::Failed })
+}
+
+/// The longest life of a machine that the cluster never knew, in seconds of the market.
+fn unknown_longest(cloud: &LocalCloud, story: &story::Story) -> f64 {
+    let lives = cloud.lives().into_iter();
+    let unknown = lives.filter(|(id, _)| !story.machines.contains_key(id));
+    let longest = unknown.map(|(_, us)| us).max().unwrap_or(0);
+    round(longest as f64 / SECOND as f64, 1)
+}
+
+fn never() -> Failure {
+    Failure::failed("the kills ended early")
 }
 
 fn findings(audit: &Audit) -> Vec<String> {

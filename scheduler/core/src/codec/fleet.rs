@@ -74,13 +74,13 @@ pub fn status(view: &FleetView) -> v1::ScaleStatusReply {
         machines: view.machines.iter().map(|(id, one)| machine(id, one)).collect(),
         launches: view.launches.iter().map(|(id, one)| launch(*id, one)).collect(),
         now_us: view.now.0,
-        short: short.map(|(short, _)| lacking_words(short.why)).unwrap_or_default(),
+        short: short
+            .map(|(short, _)| lacking_words(short.why))
+            .unwrap_or_default(),
         short_us: short.map_or(0, |(_, at)| at.0),
         short_missing: short.map_or(0, |(short, _)| short.missing),
         short_due_us: short.map_or(0, |(short, _)| short.due.0),
-        short_not_before_us: short
-            .and_then(|(short, _)| short.not_before)
-            .map_or(0, |at| at.0),
+        short_not_before_us: short.and_then(|(short, _)| short.not_before).map_or(0, |at| at.0),
     }
 }
 

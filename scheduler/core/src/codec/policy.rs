@@ -186,7 +186,10 @@ mod tests {
         let whole = policy_out(&Scaling::default());
         let field = |wire: Option<&v1::Policy>| policy_in(wire).map_err(|rejected| rejected.field());
         assert_eq!(field(None), Err("policy"));
-        let no_mode = v1::Policy { mode: 0, ..whole.clone() };
+        let no_mode = v1::Policy {
+            mode: 0,
+            ..whole.clone()
+        };
         assert_eq!(field(Some(&no_mode)), Err("policy.mode"));
         let no_caps = v1::Policy { caps: None, ..whole };
         assert_eq!(field(Some(&no_caps)), Err("policy.caps"));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::limits::PROFILE_MARGIN;
 use crate::market::Market;
 use crate::pace::Pace;
-use crate::limits::PROFILE_MARGIN;
 use crate::scaling::{Foresight, Mode};
 use crate::schedule::quarter_of;
 use crate::state::State;
@@ -136,10 +136,19 @@ fn foreseen(state: &State, now: Time, control: &Control) -> Vec<Foreseen> {
     if control.scaling.foresight != Foresight::Act {
         return Vec::new();
     }
-    let slowest = state.pools.iter().flat_map(|(_, record)| record.ready.iter().copied()).max();
-    let ahead = slowest.unwrap_or(control.scaling.ready).saturating_add(PROFILE_MARGIN);
+    let slowest = state
+        .pools
+        .iter()
+        .flat_map(|(_, record)| record.ready.iter().copied())
+        .max();
+    let ahead = slowest
+        .unwrap_or(control.scaling.ready)
+        .saturating_add(PROFILE_MARGIN);
     let zone = &control.scaling.week_zone;
-    let mut quarters = vec![quarter_of(now, zone), quarter_of(Time(now.0.saturating_add(ahead)), zone)];
+    let mut quarters = vec![
+        quarter_of(now, zone),
+        quarter_of(Time(now.0.saturating_add(ahead)), zone),
+    ];
     quarters.dedup();
     let mut most: BTreeMap<String, Foreseen> = BTreeMap::new();
     for quarter in quarters {

@@ -182,7 +182,11 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     }
     let floors = floor::floors(now, fleet);
     if fleet.control.brake.is_none() {
-        let gaps = if size::is_time(now, fleet, &gaps) { &gaps[..] } else { &[] };
+        let gaps = if size::is_time(now, fleet, &gaps) {
+            &gaps[..]
+        } else {
+            &[]
+        };
         scale.buy = pick::pick(now, fleet, gaps, &floors);
     }
     scale.short = short::change(now, fleet, &gaps, scale.buy.is_empty());

@@ -320,7 +320,7 @@ impl Replica {
         let Some(control) = state.control.known() else {
             return;
         };
-        let quarter = leader.quarter_over(leader.clock.peek(self.now));
+        let quarter = leader.arrivals.over(leader.clock.peek(self.now));
         let calls = &mut leader.calls;
         calls.launches.retain(|id, _| {
             state
@@ -338,7 +338,8 @@ impl Replica {
             machine.joined.is_none() && machine.ending.is_none() && now.0.saturating_sub(since.0) > within
         });
         let late: Vec<InstanceId> = late.map(|(id, _)| id.clone()).collect();
-        let quarter = quarter.map(|(begun, took)| (begun, quarter_of(begun, &control.scaling.week_zone), took));
+        let quarter =
+            quarter.map(|(begun, took)| (begun, quarter_of(begun, &control.scaling.week_zone), took));
         // A quarter hour of which nothing is known and in which nothing came is not worth an entry.
         let quarter = quarter.filter(|(_, quarter, took)| {
             let watches = control.scaling.foresight != Foresight::Off;

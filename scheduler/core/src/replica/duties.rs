@@ -416,7 +416,7 @@ impl Replica {
         }
         let rate = self.config.clock_rate;
         let fleet = leader
-            .look_at_fleet(state, elapsed.saturating_mul(rate), rate)
+            .look_at_fleet(state, self.now, elapsed.saturating_mul(rate), rate)
             .map(Box::new);
         let mut coming = std::mem::take(&mut leader.coming);
         coming.retain(|one| one.job.0 > state.applied() && state.jobs.nothing_queued());

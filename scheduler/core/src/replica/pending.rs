@@ -71,6 +71,11 @@ impl Pending {
 
     /// Measures, once a tick of raft's; `now` in µs of running time.
     pub fn tick(&mut self, now: u64) {
+        if self.entries.is_empty() {
+            // Time in which nothing waits is nobody's: counted, it would turn the next burst away.
+            (self.applied, self.measured_from) = (0, now);
+            return;
+        }
         let passed = now.saturating_sub(self.measured_from);
         if self.applied > 0 && passed >= PENDING_MEASURED {
             self.each = passed / self.applied;
@@ -101,6 +106,16 @@ mod tests {
         let mut pending = Pending::default();
         (1..1_000).for_each(|index| pending.insert(index, 1, Origin::Report, 0));
         assert!(pending.in_time(0));
+    }
+
+    #[test]
+    fn an_idle_log_is_not_a_slow_one() {
+        let mut pending = Pending::default();
+        pending.insert(1, 1, Origin::Report, 0);
+        pending.remove(1, 10);
+        pending.tick(PENDING_MEASURED);
+        (2..1_000).for_each(|index| pending.insert(index, 1, Origin::Report, PENDING_MEASURED));
+        assert!(pending.in_time(SECOND), "a burst after a quiet time");
     }
 
     #[test]

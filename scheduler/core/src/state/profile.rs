@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, State};
 use crate::limits::{PROFILE_WEEKS, PROFILED_MAX};
+use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::schedule::{QUARTER, QUARTERS};
 use crate::table::Table;
@@ -71,7 +72,9 @@ impl Profile {
 
     /// One quarter hour.
     pub fn of(&self, quarter: u16) -> impl Iterator<Item = (&str, &QuarterRecord)> {
-        let all = self.table.range((quarter, String::new())..(quarter + 1, String::new()));
+        let all = self
+            .table
+            .range((quarter, String::new())..(quarter + 1, String::new()));
         all.map(|((_, name), record)| (name.as_str(), record))
     }
 
@@ -84,7 +87,10 @@ impl Profile {
         self.table.check();
         for ((quarter, name), record) in self.table.iter() {
             assert!(u64::from(*quarter) < QUARTERS, "{quarter} {name}");
-            assert!((1..=PROFILE_WEEKS).contains(&record.took.len()), "{quarter} {name}");
+            assert!(
+                (1..=PROFILE_WEEKS).contains(&record.took.len()),
+                "{quarter} {name}"
+            );
         }
         assert!(self.table.len() <= QUARTERS as usize * PROFILED_MAX);
     }
@@ -100,23 +106,39 @@ impl State {
         took: &[(String, u64)],
     ) -> Result<Reply, Rejected> {
         let noted = self.control.get().quarter_noted;
-        if u64::from(quarter) >= QUARTERS || begun.0.saturating_add(QUARTER) > context.at.0 || noted.is_some_and(|at| begun <= at) {
+        if u64::from(quarter) >= QUARTERS
+            || begun.0.saturating_add(QUARTER) > context.at.0
+            || noted.is_some_and(|at| begun <= at)
+        {
             return Ok(Reply::Done);
         }
         self.control.get_mut().quarter_noted = Some(begun);
-        let known: Vec<String> = self.profile.of(quarter).map(|(name, _)| name.to_owned()).collect();
-        let rate = |name: &String| took.iter().find(|(of, _)| of == name).map_or(0, |(_, rate)| *rate);
+        let known: Vec<String> = self
+            .profile
+            .of(quarter)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let rate = |name: &String| {
+            took.iter()
+                .find(|(of, _)| of == name)
+                .map_or(0, |(_, rate)| *rate)
+        };
         for name in &known {
             let took = rate(name);
             if let Some(record) = self.profile.table.get_mut(&(quarter, name.clone())) {
                 record.note(took);
             }
         }
-        let new = took.iter().filter(|(name, rate)| *rate > 0 && !known.contains(name));
+        let new = took
+            .iter()
+            .filter(|(name, rate)| *rate > 0 && !known.contains(name));
         for (name, rate) in new.take(PROFILED_MAX.saturating_sub(known.len())) {
             let mut record = QuarterRecord::default();
             record.note(*rate);
             self.profile.table.insert((quarter, name.clone()), record);
+            if self.plant.is(Plant::QuarterUnnoted) {
+                self.profile.table.forget_change(&(quarter, name.clone()));
+            }
         }
         Ok(Reply::Done)
     }

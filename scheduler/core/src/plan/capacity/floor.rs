@@ -76,7 +76,9 @@ fn counts(fleet: &Fleet, floor: &Floor, unit: &Unit) -> Option<u128> {
 
 /// What a floor has of machines, and of rate, in units that stay.
 pub fn have<'a>(fleet: &Fleet, floor: &Floor, units: impl Iterator<Item = &'a Unit>) -> (u32, u128) {
-    let rates = units.filter(|unit| !unit.leaves).filter_map(|unit| counts(fleet, floor, unit));
+    let rates = units
+        .filter(|unit| !unit.leaves)
+        .filter_map(|unit| counts(fleet, floor, unit));
     rates.fold((0, 0), |(machines, rate), one| (machines + 1, rate + one))
 }
 

@@ -31,7 +31,10 @@ pub fn let_go(now: Time, fleet: &Fleet, gaps: &[Gap], floors: &[Floor]) -> Vec<L
             let Some(let_go) = idle_too_long(now, fleet, unit) else {
                 continue;
             };
-            if floors.iter().all(|floor| floor::holds_without(fleet, floor, unit, &gone)) {
+            if floors
+                .iter()
+                .all(|floor| floor::holds_without(fleet, floor, unit, &gone))
+            {
                 gone.push(unit);
                 all.push(let_go);
             }
@@ -43,7 +46,13 @@ pub fn let_go(now: Time, fleet: &Fleet, gaps: &[Gap], floors: &[Floor]) -> Vec<L
 /// Machines that caps no longer allow: those with nothing to do first, then the dearest. A cap beats a deadline.
 pub fn over_caps(now: Time, fleet: &Fleet) -> Vec<LetGo> {
     let caps = &fleet.control.scaling.caps;
-    let vcpus = |unit: &Unit| fleet.market.pools.get(&unit.pool).map_or(0, |quote| u64::from(quote.vcpus));
+    let vcpus = |unit: &Unit| {
+        fleet
+            .market
+            .pools
+            .get(&unit.pool)
+            .map_or(0, |quote| u64::from(quote.vcpus))
+    };
     let mut there: Vec<&Unit> = fleet
         .units
         .iter()

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::size::RATE;
 use super::floor::Floor;
+use super::size::RATE;
 use super::{Buy, Capped, Gap, NotChosen, Sizing};
 use crate::bill::cost;
 use crate::limits::{CHOICES_PER_LAUNCH_MAX, LAUNCHES_PER_PLAN_MAX, MACHINES_MAX, MACHINES_PER_LAUNCH_MAX};
@@ -151,7 +151,9 @@ pub fn obstacle(now: Time, fleet: &Fleet, gap: &Gap) -> Obstacle {
             choices: vec![choice(row)],
             template: fleet.control.scaling.template,
         };
-        return Room::new(now, fleet).breaks(&wanted).map_or(Obstacle::None, Obstacle::Cap);
+        return Room::new(now, fleet)
+            .breaks(&wanted)
+            .map_or(Obstacle::None, Obstacle::Cap);
     }
     if others.is_empty() {
         return Obstacle::NoPool;

@@ -15,9 +15,12 @@ pub fn change(now: Time, fleet: &Fleet, gaps: &[Gap], nothing: bool) -> Option<O
             let record = fleet.pools.get(&unit.pool);
             unit.machine.is_none() && unit.worker.is_none() && record.is_some_and(|one| one.refusals > 0)
         };
-        return said.filter(|_| !fleet.units.iter().any(|unit| asked(&unit))).map(|_| None);
+        return said
+            .filter(|_| !fleet.units.iter().any(|unit| asked(&unit)))
+            .map(|_| None);
     }
-    let waits = fleet.control.frozen.is_none() && fleet.control.brake.is_none() && !size::is_time(now, fleet, gaps);
+    let waits =
+        fleet.control.frozen.is_none() && fleet.control.brake.is_none() && !size::is_time(now, fleet, gaps);
     if !nothing || waits {
         return None;
     }
@@ -25,7 +28,10 @@ pub fn change(now: Time, fleet: &Fleet, gaps: &[Gap], nothing: bool) -> Option<O
     if said.is_some_and(|said| said.why == why) {
         return None;
     }
-    let due = photos.iter().filter_map(|gap| gap.missing.first()).map(|(due, _)| *due);
+    let due = photos
+        .iter()
+        .filter_map(|gap| gap.missing.first())
+        .map(|(due, _)| *due);
     Some(Some(Short {
         why,
         missing: photos.iter().map(|gap| gap.count()).sum(),

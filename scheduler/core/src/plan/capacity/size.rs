@@ -75,9 +75,16 @@ pub fn gaps(now: Time, fleet: &Fleet) -> Vec<Gap> {
         }
     }
     classes.sort_unstable();
+    let ready = now.0.saturating_add(slowest(fleet));
+    let late = ready.saturating_add(scaling.late_within);
     let mut missing: BTreeMap<usize, Vec<(Time, u64)>> = BTreeMap::new();
-    for (due, at, photos) in classes {
-        let left = work_off(&mut free, fleet.needs[at].spec, due, photos);
+    for (mut due, at, photos) in classes {
+        let mut left = work_off(&mut free, fleet.needs[at].spec, due, photos);
+        if left > 0 && due < ready {
+            // No machine that is bought now could do it in time: those that come have as long for it as that one.
+            due = late;
+            left = work_off(&mut free, fleet.needs[at].spec, due, left);
+        }
         if left > 0 {
             missing.entry(at).or_default().push((Time(due), left));
         }
@@ -89,6 +96,12 @@ pub fn gaps(now: Time, fleet: &Fleet) -> Vec<Gap> {
         missing,
     };
     missing.into_iter().map(gap).collect()
+}
+
+/// µs until a machine bought now is ready, wherever it is bought.
+fn slowest(fleet: &Fleet) -> u64 {
+    let measured = fleet.pools.values().filter_map(|record| record.ready_p90()).max();
+    measured.unwrap_or(fleet.control.scaling.ready)
 }
 
 /// Photos due at an instant go to whoever has time until then; how many are left.

@@ -14,6 +14,7 @@ use crate::state::control::{Brake, Control, Freeze};
 use crate::state::pools::PoolRecord;
 use crate::types::{Market, Resources, SECOND, WorkerId};
 
+mod bounds;
 mod burst;
 
 const MINUTE: u64 = 60 * SECOND;
@@ -525,4 +526,26 @@ fn what_is_too_dear_goes_when_others_have_taken_its_place() {
             .collect::<Vec<_>>(),
         [("i-1", EndWhy::TooDear)]
     );
+}
+
+#[test]
+fn what_is_late_is_bought_for_once_however_long_machines_take() {
+    let mut fleet = fleet(&[(Some(Time(NOW.0 - SECOND)), 300)]);
+    // Less than the minute that a machine takes: those that come would never be in time for it.
+    fleet.control.scaling.late_within = 30 * SECOND;
+    let first = plan(&fleet).buy;
+    let bought: u32 = first.iter().map(|buy| buy.wanted.count).sum();
+    assert!((10..=12).contains(&bought), "{bought}");
+    for buy in &first {
+        let choices = buy.wanted.choices.iter().cycle().take(buy.wanted.count as usize);
+        let ready = Time(NOW.0 + MINUTE);
+        fleet
+            .units
+            .extend(choices.map(|choice| unit(buy.wanted.pool(choice), ready)));
+    }
+    fleet.last_launch = Some(NOW);
+    for second in [1, 5, 30, 59] {
+        let now = Time(NOW.0 + second * SECOND);
+        assert_eq!(capacity(1, now, &fleet).buy, [], "after {second} s");
+    }
 }

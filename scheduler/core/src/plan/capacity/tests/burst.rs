@@ -55,7 +55,10 @@ fn known_beforehand(photos: u64, over: u64, deadline: u64) -> u32 {
         let at = NOW.0 + over * photo / photos + deadline;
         *due.entry(at / SECOND * SECOND).or_default() += 1;
     }
-    let due: Vec<_> = due.iter().map(|(at, photos)| (Some(Time(*at)), *photos)).collect();
+    let due: Vec<_> = due
+        .iter()
+        .map(|(at, photos)| (Some(Time(*at)), *photos))
+        .collect();
     let bought = plan(&fleet(&due)).buy;
     bought.iter().map(|buy| buy.wanted.count).sum()
 }
@@ -86,7 +89,10 @@ fn a_burst_takes_few_calls_and_about_as_many_machines_as_if_it_had_been_known() 
                 over / SECOND
             );
             assert!(calls <= 6, "{calls} calls over {over} µs");
-            assert!(deadline < 600 * SECOND || least <= 1_100, "there the bound is no excuse");
+            assert!(
+                deadline < 600 * SECOND || least <= 1_100,
+                "there the bound is no excuse"
+            );
             // Within a tenth, or within a twentieth of what nobody can do better; and one machine that is not whole.
             let most = (least * 105 / 100).max(1_100) * u64::from(known) / 1_000 + 1;
             assert!(
