@@ -453,6 +453,32 @@ impl Run {
     }
 }
 
+/// Found by the property below: what a settled launch had reserved was given to others, and then it gave one more.
+#[test]
+fn a_machine_that_comes_after_its_launch_was_settled_is_taken_in_only_where_caps_have_room() {
+    let buy = |count, kinds| Step::Buy {
+        count,
+        kinds,
+        template: 1,
+        free: false,
+    };
+    let settle = Step::Settle {
+        launch: 0,
+        got: 2,
+        other: false,
+        refuse: true,
+        lack: false,
+    };
+    let unknown = Step::Unknown {
+        launch: 0,
+        machine: 10,
+    };
+    let mut run = Run::new();
+    for step in [buy(3, 2), settle, buy(3, 3), buy(2, 2), unknown] {
+        run.step(&step).expect("caps are kept");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -303,8 +303,14 @@ impl State {
         Ok(Reply::Done)
     }
 
-    /// A machine of a launch is heard of for the first time. One that the launch did not ask for, or one too many, is an
-    /// orphan: it shall end.
+    /// True when the caps on machines and vCPUs have room for one more.
+    fn fits_counts(&self, vcpus: u32) -> bool {
+        let (have, caps) = (self.committed(), self.control.get().scaling.caps);
+        have.instances < u64::from(caps.instances) && have.vcpus + u64::from(vcpus) <= u64::from(caps.vcpus)
+    }
+
+    /// A machine of a launch is heard of for the first time. One that the launch did not ask for, one too many, or one that
+    /// comes after its launch was settled and for which caps have no room, is an orphan: it shall end.
     pub(super) fn machine_known(
         &mut self,
         context: &mut Context,
@@ -319,6 +325,9 @@ impl State {
         let choice = wanted.choice(&started.zone_id, &started.instance_type);
         let launch = self.launches.get(id);
         let has_room = launch.is_some_and(|launch| launch.machines < launch.wanted.count);
+        // What a settled launch had reserved may have been given to others since.
+        let is_reserved = launch.is_some_and(|launch| launch.settled.is_none());
+        let fits = is_reserved || self.fits_counts(choice.map_or(0, |choice| choice.vcpus));
         let pool = Pool {
             region: wanted.region.clone(),
             zone_id: started.zone_id.clone(),
@@ -353,7 +362,7 @@ impl State {
                 pool: pool.clone(),
             },
         );
-        if choice.is_some() && has_room {
+        if choice.is_some() && has_room && fits {
             self.launches.count_machine(id);
             if self.plant.is(Plant::LaunchCountedTwice) {
                 self.launches.count_machine(id);
