@@ -319,6 +319,11 @@ mod tests {
                 "mode = \"act\"\n[threshold]\nhigh_percent = {high}\nhigh_for = \"1m\"\nlow_percent = {low}\nlow_for = \"5m\"\nhold = \"15m\"\n"
             )
         };
+        let schedule = |cron: &str, zone: &str| {
+            format!(
+                "[[schedule]]\nname = \"x\"\ncron = \"{cron}\"\ntime_zone = \"{zone}\"\nlasts = \"1h\"\nat_most = 3\n"
+            )
+        };
         let table = [
             (
                 "mode = \"act\"\nspeed = 3\n".to_owned(),
@@ -333,6 +338,14 @@ mod tests {
                 "p:3: is -1: write dollars",
             ),
             ("within = \"0s\"\n".to_owned(), "p:1: "),
+            (
+                schedule("0 8 30 2 *", "UTC"),
+                "p:3: of \"x\" is \"0 8 30 2 *\": it never fires",
+            ),
+            (schedule("a 8 * * *", "UTC"), "p:3: of \"x\" is \"a 8 * * *\""),
+            (schedule("0 8 * * *", "Berlin"), "p:4: of \"x\" is \"Berlin\""),
+            ("foresight = \"much\"\n".to_owned(), "p:1: unknown variant `much`"),
+            ("week_zone = \"Mars\"\n".to_owned(), "p:1: is \"Mars\""),
             ("within = 15\n".to_owned(), "p:1: "),
             ("within = \"15\"\n".to_owned(), "p:1: not a duration"),
             ("probe_first = \"20m\"\n".to_owned(), "p:1: "),

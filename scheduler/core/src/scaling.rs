@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::SCHEDULE_TEXT_MAX;
 use crate::reply::Rejected;
 use crate::schedule::{self, Schedule, zone_is_known};
 use crate::types::SECOND;
@@ -166,8 +167,22 @@ impl Default for Scaling {
 }
 
 impl Scaling {
-    /// Refuses what contradicts itself or no policy can mean.
+    /// Refuses what contradicts itself or no policy can mean, with the words of schedules: what a listener asks before it
+    /// is proposed. Time zones and cron are this build's, so that `apply` does not ask.
     pub fn check(&self) -> Result<(), Rejected> {
+        self.check_numbers()?;
+        if !zone_is_known(&self.week_zone) {
+            let why = format!("is {:?}: write one as Europe/Berlin or UTC", self.week_zone);
+            return Err(Rejected::Invalid {
+                field: "week_zone",
+                why,
+            });
+        }
+        schedule::check(&self.schedules)
+    }
+
+    /// The same without words: what every build answers alike.
+    pub fn check_numbers(&self) -> Result<(), Rejected> {
         let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
         if let Some(threshold) = &self.threshold {
             if !(1..=WHOLE).contains(&threshold.high) {
@@ -212,11 +227,10 @@ impl Scaling {
             ("caps.committed", self.caps.committed),
             ("stale_after", self.stale_after),
         ];
-        if !zone_is_known(&self.week_zone) {
-            let why = format!("is {:?}: write one as Europe/Berlin or UTC", self.week_zone);
-            return no("week_zone", why);
+        if self.week_zone.len() > SCHEDULE_TEXT_MAX {
+            return no("week_zone", format!("is longer than {SCHEDULE_TEXT_MAX} bytes"));
         }
-        schedule::check(&self.schedules)?;
+        schedule::check_numbers(&self.schedules)?;
         match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
             Some((field, time)) => no(
                 field,

@@ -52,53 +52,60 @@ impl Schedule {
         u64::try_from(at.timestamp().as_microsecond()).ok().map(Time)
     }
 
-    fn check(&self) -> Result<(), Rejected> {
-        let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
-        let texts = [&self.name, &self.cron, &self.time_zone, &self.recogniser];
-        if texts.iter().any(|text| text.len() > SCHEDULE_TEXT_MAX) {
-            return no(
-                "schedule.name",
-                format!("or another text of it is longer than {SCHEDULE_TEXT_MAX} bytes"),
-            );
-        }
-        let named = |why: String| format!("of {:?} {why}", self.name);
+    fn named(&self, why: String) -> String {
+        format!("of {:?} {why}", self.name)
+    }
+
+    /// What cron and time zones have to say.
+    fn check_words(&self) -> Result<(), Rejected> {
+        let no = |field: &'static str, why: String| {
+            let why = self.named(why);
+            Err(Rejected::Invalid { field, why })
+        };
         let Ok(zone) = TimeZone::get(&self.time_zone) else {
             let why = format!("is {:?}: write one as Europe/Berlin or UTC", self.time_zone);
-            return no("schedule.time_zone", named(why));
+            return no("schedule.time_zone", why);
         };
         let cron = match Cron::from_str(&self.cron) {
             Ok(cron) => cron,
             Err(why) => {
                 let why = format!("is {:?}: {why}; write one as 45 8 * * 1-5", self.cron);
-                return no("schedule.cron", named(why));
+                return no("schedule.cron", why);
             }
         };
         let sample = Timestamp::from_second(SAMPLE).ok().map(|at| at.to_zoned(zone));
-        if sample.is_none_or(|at| cron.find_next_occurrence(&at, false).is_err()) {
-            return no(
-                "schedule.cron",
-                named(format!("is {:?}: it never fires", self.cron)),
-            );
+        match sample.is_none_or(|at| cron.find_next_occurrence(&at, false).is_err()) {
+            true => no("schedule.cron", format!("is {:?}: it never fires", self.cron)),
+            false => Ok(()),
+        }
+    }
+
+    fn check_numbers(&self) -> Result<(), Rejected> {
+        let no = |field: &'static str, why: String| {
+            let why = self.named(why);
+            Err(Rejected::Invalid { field, why })
+        };
+        let texts = [&self.name, &self.cron, &self.time_zone, &self.recogniser];
+        if texts.iter().any(|text| text.len() > SCHEDULE_TEXT_MAX) {
+            let why = format!("or another text of it is longer than {SCHEDULE_TEXT_MAX} bytes");
+            return no("schedule.name", why);
         }
         if !(SECOND..=LASTS_MAX).contains(&self.lasts) {
             let why = format!("is {} µs: a second to a week make sense", self.lasts);
-            return no("schedule.lasts", named(why));
+            return no("schedule.lasts", why);
         }
         match self.at_most {
             None if self.at_least == 0 => no(
                 "schedule.at_least",
-                named("and at_most are not set: it would change nothing".to_owned()),
+                "and at_most are not set: it would change nothing".to_owned(),
             ),
             Some(most) if most < self.at_least => no(
                 "schedule.at_most",
-                named(format!(
-                    "is {most}, and at_least {}: no number is both",
-                    self.at_least
-                )),
+                format!("is {most}, and at_least {}: no number is both", self.at_least),
             ),
             _ if self.at_least > 0 && self.recogniser.is_empty() => no(
                 "schedule.recogniser",
-                named("is empty: at_least needs to know what machines are for".to_owned()),
+                "is empty: at_least needs to know what machines are for".to_owned(),
             ),
             _ => Ok(()),
         }
@@ -107,6 +114,12 @@ impl Schedule {
 
 /// Refuses what no schedule can mean.
 pub fn check(all: &[Schedule]) -> Result<(), Rejected> {
+    check_numbers(all)?;
+    all.iter().try_for_each(Schedule::check_words)
+}
+
+/// The same, of what every build answers alike.
+pub fn check_numbers(all: &[Schedule]) -> Result<(), Rejected> {
     if all.len() > SCHEDULES_MAX {
         return Err(Rejected::TooMany {
             field: "schedule",
@@ -114,7 +127,7 @@ pub fn check(all: &[Schedule]) -> Result<(), Rejected> {
             what: "schedules",
         });
     }
-    all.iter().try_for_each(Schedule::check)
+    all.iter().try_for_each(Schedule::check_numbers)
 }
 
 fn zoned(at: Time, zone: TimeZone) -> Option<Zoned> {

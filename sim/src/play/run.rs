@@ -18,9 +18,10 @@ use rebound_pricer::catalogue::Catalogue;
 use rebound_pricer::health::Told;
 use rebound_pricer::teller::Teller;
 
+mod machines;
+
 use super::bill::cost;
 use super::hand::Hand;
-use super::played::NOTICE;
 use super::{Aged, Outcome, PlayedError, RECOGNISER, Scenario, beforehand, slots};
 use crate::cloud::SimCloud;
 use crate::rng::Rng;
@@ -284,21 +285,21 @@ impl<'a> Play<'a> {
 
     fn answered(&mut self, ask: AskId, answer: Result<Answer, Refused>) {
         match (self.asks.remove(&ask), answer) {
-            (Some(Asker::Submit(wave, first, at)), Ok(Answer::Applied { reply, .. })) => {
-                if let Reply::Opened { job, .. } = reply {
-                    let due = at + self.scenario.deadline;
-                    let (left, late) = (self.photos_of(wave, first), 0);
-                    self.jobs.insert(
-                        job,
-                        Job {
-                            wave,
-                            at,
-                            due,
-                            left,
-                            late,
-                        },
-                    );
-                }
+            (
+                Some(Asker::Submit(wave, first, at)),
+                Ok(Answer::Applied {
+                    reply: Reply::Opened { job, .. },
+                    ..
+                }),
+            ) => {
+                let one = Job {
+                    wave,
+                    at,
+                    due: at + self.scenario.deadline,
+                    left: self.photos_of(wave, first),
+                    late: 0,
+                };
+                self.jobs.insert(job, one);
             }
             (Some(Asker::Hand(at)), Ok(Answer::Welcome { worker, .. })) => {
                 self.hands[at].welcome(worker, self.now);
@@ -444,122 +445,6 @@ impl<'a> Play<'a> {
         self.teller.hear(&told, now);
         let market = Arc::new(self.teller.market(now));
         self.inputs.push(Input::Market(market));
-    }
-
-    fn called(&mut self, id: CallId, call: &CloudCall) {
-        let before: BTreeSet<InstanceId> = self.cloud.instances.keys().cloned().collect();
-        let outcome = self.cloud.call(self.now, call, Time);
-        if matches!(call, CloudCall::Launch { .. }) {
-            self.outcome.launch_calls += 1;
-            let first = self.first_submit;
-            if let Some(first) = first {
-                self.outcome.first_call_us.get_or_insert(self.now - first);
-            }
-        }
-        let new = self.cloud.instances.iter().filter(|(id, _)| !before.contains(id));
-        let new: Vec<(InstanceId, Pool, u64)> = new
-            .map(|(id, one)| (id.clone(), one.pool.clone(), one.runs))
-            .collect();
-        for (machine, pool, runs) in new {
-            self.is_new(machine, &pool, runs);
-        }
-        if let CloudCall::Terminate { machines, .. } = call {
-            machines.iter().for_each(|machine| self.ended(machine));
-        }
-        let live = self.cloud.live().count() as u64;
-        self.outcome.machines_most = self.outcome.machines_most.max(live);
-        let way = self.cloud.way();
-        self.at(self.now + way, Happening::Answered(id, Box::new(outcome)));
-    }
-
-    fn is_new(&mut self, machine: InstanceId, pool: &Pool, runs: u64) {
-        let never = self.rng.chance(self.scenario.never_join);
-        let (from, to) = self.scenario.boot;
-        let boots = runs + self.rng.within(from, to);
-        if !never {
-            self.at(boots, Happening::Boots(machine.clone()));
-        }
-        let spot = Pool {
-            market: Market::Spot,
-            ..pool.clone()
-        };
-        let bound = self.scenario.market.on_demand.get(&spot).copied();
-        let bound = bound.unwrap_or(MicroUsd(u64::MAX));
-        if let Some(at) = self.scenario.market.outbid(pool, bound, Time(runs)) {
-            self.will_be_taken(machine, at.0.max(runs));
-        }
-    }
-
-    fn will_be_taken(&mut self, machine: InstanceId, told: u64) {
-        let at = told + NOTICE;
-        self.at(told, Happening::Noticed(machine.clone(), at));
-        self.at(at, Happening::Taken(machine));
-    }
-
-    fn boots(&mut self, machine: InstanceId) {
-        let live = self.cloud.instances.get(&machine).filter(|one| one.is_live());
-        let of_type = live.and_then(|one| slots(&self.catalogue, &one.pool.instance_type));
-        let Some((_, slots)) = of_type else { return };
-        let at = self.hands.len();
-        let rng = self.rng.branch(&machine.0);
-        self.hands
-            .push(Hand::new(machine.clone(), slots, self.scenario.photo, rng));
-        self.of_machine.insert(machine, at);
-        self.joins(at);
-    }
-
-    fn notices(&mut self, machine: &InstanceId, at: u64) {
-        let live = self.cloud.instances.get(machine).is_some_and(|one| one.is_live());
-        if live {
-            self.interrupted.insert(machine.clone());
-        }
-        let Some(hand) = self.of_machine.get(machine).copied().filter(|_| live) else {
-            return;
-        };
-        let report = self.hands[hand].noticed(at, self.now);
-        if let Some(worker) = self.hands[hand].session {
-            self.inputs.push(Input::Worker { worker, report });
-        }
-        self.hand_works(hand);
-    }
-
-    fn taken(&mut self, machine: &InstanceId) {
-        if self.cloud.instances.get(machine).is_some_and(|one| one.is_live()) {
-            self.interrupted.insert(machine.clone());
-            self.cloud.reclaim(self.now, machine);
-            self.ended(machine);
-        }
-    }
-
-    /// What ran on it is gone; an agent that is told to end says so.
-    fn ended(&mut self, machine: &InstanceId) {
-        let Some((_, taken)) = self.cloud.instances.get(machine).and_then(|one| one.ended) else {
-            return;
-        };
-        let Some(hand) = self.of_machine.remove(machine) else {
-            return;
-        };
-        self.hands[hand].over = true;
-        let session = self.hands[hand].session;
-        if let Some(worker) = session {
-            self.of_worker.remove(&worker);
-            if !taken {
-                let report = rebound_core::io::WorkerReport::Leaving { empty: true };
-                self.inputs.push(Input::Worker { worker, report });
-            }
-        }
-    }
-
-    /// A pool has so many machines from now on: those that it has more are told to go.
-    fn has_room(&mut self, pool: Pool, room: u32) {
-        self.cloud.rooms.insert(pool.clone(), room);
-        let live = self.cloud.live().filter(|(_, one)| one.pool == pool);
-        let mut there: Vec<InstanceId> = live.map(|(id, _)| id.clone()).collect();
-        while there.len() > room as usize {
-            let at = self.rng.within(0, there.len() as u64 - 1) as usize;
-            let machine = there.swap_remove(at);
-            self.will_be_taken(machine, self.now);
-        }
     }
 
     fn note(&mut self, event: Event) {

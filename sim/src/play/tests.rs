@@ -164,7 +164,7 @@ fn pools_that_are_all_dry_are_not_asked_in_a_circle() {
     assert_eq!((outcome.unended, outcome.late_photos), (0, 3_000));
     let short = |begins: bool| {
         let at = outcome.story.iter().find_map(|(at, fact)| match fact {
-            Fact::Short { short } if short.is_some() == begins => Some((*at, short.clone())),
+            Fact::Short { short } if short.is_some() == begins => Some((*at, *short)),
             _ => None,
         });
         at.expect("it is said")

@@ -16,7 +16,7 @@ impl State {
         scaling: &Scaling,
         check: Option<Index>,
     ) -> Result<Reply, Rejected> {
-        scaling.check()?;
+        scaling.check_numbers()?;
         let control = self.control.get();
         if check.is_some_and(|index| index != control.since) {
             return Err(Rejected::Conflict { what: "check_index" });
