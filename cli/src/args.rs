@@ -90,6 +90,12 @@ pub enum Command {
     /// Machines that the cluster buys: status, explain, freeze, thaw
     #[command(subcommand)]
     Scale(cmd::scale::ScaleCommand),
+    /// EC2's capacity pools: experience, bans
+    #[command(subcommand)]
+    Pool(cmd::pool::PoolCommand),
+    /// What capacity pools cost, and a thousand photos there
+    #[command(subcommand)]
+    Market(cmd::pool::MarketCommand),
     /// What is bought, when and where: show, validate, plan, apply
     Policy(cmd::policy::PolicyArgs),
     /// The cluster itself: status, members, add, remove, transfer-leader, ping, accept-clock

@@ -73,6 +73,7 @@ pub const BRANCHES: &[&str] = &[
     "launches empty",
     "launches answered by their token",
     "launches dropped when applied",
+    "machines let go: a cap",
     "calls throttled",
     "calls without an answer",
     "machines that boot",

@@ -2,8 +2,8 @@
 
 use rebound_proto::v1::fleet_client::FleetClient;
 use rebound_proto::v1::{
-    ApplyPolicyRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply, PolicyRequest,
-    ScaleStatusReply, ScaleStatusRequest, ThawRequest,
+    ApplyPolicyRequest, BanRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply,
+    PolicyRequest, Pool, PoolsReply, PoolsRequest, ScaleStatusReply, ScaleStatusRequest, ThawRequest,
 };
 use tonic::transport::Channel;
 
@@ -64,6 +64,29 @@ impl Client {
             fleet(c).forecast(r).await
         })
         .await
+    }
+
+    /// Capacity pools.
+    pub async fn pools(&self) -> Result<PoolsReply, ClientError> {
+        let make = |timeout_us| PoolsRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).pools(r).await
+        })
+        .await
+    }
+
+    /// Nothing is launched in a pool for so long; 0 µs: again.
+    pub async fn ban(&self, pool: Pool, for_us: u64, why: &str) -> Result<(), ClientError> {
+        let make = |timeout_us| BanRequest {
+            timeout_us,
+            pool: Some(pool.clone()),
+            for_us,
+            why: why.to_owned(),
+        };
+        let done = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).ban(r).await
+        });
+        done.await.map(|_| ())
     }
 
     /// Launches and scale-in stand still.

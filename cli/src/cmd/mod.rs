@@ -13,6 +13,7 @@ pub mod members;
 pub mod operator;
 pub mod photos;
 pub mod policy;
+pub mod pool;
 pub mod report;
 pub mod results;
 pub mod scale;

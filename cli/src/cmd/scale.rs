@@ -1,9 +1,7 @@
 //! `rebound scale`: machines that the cluster buys: which, why, and what stops it.
 
 use clap::Subcommand;
-use rebound_proto::v1::{
-    ForecastReply, Foresight, Launch, Machine, Market, Pool, ScaleStatusReply, ScalingMode,
-};
+use rebound_proto::v1::{ForecastReply, Foresight, Launch, Machine, Pool, ScaleStatusReply, ScalingMode};
 use serde::Serialize;
 
 use super::{Context, Stale};
@@ -155,15 +153,8 @@ pub async fn run(ctx: &mut Context, command: ScaleCommand) -> Result<Exit, Failu
     Ok(Exit::Ok)
 }
 
-/// `m4.10xlarge@use1-az4/spot`; what others wrote is shown safely.
 fn pool(pool: Option<&Pool>) -> String {
-    let Some(pool) = pool else { return "-".to_owned() };
-    let market = match pool.market() {
-        Market::Spot => "spot",
-        Market::OnDemand => "on-demand",
-        Market::Unspecified => "none",
-    };
-    clean(&format!("{}@{}/{market}", pool.instance_type, pool.zone_id)).to_string()
+    pool.map_or("-".to_owned(), super::pool::text)
 }
 
 fn usd(micro: u64) -> f64 {

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod client;
 pub mod fleet;
 pub mod policy;
+pub mod pools;
 pub mod settings;
 
 use rebound_proto::v1;

@@ -9,12 +9,13 @@ use crate::command::{Allot, Command, Join, Open, Report};
 use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
-use crate::market::Market;
+use crate::market::{Market, Quote, Speed};
 use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::photos::Photos;
 use crate::plan::Plan;
+use crate::plan::capacity::NotChosen;
 use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
 use crate::scaling::Foresight;
@@ -26,6 +27,7 @@ use crate::state::jobs::Job;
 use crate::state::launches::Launch;
 use crate::state::machines::Machine;
 use crate::state::members::{Founder, Member};
+use crate::state::pools::PoolRecord;
 use crate::state::profile::QuarterRecord;
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
@@ -165,6 +167,34 @@ pub enum Read {
     Fleet,
     /// What is known of past weeks.
     Forecast,
+    /// Capacity pools.
+    Pools,
+}
+
+/// A capacity pool as its leader sees it.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// Which.
+    pub pool: Pool,
+    /// What is remembered of it.
+    pub record: PoolRecord,
+    /// What it costs, if the market has it.
+    pub quote: Option<Quote>,
+    /// What a thousand photos of each recogniser cost there, and why nothing is bought there, if so.
+    pub speeds: Vec<(String, Speed, Option<NotChosen>)>,
+    /// Machines there now.
+    pub machines: u32,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct PoolsView {
+    /// In order.
+    pub pools: Vec<PoolView>,
+    /// The cluster's clock.
+    pub now: Time,
+    /// When prices were last believed.
+    pub heard: Time,
 }
 
 /// What is known of past weeks.
@@ -345,6 +375,8 @@ pub enum Answer {
     Fleet(Box<FleetView>),
     /// What is known of past weeks.
     Forecast(Box<ForecastView>),
+    /// Capacity pools.
+    Pools(Box<PoolsView>),
     /// All servers, and where the leader's log ends.
     Members {
         members: Vec<MemberView>,

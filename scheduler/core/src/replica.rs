@@ -33,6 +33,7 @@ mod members;
 pub(crate) mod outlook;
 mod parse;
 mod pending;
+mod pools;
 mod ready;
 pub(crate) mod shed;
 pub mod snapshot;

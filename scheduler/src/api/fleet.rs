@@ -2,9 +2,12 @@
 
 use rebound_core::codec::fleet::{forecast, status};
 use rebound_core::codec::policy::{policy_in, policy_out};
+use rebound_core::codec::pool_in;
+use rebound_core::codec::pools::pools;
 use rebound_core::command::Command;
 use rebound_core::io::{Answer, FleetView, Read, Request as Asked};
 use rebound_core::reply::Rejected;
+use rebound_core::types::{Market, SECOND, Time};
 use rebound_proto::v1;
 use rebound_proto::v1::fleet_server::Fleet;
 use tonic::{Request, Response, Status};
@@ -12,8 +15,19 @@ use tonic::{Request, Response, Status};
 use super::{Api, From, draw_trace, unexpected};
 use crate::node::Answered;
 
-/// Longest reason of a freeze, in bytes.
+const DAY: u64 = 24 * 3_600 * SECOND;
+/// Longest ban, in µs.
+const BAN_MAX: u64 = 366 * DAY;
+/// Longest reason of a freeze or a ban, in bytes.
 const WHY_BYTES_MAX: usize = 256;
+
+/// Longest part of a pool's name, in bytes.
+const PART_BYTES_MAX: usize = 64;
+
+fn is_name(part: &String) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    (1..=PART_BYTES_MAX).contains(&part.len()) && part.bytes().all(plain)
+}
 
 type Answers<A> = Result<Response<A>, Status>;
 
@@ -82,6 +96,46 @@ impl Fleet for Api {
         };
         self.look(&from, request.into_inner().timeout_us, Read::Forecast, reply)
             .await
+    }
+
+    async fn pools(&self, request: Request<v1::PoolsRequest>) -> Answers<v1::PoolsReply> {
+        let from = From::read(request.metadata());
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Pools(view)) => Ok(pools(&view)),
+            other => Err(unexpected(&other)),
+        };
+        self.look(&from, request.into_inner().timeout_us, Read::Pools, reply)
+            .await
+    }
+
+    async fn ban(&self, request: Request<v1::BanRequest>) -> Answers<v1::BanReply> {
+        let from = From::read(request.metadata());
+        let request = request.into_inner();
+        let invalid = |field, why: String| self.rejected(Rejected::Invalid { field, why });
+        let pool = pool_in(request.pool.as_ref());
+        if ![&pool.region, &pool.zone_id, &pool.instance_type]
+            .into_iter()
+            .all(is_name)
+            || pool.market == Market::None
+        {
+            let why = format!(
+                "must be a region, a zone id, a type and a market, each 1 to {PART_BYTES_MAX} letters, digits, dots or dashes"
+            );
+            return Err(invalid("pool", why));
+        }
+        if request.for_us > BAN_MAX {
+            return Err(invalid("for", format!("must be at most {} days", BAN_MAX / DAY)));
+        }
+        if request.for_us > 0 && (request.why.trim().is_empty() || request.why.len() > WHY_BYTES_MAX) {
+            let why = format!("must be 1 to {WHY_BYTES_MAX} bytes: whoever looks for machines will read it");
+            return Err(invalid("why", why));
+        }
+        let now = self.fleet_view(&from, request.timeout_us).await?.now;
+        let until = (request.for_us > 0).then(|| Time(now.0.saturating_add(request.for_us)));
+        let why = request.why;
+        self.steer(&from, request.timeout_us, Command::Ban { pool, until, why })
+            .await?;
+        Ok(Response::new(v1::BanReply {}))
     }
 
     async fn freeze(&self, request: Request<v1::FreezeRequest>) -> Answers<v1::FreezeReply> {

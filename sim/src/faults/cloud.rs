@@ -40,6 +40,8 @@ pub struct Cloud {
     pub threshold: bool,
     /// Machines that a schedule wants at least, each odd minute.
     pub floor: u32,
+    /// Caps are halved, and whole again, so often.
+    pub recap: u64,
 }
 
 impl Cloud {
@@ -81,6 +83,10 @@ impl Cloud {
                 true => rng.within(1, 3) as u32,
                 false => 0,
             },
+            recap: match rng.chance(500_000) {
+                true => rng.scaled(5 * SECOND, 60 * SECOND),
+                false => 0,
+            },
         })
     }
 
@@ -115,7 +121,7 @@ impl fmt::Display for Cloud {
         } = self.nature;
         write!(
             f,
-            "buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
+            "buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule, caps halved each {}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
              throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
              unanswered {}; a zone lost {}; prices each {}, gone {}",
             self.caps.0,
@@ -127,6 +133,7 @@ impl fmt::Display for Cloud {
                 ""
             },
             self.floor,
+            seconds(self.recap),
             seconds(lag),
             share(throttled),
             share(failing),

@@ -248,3 +248,43 @@ fn a_wave_each_morning_is_in_time_from_the_third_week_on_and_a_holiday_costs_one
     println!("a day: {}, the holiday: {}", cost_of(before), cost_of(holiday));
     assert!(cost_of(holiday) > 0 && cost_of(holiday) <= cost_of(before));
 }
+
+#[test]
+fn a_zone_that_is_gone_in_three_minutes_is_made_up_for_in_a_quarter_of_an_hour() {
+    let mut played = market(Era::Modern);
+    let gone = HOUR + 20 * MINUTE;
+    // The cheapest zone, so that there is something to lose.
+    for step in played.spot.get_mut(&pool("use1-az1")).expect("a zone") {
+        step.price = MicroUsd(70_000);
+    }
+    let on_demand = Pool {
+        market: Market::OnDemand,
+        ..pool("use1-az1")
+    };
+    for pool in [pool("use1-az1"), on_demand] {
+        let at = |minutes: u64| Time(BEGIN + gone + minutes * MINUTE);
+        let steps = vec![(Time(BEGIN), 200), (at(0), 2), (at(1), 1), (at(2), 0)];
+        played.rooms.insert(pool, steps);
+    }
+    let minutes = (0..60).map(|minute| Wave {
+        at: Time(BEGIN + HOUR + minute * MINUTE),
+        photos: 1_800,
+        over: MINUTE,
+    });
+    let mut scenario = scenario(played, minutes.collect());
+    scenario.deadline = 4 * MINUTE;
+    let outcome = play(&scenario).expect("known types");
+    assert_eq!(outcome.unended, 0);
+    assert!(
+        outcome.interruptions >= 2,
+        "{} interruptions",
+        outcome.interruptions
+    );
+    let late = &outcome.late_by_wave;
+    println!(
+        "late by minute: {late:?}; {} machines at most",
+        outcome.machines_most
+    );
+    assert_eq!(late[10..20].iter().sum::<u64>(), 0, "all was well before");
+    assert_eq!(late[35..].iter().sum::<u64>(), 0, "and is again");
+}

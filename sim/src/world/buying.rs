@@ -139,8 +139,12 @@ impl Buying {
     }
 
     /// Nobody is kept for nothing when all shall come to rest.
-    fn policy(&self, calm: bool) -> Scaling {
-        let (instances, vcpus) = self.drawn.caps;
+    fn policy(&self, calm: bool, now: u64) -> Scaling {
+        let (mut instances, mut vcpus) = self.drawn.caps;
+        let recap = self.drawn.recap;
+        if recap > 0 && !calm && now / recap % 2 == 1 {
+            (instances, vcpus) = (instances.div_ceil(2), vcpus.div_ceil(2));
+        }
         let floor = Schedule {
             name: "odd minutes".into(),
             cron: "1-59/2 * * * *".into(),
@@ -260,8 +264,8 @@ impl World {
 
     /// The operator wants the policy that the seed has.
     pub(super) fn steers(&mut self) {
-        let calm = self.calm;
-        let Some(wanted) = self.buying.as_ref().map(|buying| buying.policy(calm)) else {
+        let (calm, now) = (self.calm, self.now);
+        let Some(wanted) = self.buying.as_ref().map(|buying| buying.policy(calm, now)) else {
             return;
         };
         let in_force = self.newest_state().map(|state| state.control.get().scaling);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits::DRAINS_PER_PLAN_MAX;
+use crate::market::Speed;
 use crate::observe::fleet::Fleet;
 use crate::scaling::Mode;
 use crate::state::launches::Wanted;
@@ -161,6 +162,11 @@ pub struct LetGo {
     pub idle: u64,
     /// µs after which keeping it costs more than another one's getting ready.
     pub keep: u64,
+}
+
+/// Why nothing may be bought in a pool now; none: something may, as far as the pool goes.
+pub fn standing(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Option<NotChosen> {
+    pick::may_buy(now, fleet, pool, speed).err()
 }
 
 /// Decides. Pure; bounded by the fleet's size.

@@ -43,6 +43,7 @@ impl Replica {
             Read::Settings => Ok(Answer::Settings(self.state.meta().settings.clone())),
             Read::Environments => Ok(self.environments()),
             Read::Members => Ok(self.member_views()),
+            Read::Pools => Ok(Answer::Pools(Box::new(self.pools_view()))),
             Read::Forecast => Ok(Answer::Forecast(Box::new(self.forecast_view()))),
             Read::Fleet => Ok(Answer::Fleet(Box::new(self.fleet_view()))),
             Read::Workers => {

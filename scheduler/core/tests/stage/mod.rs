@@ -294,7 +294,7 @@ impl Stage {
         !self.cut.contains(&from) && !self.cut.contains(&to) && self.replica(to).is_some()
     }
 
-    fn inbox(&mut self, id: u64) -> &mut Vec<Input> {
+    pub fn inbox(&mut self, id: u64) -> &mut Vec<Input> {
         &mut self.servers.get_mut(&id).expect("a server of this stage").inbox
     }
 

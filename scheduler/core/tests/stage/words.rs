@@ -150,6 +150,7 @@ pub fn answer(names: &Names, answer: &Result<Answer, Refused>) -> String {
 
 fn answered(names: &Names, answer: &Answer) -> String {
     match answer {
+        Answer::Pools(view) => format!("pools {}", view.pools.len()),
         Answer::Forecast(view) => format!("quarters {}", view.quarters.len()),
         Answer::Fleet(_) => "the fleet".to_owned(),
         Answer::Stale { answer, index, .. } => format!("as of entry {index}: {}", answered(names, answer)),

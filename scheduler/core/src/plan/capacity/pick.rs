@@ -280,7 +280,7 @@ fn rows<'a>(
 }
 
 /// How many machines more may be bought in a pool, or why none.
-fn may_buy(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Result<u32, NotChosen> {
+pub(super) fn may_buy(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Result<u32, NotChosen> {
     let scaling = &fleet.control.scaling;
     let record = fleet.pools.get(pool);
     let allowed = match pool.market {
