@@ -72,7 +72,6 @@ pub const BRANCHES: &[&str] = &[
     "launches filled in part",
     "launches empty",
     "launches answered by their token",
-    "launches dropped when applied",
     "machines let go: a cap",
     "calls throttled",
     "calls without an answer",

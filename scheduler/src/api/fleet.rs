@@ -24,7 +24,7 @@ const WHY_BYTES_MAX: usize = 256;
 /// Longest part of a pool's name, in bytes.
 const PART_BYTES_MAX: usize = 64;
 
-fn is_name(part: &String) -> bool {
+fn is_name(part: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     (1..=PART_BYTES_MAX).contains(&part.len()) && part.bytes().all(plain)
 }
@@ -115,7 +115,7 @@ impl Fleet for Api {
         let pool = pool_in(request.pool.as_ref());
         if ![&pool.region, &pool.zone_id, &pool.instance_type]
             .into_iter()
-            .all(is_name)
+            .all(|part| is_name(part))
             || pool.market == Market::None
         {
             let why = format!(

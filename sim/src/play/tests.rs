@@ -285,6 +285,7 @@ fn a_zone_that_is_gone_in_three_minutes_is_made_up_for_in_a_quarter_of_an_hour()
         "late by minute: {late:?}; {} machines at most",
         outcome.machines_most
     );
-    assert_eq!(late[10..20].iter().sum::<u64>(), 0, "all was well before");
+    // What came just before it is in the hands that are lost.
+    assert_eq!(late[..16].iter().sum::<u64>(), 0, "all was well before");
     assert_eq!(late[35..].iter().sum::<u64>(), 0, "and is again");
 }
