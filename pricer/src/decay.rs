@@ -48,14 +48,13 @@ fn steps(from: Time, to: Time, half_life: u64) -> u64 {
     to.0.saturating_sub(from.0) / step(half_life)
 }
 
-/// `count` × 2^(-steps/64).
+/// `count` × 2^(-steps/64), rounded down once: rounded at each step, a small count would be gone after a few
+/// steps and back at the next halving.
 fn fade(count: u64, steps: u64) -> u64 {
     let halvings = u32::try_from(steps / STEPS).unwrap_or(u32::MAX);
-    let mut left = u128::from(count.checked_shr(halvings).unwrap_or(0));
-    for _ in 0..steps % STEPS {
-        left = (left * u128::from(STEP_Q32)) >> 32;
-    }
-    u64::try_from(left).unwrap_or(u64::MAX)
+    let part = (0..steps % STEPS).fold(1u64 << 32, |part, _| (part * STEP_Q32) >> 32);
+    let left = (u128::from(count) * u128::from(part)) >> 32;
+    u64::try_from(left.checked_shr(halvings).unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -88,6 +87,17 @@ mod tests {
             8_000_000,
             "time that goes back fades nothing"
         );
+    }
+
+    #[test]
+    fn small_counts_never_come_back() {
+        for count in 0..200 {
+            let left: Vec<u64> = (0..4 * STEPS).map(|steps| fade(count, steps)).collect();
+            assert!(
+                left.is_sorted_by(|before, after| before >= after),
+                "{count}: {left:?}"
+            );
+        }
     }
 
     proptest! {
