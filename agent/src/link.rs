@@ -57,7 +57,8 @@ pub const MAX_SERVER_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_HINTS_IN_A_ROW: u32 = 2;
 
 /// The metadata key that asks a server that does not lead to relay the stream. Its value is the leader's address, as it was
-/// named: a server that follows another one by now names that one instead.
+/// named: a server that follows another one by now names that one instead, and one that leads by now takes the stream
+/// itself. One that relays it says so under the same key.
 pub const RELAY_KEY: &str = "rebound-relay";
 
 /// While a stream is relayed, its leader is tried after so long …
@@ -283,9 +284,10 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
             return;
         }
         let relay = past.map(|_| search.named.as_str());
+        let (tell_relayed, relayed) = watch::channel(false);
         let heard = tokio::select! {
-            ended = converse(&mut client, search.patience(), messages, &events, relay) => ended,
-            leader = direct(past, search.direct_after) => {
+            ended = converse(&mut client, search.patience(), messages, &events, relay, &tell_relayed) => ended,
+            leader = direct(past, relayed, search.direct_after) => {
                 search.try_direct(leader);
                 Ended { heard: true, status: None }
             }
@@ -311,8 +313,13 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
 }
 
 /// Ends when the leader that a stream is relayed past can be connected to again; never for a stream that is not relayed.
-async fn direct(past: Option<SocketAddr>, after: Duration) -> SocketAddr {
-    let Some(leader) = past else {
+async fn direct(
+    past: Option<SocketAddr>,
+    mut relayed: watch::Receiver<bool>,
+    after: Duration,
+) -> SocketAddr {
+    let is_relayed = relayed.wait_for(|relayed| *relayed).await.is_ok();
+    let Some(leader) = past.filter(|_| is_relayed) else {
         return std::future::pending().await;
     };
     loop {
@@ -347,13 +354,14 @@ async fn connect(
 }
 
 /// Opens the stream and hands on what the server says, until the stream ends. `relay` is the leader that the server
-/// shall relay it to.
+/// shall relay it to; whether it does is told.
 async fn converse(
     client: &mut AgentsClient<tonic::transport::Channel>,
     patience: Duration,
     messages: mpsc::Receiver<v1::AgentMessage>,
     events: &mpsc::Sender<Event>,
     relay: Option<&str>,
+    tell_relayed: &watch::Sender<bool>,
 ) -> Ended {
     let mut heard = false;
     let ended = |heard, status| Ended { heard, status };
@@ -364,7 +372,10 @@ async fn converse(
     }
     let session = timeout(patience, client.session(request)).await;
     let mut incoming = match session {
-        Ok(Ok(response)) => response.into_inner(),
+        Ok(Ok(response)) => {
+            tell_relayed.send_replace(response.metadata().contains_key(RELAY_KEY));
+            response.into_inner()
+        }
         Ok(Err(status)) => return ended(heard, Some(status)),
         Err(_) => return ended(heard, None),
     };
@@ -372,7 +383,7 @@ async fn converse(
         match incoming.next().await {
             Some(Ok(message)) => {
                 if !heard {
-                    info!(relayed = relay.is_some(), "a leader answers");
+                    info!(relayed = *tell_relayed.borrow(), "a leader answers");
                 }
                 heard = true;
                 if events.send(Event::Message(message)).await.is_err() {

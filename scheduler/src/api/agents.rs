@@ -8,13 +8,14 @@ use futures_util::{Stream, StreamExt as _};
 use rebound_core::codec::agent;
 use rebound_core::io::Request as Asked;
 use rebound_proto::v1;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::wire::{Word, decoded};
 use super::{Api, From};
 use crate::node::Handle;
 use crate::node::link::Link;
-use crate::relay::Outgoing;
+use crate::relay::{Outgoing, RELAY_KEY};
 
 /// Longest wait for an agent's first word.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,7 +82,11 @@ impl Api {
                 actor: from.caller.actor,
             };
             let relayed = self.relays.open(leader, head, first, incoming).await?;
-            return Ok(Response::new(relayed));
+            let mut response = Response::new(relayed);
+            // An agent that asked for it may have come to the leader itself by now, and must know the difference.
+            let yes = MetadataValue::from_static("1");
+            response.metadata_mut().insert(RELAY_KEY, yes);
+            return Ok(response);
         }
         let incoming = incoming.map(|message| decoded(message?));
         Ok(Response::new(

@@ -140,6 +140,7 @@ async fn what_an_older_server_passes_on_keeps_fields_that_it_does_not_know() {
         .insert(RELAY_KEY, address.parse().expect("plain text"));
     let path = http::uri::PathAndQuery::from_static(SESSION_PATH);
     let answers = client.streaming(request, path, Raw).await.expect("it is relayed");
+    assert!(answers.metadata().contains_key(RELAY_KEY), "and says so");
     let mut answers = answers.into_inner();
     for bytes in said {
         assert_eq!(at_leader.recv().await, Some(bytes), "as it was said");
