@@ -313,11 +313,7 @@ async fn run(mut search: Search, events: mpsc::Sender<Event>, mut given_up: watc
 }
 
 /// Ends when the leader that a stream is relayed past can be connected to again; never for a stream that is not relayed.
-async fn direct(
-    past: Option<SocketAddr>,
-    mut relayed: watch::Receiver<bool>,
-    after: Duration,
-) -> SocketAddr {
+async fn direct(past: Option<SocketAddr>, mut relayed: watch::Receiver<bool>, after: Duration) -> SocketAddr {
     let is_relayed = relayed.wait_for(|relayed| *relayed).await.is_ok();
     let Some(leader) = past.filter(|_| is_relayed) else {
         return std::future::pending().await;

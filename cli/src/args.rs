@@ -84,10 +84,10 @@ pub enum Command {
     /// Tasks: the photos of a job, one by one
     #[command(subcommand)]
     Task(cmd::task::TaskCommand),
-    /// Workers: list, show, drain
+    /// Workers: list, show, explain, drain
     #[command(subcommand)]
     Worker(cmd::worker::WorkerCommand),
-    /// Machines that the cluster buys: status, explain, freeze, thaw
+    /// Machines that the cluster buys: status, explain, events, forecast, set, freeze, thaw
     #[command(subcommand)]
     Scale(cmd::scale::ScaleCommand),
     /// EC2's capacity pools: experience, bans
@@ -96,7 +96,10 @@ pub enum Command {
     /// What capacity pools cost, and a thousand photos there
     #[command(subcommand)]
     Market(cmd::pool::MarketCommand),
-    /// What is bought, when and where: show, validate, plan, apply
+    /// What machines cost: report
+    #[command(subcommand)]
+    Cost(cmd::cost::CostCommand),
+    /// What is bought, when and where: show, validate, plan, apply, history, rollback, shadow
     Policy(cmd::policy::PolicyArgs),
     /// The cluster itself: status, members, add, remove, transfer-leader, ping, accept-clock
     #[command(subcommand)]

@@ -54,6 +54,8 @@ struct File {
     #[serde(default)]
     brakes: BrakesTable,
     #[serde(default)]
+    breaker: BreakerTable,
+    #[serde(default)]
     schedule: Vec<ScheduleTable>,
     foresight: Option<ForesightName>,
     week_zone: Option<String>,
@@ -122,6 +124,17 @@ struct BrakesTable {
     never_joined: Option<u32>,
     join_within: Option<String>,
     launches: Option<u32>,
+    photo_cost: Option<u32>,
+    bill_apart_percent: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BreakerTable {
+    taken: Option<u32>,
+    share_percent: Option<f64>,
+    within: Option<String>,
+    rest: Option<String>,
 }
 
 /// A field that cannot be used, and why.
@@ -183,6 +196,7 @@ fn named(field: &'static str) -> &'static str {
         "caps.hour" => "caps.hour_usd",
         "caps.day" => "caps.day_usd",
         "share" => "share_percent",
+        "breaker.share" => "breaker.share_percent",
         other => other,
     }
 }
@@ -267,6 +281,17 @@ impl File {
             own.brakes.join_within,
         )?;
         own.brakes.launches = brakes.launches.unwrap_or(own.brakes.launches);
+        own.brakes.photo_cost = brakes.photo_cost.unwrap_or(own.brakes.photo_cost);
+        own.brakes.bill_apart = percent(
+            "brakes.bill_apart_percent",
+            brakes.bill_apart_percent,
+            own.brakes.bill_apart,
+        )?;
+        let breaker = &self.breaker;
+        own.breaker.taken = breaker.taken.unwrap_or(own.breaker.taken);
+        own.breaker.share = percent("breaker.share_percent", breaker.share_percent, own.breaker.share)?;
+        own.breaker.within = time("breaker.within", breaker.within.as_ref(), own.breaker.within)?;
+        own.breaker.rest = time("breaker.rest", breaker.rest.as_ref(), own.breaker.rest)?;
         let schedules = self.schedule.iter().map(ScheduleTable::own);
         own.schedules = schedules.collect::<Result<_, Wrong>>()?;
         own.foresight = match self.foresight {

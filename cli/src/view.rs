@@ -35,6 +35,8 @@ pub struct JobView {
     pub expected_done_at: Option<String>,
     /// By that estimate it cannot make its deadline.
     pub too_late: bool,
+    /// Machine time that it took on machines that the cluster bought.
+    pub usd: f64,
     pub priority: u32,
     pub opened_at: Option<String>,
     pub ended_at: Option<String>,
@@ -89,6 +91,7 @@ impl From<v1::Job> for JobView {
             ahead: job.outlook.map(|outlook| outlook.ahead),
             expected_done_at: job.outlook.and_then(|outlook| time_opt(outlook.expected_done_us)),
             too_late: job.outlook.is_some_and(|outlook| outlook.too_late),
+            usd: job.cost_micro_usd as f64 / 1e6,
             priority: spec.priority,
             opened_at: time_opt(job.opened_us),
             ended_at: time_opt(job.ended_us),

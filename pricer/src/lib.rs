@@ -16,6 +16,7 @@ pub mod catalogue;
 pub mod decay;
 pub mod eligible;
 pub mod error;
+pub mod experience;
 pub mod feed;
 pub mod generate;
 pub mod health;

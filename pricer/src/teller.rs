@@ -11,6 +11,7 @@ use crate::book::{Offer, PriceBook};
 use crate::catalogue::Catalogue;
 use crate::eligible::Limits;
 use crate::error::FileError;
+use crate::experience::{Experience, Totals};
 use crate::health::{Feed, Health, Intake, Told};
 use crate::on_demand::OnDemand;
 use crate::pool::{chosen, on_demand};
@@ -26,6 +27,8 @@ pub const RECOGNISERS_MAX: usize = 64;
 pub const LATELY: u64 = 2 * 3_600 * SECOND;
 /// Most prices of one pool that are told.
 pub const LATELY_MAX: usize = 256;
+/// Interruptions of one pool that are counted at once.
+const TAKEN_MAX: u64 = 1_000;
 /// Memory of a slot of a recogniser that does not say what it takes, in MiB.
 pub const SLOT_MIB: u32 = 1_024;
 
@@ -52,8 +55,9 @@ pub struct Teller {
     catalogue: Catalogue,
     transfers: Transfers,
     needs: BTreeMap<String, Need>,
-    /// What pools did to us.
-    pub risks: Risks,
+    risks: Risks,
+    /// What of a cluster's experience is in `risks`.
+    counted: BTreeMap<Pool, Totals>,
 }
 
 impl Teller {
@@ -73,6 +77,7 @@ impl Teller {
             transfers: Transfers::built_in()?,
             needs: BTreeMap::new(),
             risks: Risks::default(),
+            counted: BTreeMap::new(),
         })
     }
 
@@ -95,6 +100,36 @@ impl Teller {
             need.slot.memory_mib = slot.memory_mib;
         }
         self.needs.insert(recogniser.to_owned(), need);
+    }
+
+    /// What a cluster learnt: its own measurements count for more than those of files, and what pools did to it is
+    /// counted once. What happened before this was first asked counts as of now.
+    pub fn learn(&mut self, experience: &Experience, now: Time) {
+        for (name, slot) in &experience.wants {
+            self.wants(name, slot);
+        }
+        for (name, kind, us) in &experience.speeds {
+            // What is no speed is not measured yet.
+            let _ = self.known.throughputs.note(name, kind, 1, *us);
+        }
+        for (pool, totals) in &experience.pools {
+            let before = self.counted.insert(pool.clone(), *totals).unwrap_or_default();
+            let started = totals.started.saturating_sub(before.started);
+            let lacked = totals.lacked.saturating_sub(before.lacked);
+            let of = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+            if started + lacked > 0 {
+                let asked = of(started.saturating_add(lacked));
+                self.risks.note_launch(pool, asked, of(started), now);
+            }
+            let ran = totals.ran.saturating_sub(before.ran);
+            if ran > 0 {
+                self.risks.note_running(pool, ran, now);
+            }
+            for _ in before.taken..totals.taken.min(before.taken.saturating_add(TAKEN_MAX)) {
+                self.risks.note_interruption(pool, now);
+            }
+        }
+        self.counted.retain(|pool, _| experience.pools.contains_key(pool));
     }
 
     /// The market as it is at an instant.
@@ -207,6 +242,48 @@ fn speed(row: &Row) -> Speed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_cluster_learnt_counts_once_and_for_more_than_files() {
+        let mut teller = Teller::new(Beforehand::default()).unwrap();
+        let pool = crate::pool::spot("c5.large", "euw1-az1", &crate::pool::ZoneNames::new()).unwrap();
+        let totals = Totals {
+            started: 10,
+            lacked: 10,
+            taken: 5,
+            ran: 10 * 3_600 * SECOND,
+        };
+        let mut learnt = Experience {
+            wants: vec![("shelf-text".to_owned(), Resources::default())],
+            speeds: vec![("shelf-text".to_owned(), "c5.large".to_owned(), 400_000)],
+            pools: BTreeMap::from([(pool.clone(), totals)]),
+        };
+        let now = Time(1_700_000_000_000_000);
+        let risk = |teller: &Teller| teller.risks.of_pool(&pool, &Advice::default(), now);
+        let before = risk(&teller);
+        teller.learn(&learnt, now);
+        let first = risk(&teller);
+        assert!(
+            first.interruptions_ppm_hour > 10 * before.interruptions_ppm_hour,
+            "{first:?}"
+        );
+        assert!(
+            first.launch_failures_ppm > 2 * before.launch_failures_ppm,
+            "{first:?}"
+        );
+        teller.learn(&learnt, now);
+        assert_eq!(risk(&teller), first, "heard again it is the same");
+        learnt.pools.get_mut(&pool).unwrap().taken += 1;
+        teller.learn(&learnt, now);
+        assert_eq!(
+            risk(&teller).own_interruptions,
+            first.own_interruptions + 1_000_000
+        );
+        let need = Need::new("shelf-text", SLOT_MIB);
+        let facts = Catalogue::built_in().unwrap().facts("c5.large").unwrap();
+        let speed = teller.known.throughputs.speed(&need, "c5.large", &facts).unwrap();
+        assert_eq!((speed.us_per_photo, speed.cap()), (400_000, None));
+    }
 
     #[test]
     fn of_a_restless_price_the_newest_are_told() {

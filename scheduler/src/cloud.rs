@@ -19,6 +19,16 @@ pub trait Cloud: Send + Sync + 'static {
     ///
     /// Why nothing was heard, for people.
     async fn prices(&self, since: Time) -> Result<Vec<Told>, String>;
+
+    /// The bill of the last hours that are over: hours since 1970 and millionths of USD. Empty where there is none to be
+    /// had by the hour.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was heard, for people.
+    async fn bill(&self) -> Result<Vec<(u64, u64)>, String> {
+        Ok(Vec::new())
+    }
 }
 
 /// For servers whose configuration names no cloud: nothing is bought, and whoever asks is told why.

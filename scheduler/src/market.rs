@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rebound_core::types::{Resources, Time};
+use rebound_core::state::spend::hour_of;
+use rebound_core::types::Time;
+use rebound_pricer::experience::Experience;
 use rebound_pricer::teller::{Beforehand, Teller};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -15,9 +17,6 @@ pub mod files;
 
 pub use files::{FilesError, load};
 
-/// A recogniser that has work, and what one slot of it takes.
-pub type Wanted = Vec<(String, Resources)>;
-
 /// See the module.
 pub struct Watch {
     cloud: Arc<dyn Cloud>,
@@ -25,6 +24,7 @@ pub struct Watch {
     every: Duration,
     teller: Teller,
     heard: Time,
+    billed: u64,
 }
 
 impl Watch {
@@ -45,27 +45,51 @@ impl Watch {
             every,
             teller: Teller::new(known).map_err(FilesError::File)?,
             heard: Time(0),
+            billed: 0,
         })
     }
 
     /// Watches until nobody listens.
-    pub async fn run(mut self, mut wanted: watch::Receiver<Wanted>, tell: mpsc::UnboundedSender<Control>) {
+    pub async fn run(
+        mut self,
+        mut experience: watch::Receiver<Experience>,
+        tell: mpsc::UnboundedSender<Control>,
+    ) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fails = false;
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.hear(&mut fails).await,
-                changed = wanted.changed() => if changed.is_err() { return },
-            }
-            for (name, slot) in wanted.borrow_and_update().iter() {
-                self.teller.wants(name, slot);
+                _ = ticks.tick() => {
+                    self.hear(&mut fails).await;
+                    self.hear_bill(&tell).await;
+                }
+                changed = experience.changed() => if changed.is_err() { return },
             }
             let now = self.clock.now().wall;
+            let learnt = experience.borrow_and_update().clone();
+            self.teller.learn(&learnt, now);
             let market = Arc::new(self.teller.market(now));
             if tell.send(Control::Market(market)).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Each hour that is over is asked for once.
+    async fn hear_bill(&mut self, tell: &mpsc::UnboundedSender<Control>) {
+        let hour = hour_of(self.clock.now().wall);
+        if hour == self.billed {
+            return;
+        }
+        match self.cloud.bill().await {
+            Ok(hours) => {
+                self.billed = hour;
+                if !hours.is_empty() {
+                    let _ = tell.send(Control::Billed(hours));
+                }
+            }
+            Err(why) => tracing::debug!(why, "no bill is heard"),
         }
     }
 

@@ -23,12 +23,12 @@ use crate::cloud::Cloud;
 use crate::config::ClockConfig;
 use rebound_pricer::teller::RECOGNISERS_MAX;
 
-use crate::market::Wanted;
 use crate::peers::Peers;
 use crate::peers::service::Received;
 use crate::roster::Roster;
 use crate::store::thread::{Job, Lane, Queued};
 use crate::telemetry;
+use rebound_pricer::experience::Experience;
 
 pub mod doors;
 pub mod link;
@@ -49,6 +49,8 @@ const STANDING_EVERY: Duration = Duration::from_millis(1);
 const RESIGN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Figures of queues are told so often.
 const FIGURES_EVERY: Duration = Duration::from_millis(500);
+/// The pricer hears so often what machines did.
+const EXPERIENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// The clocks, read in this place alone.
 #[derive(Clone, Copy)]
@@ -118,8 +120,9 @@ pub struct Node {
     /// Who wants a backup.
     backups: Vec<oneshot::Sender<doors::Backup>>,
     /// Recognisers that have work, for whoever watches the market; and the specs that they are of.
-    wanted: watch::Sender<Wanted>,
+    experience: watch::Sender<Experience>,
     wanted_of: Vec<SpecId>,
+    learnt_at: Instant,
     stopping: bool,
     /// Told to stop, and waiting until another server leads; at most until then.
     resigning: Option<Instant>,
@@ -132,7 +135,7 @@ pub struct Outside {
     /// The cloud that calls go to.
     pub cloud: Arc<dyn Cloud>,
     /// Whoever watches the market for recognisers that have work.
-    pub wanted: watch::Sender<Wanted>,
+    pub experience: watch::Sender<Experience>,
     /// The other servers.
     pub peers: Arc<Peers>,
 }
@@ -150,7 +153,7 @@ impl Node {
         let Outside {
             jobs,
             cloud,
-            wanted,
+            experience,
             peers,
         } = outside;
         let Doors {
@@ -178,8 +181,9 @@ impl Node {
             staged: None,
             sending: Vec::new(),
             backups: Vec::new(),
-            wanted,
+            experience,
             wanted_of: Vec::new(),
+            learnt_at: Instant::now(),
             stopping: false,
             resigning: None,
         }
@@ -279,6 +283,7 @@ impl Node {
                 inputs.push(Input::CloudDone { call, outcome });
             }
             Heard::Control(Control::Market(market)) => inputs.push(Input::Market(market)),
+            Heard::Control(Control::Billed(hours)) => inputs.push(Input::Billed(hours)),
             Heard::Control(Control::Backup(answering)) => self.backups.push(answering),
             Heard::Control(Control::Stop) => self.resign(inputs),
             Heard::Peer(message) => inputs.push(Input::Peer(message)),
@@ -377,7 +382,7 @@ impl Node {
             return;
         }
         self.standing_at = now;
-        self.tell_wanted();
+        self.tell_experience(now);
         let state = self.replica.state();
         let settings = &state.meta().settings;
         let standing = Standing {
@@ -408,21 +413,28 @@ impl Node {
         self.standing.send_replace(standing);
     }
 
-    /// Tells which recognisers have work, when that has changed.
-    fn tell_wanted(&mut self) {
+    /// Tells the pricer which recognisers have work, at once when that has changed, and what machines did, now and then.
+    fn tell_experience(&mut self, now: Instant) {
         let state = self.replica.state();
-        if state.jobs.unended_specs().eq(self.wanted_of.iter().copied()) {
+        let same = state.jobs.unended_specs().eq(self.wanted_of.iter().copied());
+        if same && now.duration_since(self.learnt_at) < EXPERIENCE_EVERY {
             return;
         }
+        self.learnt_at = now;
         self.wanted_of = state.jobs.unended_specs().collect();
-        let mut wanted: Wanted = Vec::new();
+        let mut wants: Vec<(String, Resources)> = Vec::new();
         for spec in self.wanted_of.iter().filter_map(|spec| state.specs.get(*spec)) {
             let name = spec.recogniser.split('@').next().unwrap_or_default();
-            if !wanted.iter().any(|(known, _)| known == name) && wanted.len() < RECOGNISERS_MAX {
-                wanted.push((name.to_owned(), spec.resources));
+            if !wants.iter().any(|(known, _)| known == name) && wants.len() < RECOGNISERS_MAX {
+                wants.push((name.to_owned(), spec.resources));
             }
         }
-        self.wanted.send_replace(wanted);
+        let experience = Experience::of(state, wants);
+        self.experience.send_if_modified(|before| {
+            let changed = *before != experience;
+            *before = experience;
+            changed
+        });
     }
 
     /// Ends streams and questions, then the store.

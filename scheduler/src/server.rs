@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use rebound_core::replica::{Config as ReplicaConfig, RecoverError, Replica};
 use rebound_core::types::{ClusterId, Index};
 use rebound_core::version::Build;
+use rebound_pricer::experience::Experience;
 use rebound_proto::v1;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -148,9 +149,9 @@ impl Server {
             api.clone(),
         );
         let (handle, control) = (doors.handle.clone(), doors.control.clone());
-        let (wanted_tell, wanted) = watch::channel(Vec::new());
+        let (experience_tell, experience) = watch::channel(Experience::default());
         if let Some(market) = market {
-            tokio::spawn(market.run(wanted, control.clone()));
+            tokio::spawn(market.run(experience, control.clone()));
         }
         let policy = rebound_core::plan::Policy {
             run_tasks_max: config.limits.run_photos,
@@ -159,7 +160,7 @@ impl Server {
         let outside = Outside {
             jobs,
             cloud,
-            wanted: wanted_tell,
+            experience: experience_tell,
             peers,
         };
         let node = Node::new(replica, policy, clock, outside, doors, inbox);

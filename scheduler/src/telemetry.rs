@@ -401,6 +401,8 @@ fn count(fact: &Fact) {
         | Fact::PoolBanned { .. }
         | Fact::PolicyChanged { .. }
         | Fact::Frozen { .. }
+        | Fact::MachineLetGo { .. }
+        | Fact::Shadowed { .. }
         | Fact::Braked { .. }
         | Fact::Thawed
         | Fact::JobClosed { .. }
@@ -452,10 +454,12 @@ fn log(event: &Event) {
         | Fact::LaunchSettled { .. }
         | Fact::MachineKnown { .. }
         | Fact::MachineNoticed { .. }
+        | Fact::MachineLetGo { .. }
         | Fact::MachineEnding { .. }
         | Fact::MachineGone { .. }
         | Fact::PoolDear { .. }
         | Fact::PoolBanned { .. }
+        | Fact::Shadowed { .. }
         | Fact::PolicyChanged { .. } => tracing::info!(index, change = ?event.fact, "machines change"),
         Fact::LaunchDropped { .. }
         | Fact::PoolClosed { .. }

@@ -2,8 +2,10 @@
 
 use rebound_proto::v1::fleet_client::FleetClient;
 use rebound_proto::v1::{
-    ApplyPolicyRequest, BanRequest, ForecastReply, ForecastRequest, FreezeRequest, Policy, PolicyReply,
-    PolicyRequest, Pool, PoolsReply, PoolsRequest, ScaleStatusReply, ScaleStatusRequest, ThawRequest,
+    ApplyPolicyRequest, BanRequest, CostsReply, CostsRequest, DecisionsReply, DecisionsRequest,
+    ForecastReply, ForecastRequest, FreezeRequest, PoliciesReply, PoliciesRequest, Policy, PolicyReply,
+    PolicyRequest, Pool, PoolsReply, PoolsRequest, ScaleStatusReply, ScaleStatusRequest, ShadowRequest,
+    ThawRequest,
 };
 use tonic::transport::Channel;
 
@@ -64,6 +66,45 @@ impl Client {
             fleet(c).forecast(r).await
         })
         .await
+    }
+
+    /// What machines cost.
+    pub async fn costs(&self) -> Result<CostsReply, ClientError> {
+        let make = |timeout_us| CostsRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).costs(r).await
+        })
+        .await
+    }
+
+    /// What was decided about machines up to an instant, in µs since 1970; 0: up to now.
+    pub async fn decisions(&self, until_us: u64) -> Result<DecisionsReply, ClientError> {
+        let make = |timeout_us| DecisionsRequest { timeout_us, until_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).decisions(r).await
+        })
+        .await
+    }
+
+    /// Policies that were in force, and the one that is tried.
+    pub async fn policies(&self) -> Result<PoliciesReply, ClientError> {
+        let make = |timeout_us| PoliciesRequest { timeout_us };
+        self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).policies(r).await
+        })
+        .await
+    }
+
+    /// Tries a policy beside the one in force; none ends that.
+    pub async fn shadow(&self, policy: Option<Policy>) -> Result<(), ClientError> {
+        let make = |timeout_us| ShadowRequest {
+            timeout_us,
+            policy: policy.clone(),
+        };
+        let done = self.call(Repeat::Yes, self.limits(), make, |c, r| async {
+            fleet(c).shadow(r).await
+        });
+        done.await.map(|_| ())
     }
 
     /// Capacity pools.

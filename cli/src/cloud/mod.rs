@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rebound_core::types::{InstanceId, LaunchId, Pool, Time};
 use rebound_sim::cloud::SimCloud;
-pub use rebound_sim::play::bill::{Cost, cost};
+pub use rebound_sim::play::bill::{Cost, by_hour, cost};
 use rebound_sim::play::kind;
 pub use rebound_sim::play::{Era, Played, crossings};
 use rebound_sim::rng::Rng;
@@ -246,6 +246,11 @@ impl LocalCloud {
     /// What all machines cost up to an instant.
     pub fn cost(&self, until: Time) -> Cost {
         cost(&self.lock().sim, &self.played, until)
+    }
+
+    /// What the last hours cost that are over: hours since 1970, millionths of USD.
+    pub fn bill(&self, hours: u64) -> Vec<(u64, u64)> {
+        by_hour(&self.lock().sim, &self.played, self.clock.now(), hours)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inside> {

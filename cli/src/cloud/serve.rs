@@ -62,6 +62,7 @@ async fn answer(cloud: &LocalCloud, request: Request<Incoming>) -> Response<Full
         .and_then(|rest| rest.split_once('/'));
     match (request.method(), path.as_str(), machine) {
         (&Method::POST, "/call", _) => call(cloud, request).await,
+        (&Method::GET, "/bill", _) => bill(cloud),
         (&Method::GET, "/prices", _) => prices(cloud, request.uri().query().unwrap_or_default()),
         (method, _, Some((id, rest))) => {
             let has_token = request.headers().contains_key(TOKEN);
@@ -109,6 +110,14 @@ fn prices(cloud: &LocalCloud, query: &str) -> Response<Full<Bytes>> {
             Response::new(Full::new(csv.into()))
         }
         None => text(StatusCode::BAD_REQUEST, "since: write µs since 1970"),
+    }
+}
+
+fn bill(cloud: &LocalCloud) -> Response<Full<Bytes>> {
+    let hours = cloud.bill(rebound_core::limits::BILL_HOURS);
+    match serde_json::to_vec(&hours) {
+        Ok(hours) => Response::new(Full::new(hours.into())),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

@@ -29,6 +29,13 @@ pub enum JobCommand {
         #[command(flatten)]
         stale: Stale,
     },
+    /// Why a job is where it is: what goes before it, what is bought for it, what stops that
+    Explain {
+        /// The job's id
+        job: u64,
+        #[command(flatten)]
+        stale: Stale,
+    },
     /// Follow a job until it ends, a line (with -o jsonl: an event) for each change
     Watch {
         /// The job's id
@@ -63,6 +70,7 @@ pub async fn run(ctx: &mut Context, command: JobCommand) -> Result<Exit, Failure
     match command {
         JobCommand::List { limit, stale } => list(ctx, limit, stale).await,
         JobCommand::Show { job, stale } => show(ctx, job, stale).await,
+        JobCommand::Explain { job, stale } => super::why::job(ctx, job, stale).await,
         JobCommand::Watch { job, wait_timeout } => watch(ctx, job, wait_timeout).await,
         JobCommand::Wait { jobs, wait_timeout } => wait_for(ctx, &jobs, wait_timeout).await,
         JobCommand::Cancel { jobs } => cancel(ctx, &jobs).await,
@@ -258,6 +266,9 @@ fn facts(view: &JobView) -> Table {
     if view.suspects > 0 {
         let suspects = format!("{} photos with which a recogniser ended", view.suspects);
         table.row(["suspects", &suspects]);
+    }
+    if view.usd > 0.0 {
+        table.row(["machine time", &format!("${:.4}", view.usd)]);
     }
     table.row(["priority", &view.priority.to_string()]);
     let times = [

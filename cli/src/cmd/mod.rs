@@ -6,11 +6,14 @@ pub mod campaign;
 pub mod compare;
 pub mod completion;
 pub mod config;
+pub mod cost;
+pub mod events;
 #[cfg(feature = "planted")]
 pub mod hunt;
 pub mod job;
 pub mod members;
 pub mod operator;
+pub mod past;
 pub mod photos;
 pub mod policy;
 pub mod pool;
@@ -18,10 +21,12 @@ pub mod report;
 pub mod results;
 pub mod scale;
 pub mod server;
+pub mod set;
 pub mod sim;
 pub mod submit;
 pub mod task;
 pub mod version;
+pub mod why;
 pub mod worker;
 
 use std::io::{self, IsTerminal};

@@ -5,7 +5,8 @@ use rebound_core::codec::policy::{policy_in, policy_out};
 use rebound_proto::v1::{Policy, PolicyReply};
 use serde::Serialize;
 
-use super::Context;
+use super::past::{self, ShadowCommand};
+use super::{Context, Stale};
 use crate::exit::{Exit, Failure};
 use crate::output::{Align, Table};
 use crate::policy::load;
@@ -31,6 +32,18 @@ enum PolicyCommand {
         /// A file, or a policy that ships: default, threshold
         file: String,
     },
+    /// Policies that were in force, the newest first
+    History {
+        #[command(flatten)]
+        stale: Stale,
+    },
+    /// Puts a policy of before in force again
+    Rollback {
+        /// Its index, as `history` says it
+        index: u64,
+    },
+    #[command(subcommand)]
+    Shadow(ShadowCommand),
     /// Puts a file in force
     Apply {
         /// A file, or a policy that ships: default, threshold
@@ -62,6 +75,9 @@ pub async fn run(ctx: &mut Context, args: PolicyArgs) -> Result<Exit, Failure> {
             let reply = ctx.client().policy().await?;
             show(ctx, &reply)?;
         }
+        PolicyCommand::History { stale } => return past::history(ctx, stale).await,
+        PolicyCommand::Rollback { index } => return past::rollback(ctx, index).await,
+        PolicyCommand::Shadow(command) => return past::shadow(ctx, command).await,
         PolicyCommand::Validate { file } => {
             load(&file)?;
             ctx.out.note(&format!("{file} is a policy"));

@@ -4,7 +4,8 @@ use clap::Subcommand;
 use rebound_proto::v1::{ForecastReply, Foresight, Launch, Machine, Pool, ScaleStatusReply, ScalingMode};
 use serde::Serialize;
 
-use super::{Context, Stale};
+use super::set::{self, SetArgs};
+use super::{Context, Stale, events};
 use crate::exit::{Exit, Failure};
 use crate::output::{Align, Table, clean, duration, time, time_opt};
 
@@ -20,10 +21,20 @@ pub enum ScaleCommand {
     Explain {
         #[command(flatten)]
         stale: Stale,
-        /// Only the launch before this time, as 2026-11-23T12:00:00Z, or the one after it, if none is
+        /// What was decided in the quarter hour before this time, as 2026-11-23T12:00:00Z, and the launch before it
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
+    /// What was decided about machines and what became of it, for a week, the newest first
+    Events {
+        #[command(flatten)]
+        stale: Stale,
+        /// Only what was decided up to then, as 2026-11-23T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// Changes a few fields of the policy in force
+    Set(SetArgs),
     /// What quarter hours of the week took, what is forecast, and how good forecasts were
     Forecast {
         #[command(flatten)]
@@ -128,10 +139,13 @@ pub async fn run(ctx: &mut Context, command: ScaleCommand) -> Result<Exit, Failu
             status(ctx, &reply)?;
             ctx.note_age(&client);
         }
-        ScaleCommand::Explain { stale, at } => {
+        ScaleCommand::Explain { stale, at: Some(at) } => return events::at(ctx, stale, &at).await,
+        ScaleCommand::Events { stale, until } => return events::list(ctx, stale, until.as_deref()).await,
+        ScaleCommand::Set(args) => return set::run(ctx, &args).await,
+        ScaleCommand::Explain { stale, at: None } => {
             let client = ctx.reader(stale);
             let reply = client.scale_status().await?;
-            explain(ctx, &reply, at.as_deref())?;
+            explain(ctx, &reply)?;
             ctx.note_age(&client);
         }
         ScaleCommand::Forecast { stale } => {
@@ -365,23 +379,8 @@ fn forecast(ctx: &mut Context, reply: &ForecastReply) -> Result<(), Failure> {
     Ok(())
 }
 
-fn explain(ctx: &mut Context, reply: &ScaleStatusReply, at: Option<&str>) -> Result<(), Failure> {
-    let launches = match at {
-        None => reply.launches.iter().collect(),
-        Some(text) => {
-            let at: jiff::Timestamp = text
-                .parse()
-                .map_err(|_| Failure::usage("is no time; write 2026-11-23T12:00:00Z").at("--at"))?;
-            let at = u64::try_from(at.as_microsecond()).unwrap_or(0);
-            // The newest first.
-            let before = reply.launches.iter().find(|one| one.at_us <= at);
-            before
-                .or_else(|| reply.launches.last())
-                .into_iter()
-                .collect::<Vec<_>>()
-        }
-    };
-    let shown: Vec<Explained> = launches.into_iter().map(explained).collect();
+fn explain(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
+    let shown: Vec<Explained> = reply.launches.iter().map(explained).collect();
     ctx.out.many(&shown, |out, shown| {
         for one in shown {
             out.line(&format!(

@@ -23,6 +23,11 @@ pub enum WorkerCommand {
         /// The worker's id or name
         worker: String,
     },
+    /// Why it is there: its machine, the launch that it came of, and what was decided of it
+    Explain {
+        /// The worker's id or name
+        worker: String,
+    },
     /// Let a worker finish what it runs and take nothing new
     Drain {
         /// The worker's id or name
@@ -35,6 +40,10 @@ pub async fn run(ctx: &mut Context, command: WorkerCommand) -> Result<Exit, Fail
     match command {
         WorkerCommand::List { all, stale } => list(ctx, all, stale).await,
         WorkerCommand::Show { worker } => show(ctx, &worker).await,
+        WorkerCommand::Explain { worker } => {
+            let view = find(ctx, &worker).await?;
+            super::why::worker(ctx, view.worker, &view.name, &view.state).await
+        }
         WorkerCommand::Drain { worker } => drain(ctx, &worker).await,
     }
 }
@@ -79,6 +88,12 @@ async fn list(ctx: &mut Context, all: bool, stale: Stale) -> Result<Exit, Failur
 }
 
 async fn show(ctx: &mut Context, worker: &str) -> Result<Exit, Failure> {
+    let view = find(ctx, worker).await?;
+    ctx.out.one(&view, |out, view| out.table(&mut facts(view)))?;
+    Ok(Exit::Ok)
+}
+
+async fn find(ctx: &mut Context, worker: &str) -> Result<WorkerView, Failure> {
     let workers = ctx.client().workers().await?;
     let mut views: Vec<WorkerView> = workers.into_iter().map(Into::into).collect();
     // Of several by one name, the one that is there, else the newest.
@@ -87,9 +102,7 @@ async fn show(ctx: &mut Context, worker: &str) -> Result<Exit, Failure> {
         .into_iter()
         .rev()
         .find(|view| view.worker.to_string() == worker || view.name == worker);
-    let view = found.ok_or_else(|| no_worker(worker))?;
-    ctx.out.one(&view, |out, view| out.table(&mut facts(view)))?;
-    Ok(Exit::Ok)
+    found.ok_or_else(|| no_worker(worker))
 }
 
 async fn drain(ctx: &mut Context, worker: &str) -> Result<Exit, Failure> {

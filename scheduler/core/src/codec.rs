@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod client;
 pub mod fleet;
+pub mod ledger;
 pub mod policy;
 pub mod pools;
 pub mod settings;

@@ -137,6 +137,13 @@ pub enum Command {
         quarter: u16,
         took: Vec<(String, u64)>,
     },
+    /// Machines of a type turned out to take so many µs for a photo with a recogniser, all slots at work: recogniser,
+    /// type, µs.
+    Measured(Vec<(String, String, u64)>),
+    /// The cloud says what hours cost: hours since 1970, millionths of USD.
+    Billed(Vec<(u64, u64)>),
+    /// A policy is tried beside the one in force, buying nothing; none: no longer.
+    Shadow { scaling: Option<Box<Scaling>> },
 }
 
 impl Command {

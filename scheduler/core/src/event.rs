@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::capacity::{Short, Sizing};
+use crate::plan::capacity::{Flip, Short, Sizing};
 use crate::state::control::Brake;
 use crate::state::launches::{Lack, Outcome};
 use crate::state::machines::{EndWhy, Gone};
 use crate::types::{
-    ClusterId, EnvId, Given, Index, InstanceId, JobId, LaunchId, Market, Pool, ReplicaId, Time, TraceId,
-    WorkerId,
+    ClusterId, EnvId, Given, Index, InstanceId, JobId, LaunchId, Pool, ReplicaId, Time, TraceId, WorkerId,
 };
 use crate::version::Build;
 
@@ -210,8 +209,7 @@ pub enum Fact {
     /// It is committed that machines shall be started.
     Launched {
         launch: LaunchId,
-        region: String,
-        market: Market,
+        pools: Vec<Pool>,
         count: u32,
         because: Sizing,
     },
@@ -234,6 +232,13 @@ pub enum Fact {
     MachineRunning { machine: InstanceId, since: Time },
     /// The cloud takes it back then.
     MachineNoticed { machine: InstanceId, ends: Time },
+    /// The policy lets it go, after so many idle µs, where keeping it was worth so many; one with work drains first.
+    MachineLetGo {
+        machine: InstanceId,
+        why: EndWhy,
+        idle: u64,
+        keep: u64,
+    },
     /// It shall end.
     MachineEnding { machine: InstanceId, why: EndWhy },
     /// It has ended, and cost so many millionths of USD.
@@ -243,7 +248,7 @@ pub enum Fact {
         paid: u64,
     },
     /// Spot is too dear in a pool, or no longer.
-    PoolDear { pool: Pool, dear: bool },
+    PoolDear { flip: Flip },
     /// A pool had no machine, so many times in a row, and is left alone until then.
     PoolClosed {
         pool: Pool,
@@ -255,8 +260,10 @@ pub enum Fact {
     PoolBanned { pool: Pool, banned: bool },
     /// Another policy is in force.
     PolicyChanged { since: Index },
-    /// Launches and scale-in stand still, or go on.
-    Frozen { frozen: bool },
+    /// Launches and scale-in stand still, for a reason; or go on.
+    Frozen { why: Option<String> },
+    /// A policy is tried beside the one in force, or no longer.
+    Shadowed { on: bool },
     /// Launches are stopped until a person says otherwise.
     Braked { brake: Brake },
     /// Photos will be late and nothing may be bought for them; or no longer.

@@ -9,31 +9,25 @@ use crate::command::{Allot, Command, Join, Open, Report};
 use crate::effects::Desired;
 use crate::event::Event;
 use crate::key::Kept;
-use crate::market::{Market, Quote, Speed};
+use crate::market::Market;
 use crate::observe::Observation;
 use crate::observe::tails::Cursors;
 use crate::pace::Pace;
 use crate::photos::Photos;
 use crate::plan::Plan;
-use crate::plan::capacity::NotChosen;
 use crate::replica::{Outlook, Refusals};
 use crate::reply::{Judged, Refused, Reply};
-use crate::scaling::Foresight;
 use crate::state::State;
-use crate::state::buying::Committed;
-use crate::state::control::Control;
 use crate::state::environments::{Allotment, Environment};
 use crate::state::jobs::Job;
-use crate::state::launches::Launch;
-use crate::state::machines::Machine;
 use crate::state::members::{Founder, Member};
-use crate::state::pools::PoolRecord;
-use crate::state::profile::QuarterRecord;
 use crate::state::settings::{Setting, Settings};
 use crate::state::workers::Worker;
 use crate::table::{Change, Digest};
 use crate::types::*;
 use crate::version::{Build, OtherVersion};
+use crate::view::{CostView, DecisionsView, PoliciesView};
+pub use crate::view::{FleetView, ForecastView, PoolView, PoolsView};
 
 /// Something that happened outside.
 pub enum Input {
@@ -67,6 +61,8 @@ pub enum Input {
     Resign,
     /// The market was looked at.
     Market(Arc<Market>),
+    /// What the cloud's bill says of hours that are over: hours since 1970, millionths of USD.
+    Billed(Vec<(u64, u64)>),
     /// A call of the cloud has come to something.
     CloudDone { call: CallId, outcome: CloudOutcome },
 }
@@ -169,60 +165,12 @@ pub enum Read {
     Forecast,
     /// Capacity pools.
     Pools,
-}
-
-/// A capacity pool as its leader sees it.
-#[derive(Clone, Debug)]
-pub struct PoolView {
-    /// Which.
-    pub pool: Pool,
-    /// What is remembered of it.
-    pub record: PoolRecord,
-    /// What it costs, if the market has it.
-    pub quote: Option<Quote>,
-    /// What a thousand photos of each recogniser cost there, and why nothing is bought there, if so.
-    pub speeds: Vec<(String, Speed, Option<NotChosen>)>,
-    /// Machines there now.
-    pub machines: u32,
-}
-
-/// All of them.
-#[derive(Clone, Debug)]
-pub struct PoolsView {
-    /// In order.
-    pub pools: Vec<PoolView>,
-    /// The cluster's clock.
-    pub now: Time,
-    /// When prices were last believed.
-    pub heard: Time,
-}
-
-/// What is known of past weeks.
-#[derive(Clone, Debug)]
-pub struct ForecastView {
-    /// Quarter hours of the week, with their recognisers.
-    pub quarters: Vec<(u16, String, QuarterRecord)>,
-    /// What is made of it.
-    pub foresight: Foresight,
-    /// The time zone in which weeks go by.
-    pub week_zone: String,
-}
-
-/// What the cluster has bought, and what it may buy.
-#[derive(Clone, Debug)]
-pub struct FleetView {
-    /// What people decided, and what stopped it.
-    pub control: Control,
-    /// What caps count.
-    pub committed: Committed,
-    /// Millionths of USD spent in this hour and this day.
-    pub spent: (u64, u64),
-    /// Machines that have not ended.
-    pub machines: Vec<(InstanceId, Machine)>,
-    /// Launches, the newest first, at most [`LAUNCHES_SHOWN`](crate::limits::LAUNCHES_SHOWN).
-    pub launches: Vec<(LaunchId, Launch)>,
-    /// The cluster's clock.
-    pub now: Time,
+    /// What machines cost.
+    Costs,
+    /// What was decided about machines up to an instant; none: up to now.
+    Decisions { until: Option<Time> },
+    /// Policies that were in force, and the one that is tried.
+    Policies,
 }
 
 /// What a worker says.
@@ -377,6 +325,12 @@ pub enum Answer {
     Forecast(Box<ForecastView>),
     /// Capacity pools.
     Pools(Box<PoolsView>),
+    /// What machines cost.
+    Costs(Box<CostView>),
+    /// What was decided about machines.
+    Decisions(Box<DecisionsView>),
+    /// Policies that were in force, and the one that is tried.
+    Policies(Box<PoliciesView>),
     /// All servers, and where the leader's log ends.
     Members {
         members: Vec<MemberView>,

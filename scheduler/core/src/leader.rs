@@ -20,6 +20,7 @@ use crate::replica::shed::{Asked, LetIn, TurnedAway};
 use crate::scaling::{Foresight, Mode};
 use crate::speed::Speed;
 use crate::state::State;
+use crate::trial::TrialBook;
 use crate::types::{AskId, EnvId, JobId, Mono, Now, ReplicaId, Term, Time, WorkerId};
 use crate::version::Build;
 
@@ -152,6 +153,10 @@ pub struct Leader {
     pub fleet_looked: Option<u64>,
     /// See `fleet_looked`.
     pub fleet_ticked: u64,
+    /// When speeds of machines were last looked at, by the cluster's clock.
+    pub measured: u64,
+    /// What a policy that is tried would have done.
+    pub trial: TrialBook,
     /// What was decided of them is on its way into the log.
     pub scaling: bool,
     /// What has come in the quarter hour that is under way.
@@ -194,6 +199,8 @@ impl Leader {
             fleet_wanted: true,
             fleet_looked: None,
             fleet_ticked: 0,
+            measured: 0,
+            trial: TrialBook::default(),
             scaling: false,
             arrivals: Arrivals::default(),
         }

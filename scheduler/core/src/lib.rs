@@ -29,6 +29,8 @@ pub mod schedule;
 pub mod speed;
 pub mod state;
 pub mod table;
+pub mod trial;
 pub mod types;
 pub mod validate;
 pub mod version;
+pub mod view;

@@ -297,6 +297,35 @@ pub const ARRIVALS_MAX: usize = 4_096;
 /// What the profile knows is acted on so long before a machine that takes as long as any did would be ready, in µs.
 pub const PROFILE_MARGIN: u64 = 10 * SECOND;
 
+/// Types whose measured speeds are remembered, each with each recogniser.
+pub const MEASURES_KEPT: usize = 1_024;
+/// Measured speeds in one entry.
+pub const MEASURED_PER_ENTRY_MAX: usize = 256;
+/// Speeds are looked at so often, in µs.
+pub const MEASURE_EVERY: u64 = 10 * SECOND;
+/// A speed goes into the log when it is another one by so many thousandths.
+pub const MEASURE_CHANGED: u64 = 50;
+/// Decisions about machines that are kept; the oldest go first.
+pub const DECISIONS_KEPT: usize = 8_192;
+/// No decision is kept for longer, in µs.
+pub const DECISIONS_KEPT_FOR: u64 = 7 * 24 * 3_600 * SECOND;
+/// Decisions that one look shows, the newest.
+pub const DECISIONS_SHOWN: usize = 500;
+/// Policies that are kept to go back to.
+pub const POLICIES_KEPT: usize = 32;
+/// Differences between a tried policy and the one in force that are shown, the newest.
+pub const TRIAL_DIFFERENCES_KEPT: usize = 20;
+/// Hours of a bill in one entry.
+pub const BILLED_PER_ENTRY_MAX: usize = 48;
+/// Hours over which the bill is held against the cluster's own books.
+pub const BILL_HOURS: u64 = 24;
+/// The two are never too far apart by less, in millionths of USD.
+pub const BILL_LEAST: u64 = 50_000;
+/// Photos done in a week before their cost is a measure of what comes after.
+pub const WEEK_PHOTOS_LEAST: u64 = 10_000;
+/// Interruptions of a pool that are remembered by their time.
+pub const TAKEN_KEPT: usize = 32;
+
 /// Most servers of a cluster.
 pub const MEMBERS_MAX: usize = 9;
 /// A learner becomes a voter when it is at most so many entries behind the log's end.

@@ -42,6 +42,8 @@ pub struct Observation {
     pub more_tails: bool,
     /// Machines and money, when they are to be looked at.
     pub fleet: Option<Box<Fleet>>,
+    /// The same for the policy that is tried.
+    pub trial: Option<Box<Fleet>>,
 }
 
 /// Consecutive tasks of one job that may be given.

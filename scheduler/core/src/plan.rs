@@ -27,6 +27,9 @@ pub struct Plan {
     /// What shall happen to the machines: goes into the log as an entry of its own.
     #[serde(skip)]
     pub scale: Scale,
+    /// What the policy that is tried would have done.
+    #[serde(skip)]
+    pub trial: Option<Scale>,
 }
 
 /// Consecutive tasks of one job for one worker.
@@ -124,6 +127,9 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
     regive::regive(policy, seen, &mut plan);
     if let Some(fleet) = &seen.fleet {
         plan.scale = capacity::capacity(seen.at, seen.now, fleet);
+    }
+    if let Some(fleet) = &seen.trial {
+        plan.trial = Some(capacity::capacity(seen.at, seen.now, fleet));
     }
     assert!(no_task_twice(&plan));
     plan

@@ -144,6 +144,8 @@ plants! {
     PolicyUnnoted "policy-unnoted",
     /// What a quarter hour took is not written with the state.
     QuarterUnnoted "quarter-unnoted",
+    /// How fast machines turned out to be is not written with the state.
+    MeasureUnnoted "measure-unnoted",
     /// A machine with work is ended at once, not drained first.
     BusyEnded "busy-ended",
 

@@ -29,6 +29,7 @@ mod duties;
 mod held;
 mod log;
 mod look;
+mod measure;
 mod members;
 pub(crate) mod outlook;
 mod parse;
@@ -40,6 +41,7 @@ pub mod snapshot;
 mod stale;
 mod transfer;
 mod upgrade;
+mod views;
 mod waiting;
 
 use asks::Asks;
@@ -411,6 +413,7 @@ impl Replica {
             } => self.met(id, incarnation, build),
             Input::Resign => self.resign(),
             Input::Market(market) => self.market(market),
+            Input::Billed(hours) => self.billed(hours),
             Input::CloudDone { call, outcome } => self.cloud_done(call, outcome),
         }
         self.seed_election();

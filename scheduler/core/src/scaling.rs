@@ -66,6 +66,23 @@ pub struct Brakes {
     pub join_within: u64,
     /// Launches in an hour.
     pub launches: u32,
+    /// Photos cost so many times what they did in the week before; 0: whatever they cost.
+    pub photo_cost: u32,
+    /// The cloud's bill and the cluster's own books differ by so many thousandths; 0: however far.
+    pub bill_apart: u32,
+}
+
+/// When a spot pool whose machines are taken back is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    /// So many of its machines were taken back within `within`; 0: never.
+    pub taken: u32,
+    /// And these were at least so many thousandths of those that it had.
+    pub share: u32,
+    /// See `taken`.
+    pub within: u64,
+    /// Nothing is bought there for so long, then a probe of one.
+    pub rest: u64,
 }
 
 /// What is made of what past weeks took.
@@ -119,6 +136,8 @@ pub struct Scaling {
     pub caps: Caps,
     /// What stops everything.
     pub brakes: Brakes,
+    /// What stops a pool.
+    pub breaker: Breaker,
     /// When there are at least so many machines, or at most.
     pub schedules: Vec<Schedule>,
     /// What is made of what past weeks took.
@@ -158,6 +177,14 @@ impl Default for Scaling {
                 never_joined: 3,
                 join_within: 15 * MINUTE,
                 launches: 200,
+                photo_cost: 5,
+                bill_apart: 50,
+            },
+            breaker: Breaker {
+                taken: 3,
+                share: 250,
+                within: 30 * MINUTE,
+                rest: 30 * MINUTE,
             },
             schedules: Vec::new(),
             foresight: Foresight::default(),
@@ -212,6 +239,12 @@ impl Scaling {
                 format!("is {}: 1 to {WHOLE} thousandths make sense", self.share),
             );
         }
+        if self.breaker.share > WHOLE {
+            return no(
+                "breaker.share",
+                format!("is {}: 0 to {WHOLE} thousandths make sense", self.breaker.share),
+            );
+        }
         if self.caps.hour > self.caps.day {
             return no(
                 "caps.hour",
@@ -226,6 +259,8 @@ impl Scaling {
             ("brakes.join_within", self.brakes.join_within),
             ("caps.committed", self.caps.committed),
             ("stale_after", self.stale_after),
+            ("breaker.within", self.breaker.within),
+            ("breaker.rest", self.breaker.rest),
         ];
         if self.week_zone.len() > SCHEDULE_TEXT_MAX {
             return no("week_zone", format!("is longer than {SCHEDULE_TEXT_MAX} bytes"));

@@ -1,6 +1,7 @@
 //! Machines that the cluster buys.
 
 use rebound_core::codec::fleet::{forecast, status};
+use rebound_core::codec::ledger;
 use rebound_core::codec::policy::{policy_in, policy_out};
 use rebound_core::codec::pool_in;
 use rebound_core::codec::pools::pools;
@@ -50,6 +51,14 @@ impl Api {
         }))
     }
 
+    async fn policies_reply(&self, from: &From, timeout: u64) -> Answers<v1::PoliciesReply> {
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Policies(view)) => Ok(ledger::policies(&view)),
+            other => Err(unexpected(&other)),
+        };
+        self.look(from, timeout, Read::Policies, reply).await
+    }
+
     async fn steer(&self, from: &From, timeout: u64, command: Command) -> Result<(), Status> {
         let asked = Asked::Steer(Box::new(command));
         self.apply(from, draw_trace(), timeout, asked).await.map(|_| ())
@@ -96,6 +105,50 @@ impl Fleet for Api {
         };
         self.look(&from, request.into_inner().timeout_us, Read::Forecast, reply)
             .await
+    }
+
+    async fn costs(&self, request: Request<v1::CostsRequest>) -> Answers<v1::CostsReply> {
+        let from = From::read(request.metadata());
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Costs(view)) => Ok(ledger::costs(&view)),
+            other => Err(unexpected(&other)),
+        };
+        self.look(&from, request.into_inner().timeout_us, Read::Costs, reply)
+            .await
+    }
+
+    async fn decisions(&self, request: Request<v1::DecisionsRequest>) -> Answers<v1::DecisionsReply> {
+        let from = From::read(request.metadata());
+        let request = request.into_inner();
+        let until = (request.until_us > 0).then_some(Time(request.until_us));
+        let reply = |answered| match answered {
+            Answered::Core(Answer::Decisions(view)) => Ok(ledger::decisions(&view)),
+            other => Err(unexpected(&other)),
+        };
+        self.look(&from, request.timeout_us, Read::Decisions { until }, reply)
+            .await
+    }
+
+    async fn policies(&self, request: Request<v1::PoliciesRequest>) -> Answers<v1::PoliciesReply> {
+        let from = From::read(request.metadata());
+        self.policies_reply(&from, request.into_inner().timeout_us).await
+    }
+
+    async fn shadow(&self, request: Request<v1::ShadowRequest>) -> Answers<v1::ShadowReply> {
+        let from = From::read(request.metadata());
+        let request = request.into_inner();
+        let scaling = request.policy.as_ref().map(|policy| {
+            let scaling = policy_in(Some(policy))?;
+            scaling.check()?;
+            Ok(Box::new(scaling))
+        });
+        let scaling = scaling.transpose().map_err(|rejected| self.rejected(rejected))?;
+        self.steer(&from, request.timeout_us, Command::Shadow { scaling })
+            .await?;
+        let policies = self.policies_reply(&from, request.timeout_us).await?.into_inner();
+        Ok(Response::new(v1::ShadowReply {
+            policies: Some(policies),
+        }))
     }
 
     async fn pools(&self, request: Request<v1::PoolsRequest>) -> Answers<v1::PoolsReply> {

@@ -107,6 +107,15 @@ impl Cloud for Local {
         }
     }
 
+    async fn bill(&self) -> Result<Vec<(u64, u64)>, String> {
+        let asked = self.ask(Method::GET, "/bill", Bytes::new(), ANSWER_BYTES_MAX);
+        match timeout(CALL_TIMEOUT, asked).await {
+            Ok(Ok(answer)) => serde_json::from_slice(&answer).map_err(|error| error.to_string()),
+            Ok(Err(Failed::Unsent(why) | Failed::Unknown(why))) => Err(why),
+            Err(_) => Err(format!("{}: no answer in time", self.address)),
+        }
+    }
+
     async fn prices(&self, since: Time) -> Result<Vec<Told>, String> {
         let path = format!("/prices?since={}", since.0);
         let most = usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX);

@@ -269,6 +269,8 @@ pub enum Control {
     CloudDone { call: CallId, outcome: CloudOutcome },
     /// The market was looked at.
     Market(Arc<Market>),
+    /// The cloud's bill was heard.
+    Billed(Vec<(u64, u64)>),
     /// Somebody wants a backup of this server: its head, and the chunks to come. Nothing when there is nothing yet.
     Backup(oneshot::Sender<Backup>),
     /// The server stops.

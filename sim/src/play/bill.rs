@@ -1,6 +1,7 @@
 //! What machines of a played market cost, by the one billing function.
 
-use rebound_core::bill::{Step, bill};
+use rebound_core::bill::{HOUR, Step, bill};
+use rebound_core::state::spend::hour_of;
 use rebound_core::types::{Market, MicroUsd, Time};
 use serde::Serialize;
 
@@ -37,6 +38,20 @@ pub struct Cost {
     pub taken: u64,
     /// One line for each machine that ever ran.
     pub lines: Vec<Line>,
+}
+
+/// What machines cost in each of the last hours (since 1970) that are over, in millionths of USD.
+pub fn by_hour(sim: &SimCloud, played: &Played, now: Time, hours: u64) -> Vec<(u64, u64)> {
+    let this = hour_of(now);
+    let up_to = |hour: u64| cost(sim, played, Time(hour.saturating_mul(HOUR))).micro_usd;
+    let first = this.saturating_sub(hours);
+    let mut before = up_to(first);
+    let each = (first..this).map(|hour| {
+        let after = up_to(hour + 1);
+        let spent = after.saturating_sub(std::mem::replace(&mut before, after));
+        (hour, spent)
+    });
+    each.filter(|(_, spent)| *spent > 0).collect()
 }
 
 /// What machines cost up to an instant.

@@ -15,6 +15,7 @@ use rebound_core::state::State;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
 use rebound_pricer::catalogue::Catalogue;
+use rebound_pricer::experience::Experience;
 use rebound_pricer::health::Told;
 use rebound_pricer::teller::Teller;
 
@@ -443,6 +444,8 @@ impl<'a> Play<'a> {
             }
         }
         self.teller.hear(&told, now);
+        let learnt = Experience::of(self.replica.state(), Vec::new());
+        self.teller.learn(&learnt, now);
         let market = Arc::new(self.teller.market(now));
         self.inputs.push(Input::Market(market));
     }
@@ -462,6 +465,7 @@ impl<'a> Play<'a> {
             Fact::MachineKnown { .. }
             | Fact::MachineRunning { .. }
             | Fact::MachineEnding { .. }
+            | Fact::PoolClosed { .. }
             | Fact::MachineNoticed { .. }
             | Fact::LaunchSettled { .. }
             | Fact::LaunchDropped { .. }

@@ -118,10 +118,9 @@ fn too_dear_a_price_moves_the_work_and_takes_its_machines() {
     let outcome = play(&scenario).expect("known types");
     assert_eq!((outcome.unended, outcome.rebounds), (0, 3), "{outcome:?}");
     assert!(outcome.interruptions > 0);
-    let on_demand = outcome
-        .story
-        .iter()
-        .filter(|(_, fact)| matches!(fact, Fact::Launched { market, .. } if *market == Market::OnDemand));
+    let on_demand = outcome.story.iter().filter(
+        |(_, fact)| matches!(fact, Fact::Launched { pools, .. } if pools[0].market == Market::OnDemand),
+    );
     assert!(on_demand.count() > 0);
 }
 

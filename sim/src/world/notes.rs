@@ -3,6 +3,7 @@
 use rebound_core::event::{Event, Fact, Verdict};
 use rebound_core::io::{Answer, Output};
 use rebound_core::reply::{Refused, Rejected};
+use rebound_core::state::launches::Lack;
 use rebound_core::state::machines::EndWhy;
 use rebound_core::types::*;
 
@@ -123,8 +124,14 @@ impl World {
                 EndWhy::Orphan => "machines let go: orphans",
                 EndWhy::Asked => "machines let go: asked",
             }),
-            Fact::PoolDear { dear: true, .. } => self.count("pools too dear"),
-            Fact::PoolDear { dear: false, .. } => self.count("pools no longer too dear"),
+            Fact::PoolDear { flip } => self.count(match flip.dear {
+                true => "pools too dear",
+                false => "pools no longer too dear",
+            }),
+            Fact::PoolClosed {
+                lack: Lack::TakenBack,
+                ..
+            } => self.count("pools closed: machines taken back"),
             Fact::PoolClosed { .. } => self.count("pools closed"),
             Fact::Braked { .. } => self.count("brakes"),
             Fact::Short { short: Some(_) } => self.count("short of machines"),

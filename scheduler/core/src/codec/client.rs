@@ -176,6 +176,7 @@ pub fn job(view: &JobView) -> v1::Job {
         late: job.late,
         dropped: job.dropped,
         outlook: outlook.map(outlook_out),
+        cost_micro_usd: job.cost,
     }
 }
 

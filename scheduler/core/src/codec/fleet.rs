@@ -95,6 +95,13 @@ pub fn lacking_words(why: Lacking) -> String {
     }
 }
 
+/// Millionths of USD as USD.
+pub fn usd(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let short = text.trim_end_matches('0');
+    short.trim_end_matches('.').to_owned()
+}
+
 /// A brake in words.
 pub fn brake_words(brake: &Brake) -> String {
     match brake {
@@ -102,6 +109,16 @@ pub fn brake_words(brake: &Brake) -> String {
             format!("{machines} machines in a row of template {template} never joined")
         }
         Brake::Launches { count } => format!("{count} launches within an hour"),
+        Brake::PhotoCost { lately, before } => format!(
+            "a thousand photos cost {} USD in these two hours, and {} in the week before",
+            usd(*lately),
+            usd(*before)
+        ),
+        Brake::Bill { ledger, billed } => format!(
+            "the cloud's bill says {} USD and the cluster's own books {}",
+            usd(*billed),
+            usd(*ledger)
+        ),
     }
 }
 
@@ -127,6 +144,7 @@ fn machine(id: &InstanceId, own: &Machine) -> v1::Machine {
             .ending
             .map(|(why, _)| end_words(why).to_owned())
             .unwrap_or_default(),
+        launch: own.launch.0,
     }
 }
 
@@ -168,7 +186,7 @@ fn launch(id: LaunchId, own: &Launch) -> v1::Launch {
     }
 }
 
-fn because(own: &Sizing) -> v1::LaunchReason {
+pub(super) fn because(own: &Sizing) -> v1::LaunchReason {
     let instead: Option<&(Pool, _, _)> = own.instead_of.as_ref();
     v1::LaunchReason {
         photos: own.photos,

@@ -3,7 +3,7 @@
 use rebound_proto::v1;
 
 use crate::reply::Rejected;
-use crate::scaling::{Brakes, Caps, Foresight, Mode, Scaling, Threshold};
+use crate::scaling::{Brakes, Breaker, Caps, Foresight, Mode, Scaling, Threshold};
 use crate::schedule::Schedule;
 
 fn missing(field: &'static str) -> Rejected {
@@ -22,6 +22,7 @@ pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
     let wire = wire.ok_or(missing("policy"))?;
     let caps = wire.caps.as_ref().ok_or(missing("policy.caps"))?;
     let brakes = wire.brakes.as_ref().ok_or(missing("policy.brakes"))?;
+    let breaker = wire.breaker.as_ref().ok_or(missing("policy.breaker"))?;
     let mode = match wire.mode() {
         v1::ScalingMode::Unspecified => return Err(missing("policy.mode")),
         v1::ScalingMode::Off => Mode::Off,
@@ -63,6 +64,14 @@ pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
             never_joined: brakes.never_joined,
             join_within: brakes.join_within_us,
             launches: brakes.launches,
+            photo_cost: brakes.photo_cost,
+            bill_apart: brakes.bill_apart,
+        },
+        breaker: Breaker {
+            taken: breaker.taken,
+            share: breaker.share,
+            within: breaker.within_us,
+            rest: breaker.rest_us,
         },
         schedules: wire.schedules.iter().map(schedule_in).collect(),
         foresight: match wire.foresight() {
@@ -117,6 +126,14 @@ pub fn policy_out(own: &Scaling) -> v1::Policy {
             never_joined: own.brakes.never_joined,
             join_within_us: own.brakes.join_within,
             launches: own.brakes.launches,
+            photo_cost: own.brakes.photo_cost,
+            bill_apart: own.brakes.bill_apart,
+        }),
+        breaker: Some(v1::PoolBreaker {
+            taken: own.breaker.taken,
+            share: own.breaker.share,
+            within_us: own.breaker.within,
+            rest_us: own.breaker.rest,
         }),
         schedules: own.schedules.iter().map(schedule_out).collect(),
         foresight: foresight_out(own.foresight).into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::limits::PROFILE_MARGIN;
 use crate::market::Market;
 use crate::pace::Pace;
-use crate::scaling::{Foresight, Mode};
+use crate::scaling::{Foresight, Mode, Scaling};
 use crate::schedule::quarter_of;
 use crate::state::State;
 use crate::state::buying::Committed;
@@ -133,7 +133,9 @@ pub fn fleet<'a>(
 
 /// What past weeks had from now until any machine bought now is ready; the greater of two quarter hours.
 fn foreseen(state: &State, now: Time, control: &Control) -> Vec<Foreseen> {
-    if control.scaling.foresight != Foresight::Act {
+    let acts = |scaling: &Scaling| scaling.foresight == Foresight::Act;
+    let tried = control.shadow.as_ref().is_some_and(|trial| acts(&trial.scaling));
+    if !acts(&control.scaling) && !tried {
         return Vec::new();
     }
     let slowest = state

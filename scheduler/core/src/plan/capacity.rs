@@ -30,7 +30,7 @@ pub struct Scale {
     /// Machines that shall end.
     pub let_go: Vec<LetGo>,
     /// Spot pools that are too dear from now on, or no longer.
-    pub dear: Vec<(Pool, bool)>,
+    pub dear: Vec<Flip>,
     /// Photos will be late and nothing may be bought for them, from now on; or no longer.
     pub short: Option<Option<Short>>,
 }
@@ -149,6 +149,19 @@ pub enum Lacking {
     AllClosed,
     /// A cap.
     Capped(Capped),
+}
+
+/// A spot pool becomes too dear, or no longer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flip {
+    /// Which.
+    pub pool: Pool,
+    /// Too dear from now on.
+    pub dear: bool,
+    /// USD an hour, in millionths, as spot; 0: another policy has no threshold.
+    pub price: MicroUsd,
+    /// The same machine on demand.
+    pub on_demand: MicroUsd,
 }
 
 /// A machine that shall end.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Replica;
 use crate::cloud::{CloudCall, CloudOutcome, Found, token};
 use crate::command::Command;
-use crate::io::{FleetView, ForecastView, Output};
+use crate::io::Output;
 use crate::limits::*;
 use crate::market::Market;
 use crate::plant::Plant;
@@ -188,37 +188,6 @@ impl Replica {
         }
     }
 
-    /// What people are shown of machines.
-    pub(super) fn fleet_view(&self) -> FleetView {
-        let state = &self.state;
-        let now = match &self.leader {
-            Some(leader) => leader.clock.peek(self.now),
-            None => state.now(),
-        };
-        let machines = state.machines.live();
-        let launches = state.launches.iter().rev().take(LAUNCHES_SHOWN);
-        FleetView {
-            control: state.control.get(),
-            committed: state.committed(),
-            spent: state.spent(now),
-            machines: machines.map(|(id, one)| (id.clone(), one.clone())).collect(),
-            launches: launches.map(|(id, one)| (id, one.clone())).collect(),
-            now,
-        }
-    }
-
-    /// What people are shown of past weeks.
-    pub(super) fn forecast_view(&self) -> ForecastView {
-        let control = self.state.control.get();
-        let quarters = self.state.profile.iter();
-        let quarters = quarters.map(|((quarter, name), record)| (*quarter, name.clone(), record.clone()));
-        ForecastView {
-            quarters: quarters.collect(),
-            foresight: control.scaling.foresight,
-            week_zone: control.scaling.week_zone,
-        }
-    }
-
     /// A call has come to something.
     pub(super) fn cloud_done(&mut self, id: CallId, outcome: CloudOutcome) {
         let elapsed = self.elapsed_by_clock();
@@ -345,6 +314,7 @@ impl Replica {
             let watches = control.scaling.foresight != Foresight::Off;
             watches && (!took.is_empty() || state.profile.knows(*quarter))
         });
+        self.measure_duty();
         if let Some((begun, quarter, took)) = quarter {
             self.duty(Command::QuarterOver { begun, quarter, took });
         }

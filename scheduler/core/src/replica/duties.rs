@@ -346,7 +346,12 @@ impl Replica {
             .control
             .known()
             .is_some_and(|one| one.scaling.mode == Mode::Act);
+        let shadow = self.state.control.known().and_then(|one| one.shadow.as_ref());
+        let of = shadow.map(|trial| trial.since);
         let Some(leader) = &mut self.leader else { return };
+        if let (Some(of), Some(trial)) = (of, plan.trial.take()) {
+            leader.trial.note(of, leader.clock.peek(self.now), &scale, &trial);
+        }
         leader.planning = !plan.is_empty();
         leader.scaling |= acts && !scale.is_empty();
         if !plan.is_empty() {
@@ -418,6 +423,10 @@ impl Replica {
         let fleet = leader
             .look_at_fleet(state, self.now, elapsed.saturating_mul(rate), rate)
             .map(Box::new);
+        let trial = fleet
+            .as_ref()
+            .and_then(|fleet| leader.trial.fleet(fleet))
+            .map(Box::new);
         let mut coming = std::mem::take(&mut leader.coming);
         coming.retain(|one| one.job.0 > state.applied() && state.jobs.nothing_queued());
         let places = std::mem::take(&mut leader.plan_wanted)
@@ -443,7 +452,7 @@ impl Replica {
             seen.now = seen.now.max(leader.clock.peek(self.now));
         }
         if fleet.is_some() || !nothing && !seen.workers.is_empty() {
-            seen.fleet = fleet;
+            (seen.fleet, seen.trial) = (fleet, trial);
             leader.planning = true;
             out.plan = Some(seen);
         }

@@ -45,6 +45,9 @@ impl Replica {
             Read::Members => Ok(self.member_views()),
             Read::Pools => Ok(Answer::Pools(Box::new(self.pools_view()))),
             Read::Forecast => Ok(Answer::Forecast(Box::new(self.forecast_view()))),
+            Read::Costs => Ok(Answer::Costs(Box::new(self.cost_view()))),
+            Read::Decisions { until } => Ok(Answer::Decisions(Box::new(self.decisions_view(until)))),
+            Read::Policies => Ok(Answer::Policies(Box::new(self.policies_view()))),
             Read::Fleet => Ok(Answer::Fleet(Box::new(self.fleet_view()))),
             Read::Workers => {
                 let heard = |id| {

@@ -11,10 +11,10 @@ use crate::limits::{
     CHOICES_PER_LAUNCH_MAX, DRAINS_PER_PLAN_MAX, LAUNCH_VALID, LAUNCHES_PER_PLAN_MAX, MACHINES_MAX,
     MACHINES_PER_LAUNCH_MAX,
 };
-use crate::plan::capacity::{Buy, LetGo, Scale};
+use crate::plan::capacity::{Buy, Flip, LetGo, Scale};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
-use crate::scaling::Mode;
+use crate::scaling::{Mode, WHOLE};
 use crate::types::{EnvId, InstanceId, LaunchId, Market, MicroUsd, Pool, Time};
 
 /// What there is and what is on its way, as caps count it.
@@ -88,6 +88,9 @@ impl State {
 
     pub(super) fn scale(&mut self, context: &mut Context, plan: &Scale) -> Result<Reply, Rejected> {
         let (mut taken, mut dropped) = (0, 0);
+        if !plan.buy.is_empty() {
+            self.brake_dear_photos(context);
+        }
         for (place, buy) in plan.buy.iter().take(LAUNCHES_PER_PLAN_MAX as usize).enumerate() {
             let id = LaunchId(context.index * LAUNCHES_PER_PLAN_MAX + place as u64);
             match self.may_launch(&buy.wanted, context.at) {
@@ -114,8 +117,8 @@ impl State {
                 false => dropped += 1,
             }
         }
-        for (pool, dear) in &plan.dear {
-            self.set_dear(context, pool, *dear);
+        for flip in &plan.dear {
+            self.set_dear(context, flip);
             taken += 1;
         }
         if let Some(short) = plan.short {
@@ -186,19 +189,16 @@ impl State {
         control.launches.1 += 1;
         let count = control.launches.1;
         if count >= control.scaling.brakes.launches && control.brake.is_none() {
-            control.brake = Some((Brake::Launches { count }, at));
-            context.tell(
-                EnvId::default(),
-                None,
-                Fact::Braked {
-                    brake: Brake::Launches { count },
-                },
-            );
+            self.brake(context, Brake::Launches { count });
         }
         let fact = Fact::Launched {
             launch: id,
-            region: buy.wanted.region.clone(),
-            market: buy.wanted.market,
+            pools: buy
+                .wanted
+                .choices
+                .iter()
+                .map(|one| buy.wanted.pool(one))
+                .collect(),
             count: buy.wanted.count,
             because: buy.because.clone(),
         };
@@ -216,6 +216,13 @@ impl State {
             return false;
         }
         let worker = machine.joined.map(|(worker, _)| worker);
+        let fact = Fact::MachineLetGo {
+            machine: let_go.machine.clone(),
+            why: let_go.why,
+            idle: let_go.idle,
+            keep: let_go.keep,
+        };
+        context.tell(EnvId::default(), None, fact);
         let live = worker.filter(|worker| self.workers.live(*worker).is_some());
         if let Some(worker) = live {
             let standing = self.workers.get(worker).map(|one| one.standing);
@@ -246,8 +253,8 @@ impl State {
         }
     }
 
-    fn set_dear(&mut self, context: &mut Context, pool: &Pool, dear: bool) {
-        let at = context.at;
+    fn set_dear(&mut self, context: &mut Context, flip: &Flip) {
+        let (at, pool, dear) = (context.at, &flip.pool, flip.dear);
         let unnoted = self.plant.is(Plant::FlipUnnoted);
         let record = self.pools.of(pool, at);
         if record.dear.is_some() != dear {
@@ -255,14 +262,7 @@ impl State {
             if !unnoted {
                 record.flipped = Some(at);
             }
-            context.tell(
-                EnvId::default(),
-                None,
-                Fact::PoolDear {
-                    pool: pool.clone(),
-                    dear,
-                },
-            );
+            context.tell(EnvId::default(), None, Fact::PoolDear { flip: flip.clone() });
         }
     }
 
@@ -379,6 +379,7 @@ impl State {
     fn note_lack(&mut self, context: &mut Context, pool: &Pool, lack: Lack) {
         let (at, scaling) = (context.at, self.control.get().scaling);
         let record = self.pools.of(pool, at);
+        record.lacked += 1;
         if record.closed_until.is_some_and(|until| at < until) && record.refusals > 0 {
             // Several launches of one moment met the same lack.
             return;
@@ -398,6 +399,37 @@ impl State {
                 until,
             },
         );
+    }
+}
+
+impl State {
+    /// EC2 takes a machine of a pool back. Where it does so too often nothing is bought for a while, then a probe of one.
+    pub(super) fn taken(&mut self, context: &mut Context, pool: &Pool) {
+        let (at, breaker) = (context.at, self.control.get().scaling.breaker);
+        self.pools.note_taken(pool, at);
+        let here = self
+            .machines
+            .live()
+            .filter(|(_, one)| one.pool == *pool && one.notice.is_none());
+        let here = u64::try_from(here.count()).unwrap_or(u64::MAX);
+        let record = self.pools.of(pool, at);
+        let taken = record.taken_since(Time(at.0.saturating_sub(breaker.within)));
+        let share =
+            u64::from(taken) * u64::from(WHOLE) >= (u64::from(taken) + here) * u64::from(breaker.share);
+        let is_closed = record.closed_until.is_some_and(|until| at < until);
+        if breaker.taken == 0 || taken < breaker.taken || !share || is_closed {
+            return;
+        }
+        let until = Time(at.0.saturating_add(breaker.rest));
+        record.refusals = record.refusals.max(1);
+        record.closed_until = Some(until);
+        let fact = Fact::PoolClosed {
+            pool: pool.clone(),
+            lack: Lack::TakenBack,
+            refusals: record.refusals,
+            until,
+        };
+        context.tell(EnvId::default(), None, fact);
     }
 }
 

@@ -14,7 +14,7 @@ pub type Check = (u8, &'static str, fn(&State));
 
 impl State {
     /// All of them, by number: each record of the state has its check.
-    pub const CHECKS: [Check; 19] = [
+    pub const CHECKS: [Check; 22] = [
         (number::META, "meta", State::check_meta),
         (number::ENVIRONMENTS, "environments", State::check_environments),
         (number::SPECS, "specs", State::check_specs),
@@ -34,6 +34,9 @@ impl State {
         (number::BUILDS, "builds", State::check_builds),
         (number::CONTROL, "control", State::check_control),
         (number::PROFILE, "profile", |state| state.profile.check()),
+        (number::MEASURES, "measures", |state| state.measures.check()),
+        (number::DECISIONS, "decisions", State::check_decisions),
+        (number::POLICIES, "policies", State::check_policies),
     ];
 
     /// Asserts every cross-reference. The state must be settled.

@@ -14,6 +14,10 @@ pub enum Brake {
     NeverJoined { template: u32, machines: u32 },
     /// So many launches within an hour.
     Launches { count: u32 },
+    /// A thousand photos cost so many millionths of USD in these two hours, and so many in the week before.
+    PhotoCost { lately: u64, before: u64 },
+    /// The cluster's own books and the cloud's bill of the same hours, in millionths of USD.
+    Bill { ledger: u64, billed: u64 },
 }
 
 /// Who stopped launches, when and why.
@@ -25,6 +29,19 @@ pub struct Freeze {
     pub at: Time,
     /// In their words.
     pub why: String,
+}
+
+/// A policy that is tried beside the one in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: Time,
+    /// The entry that brought it.
+    pub since: Index,
+    /// The policy.
+    pub scaling: Scaling,
 }
 
 /// The one record.
@@ -48,6 +65,10 @@ pub struct Control {
     pub short: Option<(Short, Time)>,
     /// Beginning of the last quarter hour of which it is noted what it took.
     pub quarter_noted: Option<Time>,
+    /// When a person last released a brake: what was spent before is known to them.
+    pub thawed: Option<Time>,
+    /// What is tried beside the policy in force.
+    pub shadow: Option<Trial>,
 }
 
 /// See [`Control`].

@@ -57,6 +57,8 @@ pub struct Environment {
     pub jobs: u64,
     /// What it may have; 0 where a setting decides.
     pub own: Allotment,
+    /// What its photos' machine time has cost, in millionths of USD; see [`Job::cost`](super::jobs::Job::cost).
+    pub cost: u64,
     /// How often somebody asked whether the cluster takes writes.
     pub probes: u64,
 }
@@ -127,6 +129,7 @@ impl Environments {
                 jobs: 0,
                 given: 0,
             },
+            cost: 0,
             probes: 0,
         };
         self.table.insert(id, environment);
@@ -182,6 +185,12 @@ impl Environments {
 
     fn get_mut(&mut self, id: EnvId) -> &mut Environment {
         self.table.get_mut(&id).expect("a job's environment exists")
+    }
+
+    /// Machine time of its photos cost so many millionths of USD more.
+    pub(crate) fn count_cost(&mut self, id: EnvId, money: u64) {
+        let environment = self.get_mut(id);
+        environment.cost = environment.cost.saturating_add(money);
     }
 
     pub(crate) fn count_probe(&mut self, id: EnvId) -> u64 {

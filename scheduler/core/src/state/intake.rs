@@ -82,6 +82,7 @@ impl State {
             failed: 0,
             dropped: 0,
             late: 0,
+            cost: 0,
             appends: 0,
             opened: context.at,
             close_at: Time(context.at.0.saturating_add(open_for)),

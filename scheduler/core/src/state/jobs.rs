@@ -75,6 +75,9 @@ pub struct Job {
     pub dropped: u64,
     /// Not ended when their deadline passed, however they end.
     pub late: u64,
+    /// Machine time that its attempts took on machines that the cluster bought, in millionths of USD: at the speed that was
+    /// measured, and nothing of the time in which machines had nothing to do.
+    pub cost: u64,
     /// Appends so far.
     pub appends: u32,
     /// When it was opened.

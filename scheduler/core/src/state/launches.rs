@@ -81,6 +81,8 @@ pub enum Lack {
     Quota,
     /// The zone's network has no address left.
     Addresses,
+    /// It has machines, and takes too many of them back.
+    TakenBack,
 }
 
 /// How a launch came out.

@@ -17,14 +17,14 @@ use crate::table::encode;
 use crate::types::{EnvId, Given, JobId, Time, WorkerId};
 
 /// Attempts of consecutive tasks that ended alike.
-struct Ended {
-    env: EnvId,
-    job: JobId,
+pub(super) struct Ended {
+    pub env: EnvId,
+    pub job: JobId,
     first: u64,
     given: Given,
-    worker: WorkerId,
-    cause: Option<Cause>,
-    rows: Rows,
+    pub worker: WorkerId,
+    pub cause: Option<Cause>,
+    pub rows: Rows,
 }
 
 /// An attempt that ended without a result.
@@ -120,6 +120,7 @@ impl State {
     /// Takes the outcomes of current attempts, all of one run.
     fn take(&mut self, context: &mut Context, key: RunKey, ended: &Ended) {
         self.count_for_worker(ended.worker, ended.cause, ended.rows.len());
+        self.count_cost(context, ended);
         let Some(cause) = ended.cause else {
             return self.end_tasks(context, key, ended);
         };

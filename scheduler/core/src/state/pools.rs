@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{POOLS_KEPT, READY_KEPT};
+use crate::limits::{POOLS_KEPT, READY_KEPT, TAKEN_KEPT};
 use crate::table::Table;
 use crate::types::{Pool, Time};
 
@@ -22,8 +22,18 @@ pub struct PoolRecord {
     pub flipped: Option<Time>,
     /// Machines that it gave.
     pub started: u64,
+    /// Launches that it had no machine for, or too few.
+    pub lacked: u64,
     /// Machines that EC2 took back.
     pub reclaimed: u64,
+    /// When it took the last ones, the newest last; at most [`TAKEN_KEPT`].
+    pub taken: Vec<Time>,
+    /// µs that its machines ran and were paid for.
+    pub ran: u64,
+    /// What that cost, in millionths of USD.
+    pub paid: u64,
+    /// What it would have cost at the most that each could come to cost: of spot, on demand.
+    pub at_most: u64,
     /// From the launch's entry to the agent's joining, in µs, of the last machines: the newest last.
     pub ready: Vec<u64>,
 }
@@ -45,6 +55,12 @@ impl PoolRecord {
         all.sort_unstable();
         let at = (all.len() * 9).div_ceil(10).checked_sub(1)?;
         all.get(at).copied()
+    }
+
+    /// Machines that EC2 took back since then.
+    pub fn taken_since(&self, from: Time) -> u32 {
+        let since = self.taken.iter().filter(|at| **at >= from);
+        u32::try_from(since.count()).unwrap_or(u32::MAX)
     }
 
     fn is_plain(&self, now: Time) -> bool {
@@ -92,6 +108,16 @@ impl Pools {
         self.table.get_mut(pool).expect("just made")
     }
 
+    /// EC2 takes a machine of it back.
+    pub(crate) fn note_taken(&mut self, pool: &Pool, now: Time) {
+        let record = self.of(pool, now);
+        record.reclaimed += 1;
+        if record.taken.len() >= TAKEN_KEPT {
+            record.taken.remove(0);
+        }
+        record.taken.push(now);
+    }
+
     /// A machine of it was ready after so many µs.
     pub(crate) fn note_ready(&mut self, pool: &Pool, took: u64, now: Time) {
         let ready = &mut self.of(pool, now).ready;
@@ -104,7 +130,11 @@ impl Pools {
     pub(crate) fn check(&self) {
         self.table.check();
         for (pool, record) in self.table.iter() {
-            assert!(record.ready.len() <= READY_KEPT, "{pool:?}");
+            assert!(
+                record.ready.len() <= READY_KEPT && record.taken.len() <= TAKEN_KEPT,
+                "{pool:?}"
+            );
+            assert!(record.taken.len() as u64 <= record.reclaimed, "{pool:?}");
             assert!(
                 record.dear.is_none_or(|at| record.flipped == Some(at)),
                 "{pool:?}"

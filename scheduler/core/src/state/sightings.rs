@@ -112,7 +112,7 @@ impl State {
         };
         // One that was told of it counted then, whoever ended it.
         if how == Gone::Reclaimed && machine.notice.is_none() {
-            self.pools.of(&machine.pool, context.at).reclaimed += 1;
+            self.taken(context, &machine.pool);
         }
         self.machines.end(id, how, ended);
         let paid = self.machines.get(id).map_or(0, |machine| machine.paid);
@@ -135,10 +135,16 @@ impl State {
         if machine.running.is_none() || to <= machine.paid_to {
             return;
         }
-        let (from, money) = (machine.paid_to, cost(machine.price, to.0 - machine.paid_to.0));
+        let (from, ran) = (machine.paid_to, to.0 - machine.paid_to.0);
+        let (money, at_most) = (cost(machine.price, ran), cost(machine.bound, ran));
+        let pool = machine.pool.clone();
         machine.paid = machine.paid.saturating_add(money);
         machine.paid_to = to;
-        self.spend.note(from, to, money);
+        self.spend.note(from, to, money, at_most);
+        let record = self.pools.of(&pool, to);
+        record.ran = record.ran.saturating_add(ran);
+        record.paid = record.paid.saturating_add(money);
+        record.at_most = record.at_most.saturating_add(at_most);
         if self.plant.is(Plant::SpendUnnoted) {
             self.spend.table.forget_change(&super::spend::hour_of(to));
         }
@@ -156,7 +162,7 @@ impl State {
         let worker = machine.joined.map(|(worker, _)| worker);
         let pool = machine.pool.clone();
         if first {
-            self.pools.of(&pool, context.at).reclaimed += 1;
+            self.taken(context, &pool);
         }
         context.tell(
             EnvId::default(),

@@ -1,6 +1,8 @@
 //! Money spent, by the hour: what caps are held against.
 
-use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
 
 use crate::bill::HOUR;
 use crate::limits::SPEND_HOURS_KEPT;
@@ -15,9 +17,30 @@ pub fn hour_of(at: Time) -> u64 {
     at.0 / HOUR
 }
 
-/// Millionths of USD spent in each hour.
+/// What an hour cost and gave. Money in millionths of USD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hour {
+    /// Spent on machines.
+    pub money: u64,
+    /// What the same machines could have cost at most: those bought as spot, on demand.
+    pub at_most: u64,
+    /// Photos that ended well.
+    pub photos: u64,
+    /// What the cloud's bill says, if it is known.
+    pub billed: Option<u64>,
+}
+
+impl Hour {
+    /// What a thousand photos cost.
+    pub fn a_thousand(&self) -> u64 {
+        let whole = u128::from(self.money) * 1_000 / u128::from(self.photos.max(1));
+        u64::try_from(whole).unwrap_or(u64::MAX)
+    }
+}
+
+/// Each hour in which something was spent or done, counted from 1970.
 pub struct Spend {
-    pub(crate) table: Table<u64, u64>,
+    pub(crate) table: Table<u64, Hour>,
 }
 
 impl Spend {
@@ -27,46 +50,80 @@ impl Spend {
         }
     }
 
-    /// So much was spent between two instants, evenly. Hours that are kept no longer go.
-    pub(crate) fn note(&mut self, from: Time, to: Time, money: u64) {
+    /// So much was spent between two instants, evenly, of at most so much. Hours that are kept no longer go.
+    pub(crate) fn note(&mut self, from: Time, to: Time, money: u64, at_most: u64) {
         let whole = to.0.saturating_sub(from.0);
         let (first, last) = (hour_of(from), hour_of(to));
-        let mut left = money;
+        let mut left = (money, at_most);
         for hour in first..=last {
             let begins = from.0.max(hour * HOUR);
             let ends = to.0.min((hour + 1).saturating_mul(HOUR));
-            let part = match hour == last || whole == 0 {
+            let part = |of: u64, left: u64| match hour == last || whole == 0 {
                 true => left,
-                false => (u128::from(money) * u128::from(ends - begins) / u128::from(whole)) as u64,
+                false => (u128::from(of) * u128::from(ends - begins) / u128::from(whole)) as u64,
             };
-            left -= part;
-            if part > 0 {
-                let before = self.table.get(&hour).copied().unwrap_or(0);
-                self.table.insert(hour, before.saturating_add(part));
+            let parts = (part(money, left.0), part(at_most, left.1));
+            left = (left.0 - parts.0, left.1 - parts.1);
+            if parts != (0, 0) {
+                let record = self.of(hour);
+                record.money = record.money.saturating_add(parts.0);
+                record.at_most = record.at_most.saturating_add(parts.1);
             }
         }
-        while self.table.len() > SPEND_HOURS_KEPT {
-            let oldest = self.table.iter().next().map(|(hour, _)| *hour);
-            self.table.remove(&oldest.expect("there are some"));
+    }
+
+    /// So many photos ended well.
+    pub(crate) fn note_photos(&mut self, at: Time, photos: u64) {
+        let record = self.of(hour_of(at));
+        record.photos = record.photos.saturating_add(photos);
+    }
+
+    /// The cloud's bill of an hour; of those that are kept.
+    pub(crate) fn note_billed(&mut self, hour: u64, money: u64) {
+        if let Some(record) = self.table.get_mut(&hour) {
+            record.billed = Some(money);
         }
+    }
+
+    fn of(&mut self, hour: u64) -> &mut Hour {
+        if self.table.get(&hour).is_none() {
+            self.table.insert(hour, Hour::default());
+            while self.table.len() > SPEND_HOURS_KEPT {
+                // One that is older than all that are kept stays while it is written.
+                let oldest = self.table.iter().map(|(hour, _)| *hour).find(|one| *one != hour);
+                self.table.remove(&oldest.expect("there are some"));
+            }
+        }
+        self.table.get_mut(&hour).expect("just made")
+    }
+
+    /// The sum of hours.
+    pub fn sum(&self, hours: RangeInclusive<u64>) -> Hour {
+        let mut sum = Hour::default();
+        for (_, hour) in self.range(hours) {
+            sum.money = sum.money.saturating_add(hour.money);
+            sum.at_most = sum.at_most.saturating_add(hour.at_most);
+            sum.photos = sum.photos.saturating_add(hour.photos);
+        }
+        sum
+    }
+
+    /// Those hours of which something is known.
+    pub fn range(&self, hours: RangeInclusive<u64>) -> impl Iterator<Item = (u64, &Hour)> {
+        self.table.range(hours).map(|(hour, record)| (*hour, record))
     }
 
     /// Millionths of USD spent in the hour of an instant, and in its day (UTC).
     pub fn at(&self, at: Time) -> (u64, u64) {
         let hour = hour_of(at);
         let midnight = hour - hour % DAY_HOURS;
-        let sum = |from, to| {
-            self.table
-                .range(from..=to)
-                .map(|(_, money)| *money)
-                .fold(0, u64::saturating_add)
-        };
+        let sum = |from, to| self.sum(from..=to).money;
         (sum(hour, hour), sum(midnight, midnight + DAY_HOURS - 1))
     }
 
-    /// Every hour that is kept, and what was spent in it.
-    pub fn hours(&self) -> BTreeMap<u64, u64> {
-        self.table.iter().map(|(hour, money)| (*hour, *money)).collect()
+    /// Every hour that is kept, the oldest first.
+    pub fn hours(&self) -> impl DoubleEndedIterator<Item = (u64, &Hour)> {
+        self.table.iter().map(|(hour, record)| (*hour, record))
     }
 
     pub(crate) fn check(&self) {
@@ -80,13 +137,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn money(spend: &Spend) -> Vec<(u64, u64)> {
+        spend.hours().map(|(hour, one)| (hour, one.money)).collect()
+    }
+
     #[test]
     fn money_is_of_the_hour_in_which_it_was_spent() {
         let mut spend = Spend::new(1);
-        spend.note(Time(HOUR / 2), Time(2 * HOUR + HOUR / 2), 400);
-        assert_eq!(spend.hours(), BTreeMap::from([(0, 100), (1, 200), (2, 100)]));
+        spend.note(Time(HOUR / 2), Time(2 * HOUR + HOUR / 2), 400, 800);
+        assert_eq!(money(&spend), [(0, 100), (1, 200), (2, 100)]);
+        assert_eq!(spend.sum(1..=2).at_most, 600);
         assert_eq!(spend.at(Time(HOUR)), (200, 400));
-        spend.note(Time(24 * HOUR), Time(24 * HOUR), 7);
+        spend.note(Time(24 * HOUR), Time(24 * HOUR), 7, 7);
         assert_eq!(
             (spend.at(Time(25 * HOUR)), spend.at(Time(HOUR))),
             ((0, 7), (200, 400))
@@ -99,10 +161,11 @@ mod tests {
             let mut spend = Spend::new(1);
             let mut sum = 0;
             for (from, long, money) in parts {
-                spend.note(Time(from), Time(from + long), money);
+                spend.note(Time(from), Time(from + long), money, 2 * money);
                 sum += money;
             }
-            prop_assert_eq!(spend.hours().values().sum::<u64>(), sum);
+            let all = spend.sum(0..=u64::MAX);
+            prop_assert_eq!((all.money, all.at_most), (sum, 2 * sum));
             spend.table.settle(&mut Vec::new());
             spend.check();
         }

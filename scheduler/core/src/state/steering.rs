@@ -1,6 +1,7 @@
 //! Commands of people about buying machines: the policy, a freeze, a thaw, a pool banned.
 
 use super::control::Freeze;
+use super::policies::PolicyRecord;
 use super::{Context, State};
 use crate::event::Fact;
 use crate::plant::Plant;
@@ -27,6 +28,12 @@ impl State {
         }
         control.scaling = scaling.clone();
         control.since = context.index;
+        let record = PolicyRecord {
+            at: context.at,
+            by: context.by.actor.clone(),
+            scaling: scaling.clone(),
+        };
+        self.policies.note(context.index, record);
         if self.plant.is(Plant::PolicyUnnoted) {
             self.control.table.forget_change(&());
         }
@@ -46,9 +53,9 @@ impl State {
             at,
             why: why.clone(),
         });
-        let frozen = freeze.is_some();
         self.control.get_mut().frozen = freeze;
-        context.tell(EnvId::default(), None, Fact::Frozen { frozen });
+        let why = why.cloned();
+        context.tell(EnvId::default(), None, Fact::Frozen { why });
         Ok(Reply::Done)
     }
 
@@ -58,6 +65,7 @@ impl State {
         control.brake = None;
         control.never_joined = 0;
         control.launches = (context.at, 0);
+        control.thawed = Some(context.at);
         context.tell(EnvId::default(), None, Fact::Thawed);
         Ok(Reply::Done)
     }

@@ -153,6 +153,9 @@ fn answered(names: &Names, answer: &Answer) -> String {
         Answer::Pools(view) => format!("pools {}", view.pools.len()),
         Answer::Forecast(view) => format!("quarters {}", view.quarters.len()),
         Answer::Fleet(_) => "the fleet".to_owned(),
+        Answer::Costs(view) => format!("costs of {} hours", view.hours.len()),
+        Answer::Decisions(view) => format!("decisions {}", view.decisions.len()),
+        Answer::Policies(view) => format!("policies {}", view.policies.len()),
         Answer::Stale { answer, index, .. } => format!("as of entry {index}: {}", answered(names, answer)),
         Answer::Applied {
             reply,

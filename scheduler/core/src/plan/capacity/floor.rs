@@ -4,6 +4,7 @@ use super::size::RATE;
 use super::{Ahead, Capped};
 use crate::market::Speed;
 use crate::observe::fleet::{Fleet, Unit};
+use crate::scaling::Foresight;
 use crate::types::Time;
 
 /// What there shall be of machines for a recogniser.
@@ -38,7 +39,8 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
             name: one.name.clone(),
         },
     });
-    let foreseen = fleet.foreseen.iter().map(|one| Floor {
+    let acts = fleet.control.scaling.foresight == Foresight::Act;
+    let foreseen = fleet.foreseen.iter().filter(|_| acts).map(|one| Floor {
         recogniser: one.recogniser.clone(),
         machines: 0,
         rate: u128::from(one.rate),

@@ -1,6 +1,7 @@
 //! When spot is too dear, and when it no longer is: with a hold on both sides, so that a price that jumps about moves
 //! nothing.
 
+use super::Flip;
 use crate::observe::fleet::Fleet;
 use crate::scaling::{Threshold, WHOLE};
 use crate::types::{Market, MicroUsd, Pool, Time};
@@ -11,11 +12,15 @@ pub fn is_dear(fleet: &Fleet, pool: &Pool) -> bool {
 }
 
 /// Pools that are too dear from now on, or no longer.
-pub fn flips(now: Time, fleet: &Fleet) -> Vec<(Pool, bool)> {
+pub fn flips(now: Time, fleet: &Fleet) -> Vec<Flip> {
     let Some(threshold) = fleet.control.scaling.threshold else {
         // Another policy has none: nothing is too dear.
         let dear = fleet.pools.iter().filter(|(_, record)| record.dear.is_some());
-        return dear.map(|(pool, _)| (pool.clone(), false)).collect();
+        let over = |(pool, _): (&Pool, _)| Flip {
+            pool: pool.clone(),
+            ..Flip::default()
+        };
+        return dear.map(over).collect();
     };
     let spot = fleet
         .market
@@ -29,7 +34,12 @@ pub fn flips(now: Time, fleet: &Fleet) -> Vec<(Pool, bool)> {
             return None;
         }
         let dear = record.is_some_and(|record| record.dear.is_some());
-        (crosses(now, quote, &threshold, dear)).then(|| (pool.clone(), !dear))
+        crosses(now, quote, &threshold, dear).then(|| Flip {
+            pool: pool.clone(),
+            dear: !dear,
+            price: quote.price,
+            on_demand: quote.on_demand,
+        })
     };
     spot.filter_map(flip).collect()
 }

@@ -441,7 +441,7 @@ fn spot_is_dear_after_a_while_above_and_cheap_after_a_while_below() {
         plan(&fleet)
             .dear
             .into_iter()
-            .map(|(_, dear)| dear)
+            .map(|flip| flip.dear)
             .collect::<Vec<_>>()
     };
     assert_eq!(flips(&[(3_600, 300), (301, 850)], None, None), [true]);
