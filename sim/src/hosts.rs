@@ -9,8 +9,8 @@ use rebound_core::types::{Index, Mono, Now, ReplicaId, Time};
 
 use crate::disk::{Damage, Disk, Image};
 
-/// Wall clocks begin here: 2026-01-01, half a minute before a quarter of an hour is over.
-const EPOCH: i64 = 1_767_225_600_000_000 + 870_000_000;
+/// Wall clocks begin here: 2026-01-01, half a minute before an hour is over.
+const EPOCH: i64 = 1_767_225_600_000_000 + 3_570_000_000;
 /// A million.
 const MILLION: i128 = 1_000_000;
 

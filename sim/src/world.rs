@@ -31,6 +31,7 @@ use crate::rng::Rng;
 use crate::trace::{Tell, Trace};
 
 mod backup;
+mod books;
 mod break_hosts;
 mod break_links;
 pub(crate) mod buying;

@@ -60,6 +60,92 @@ fn a_policy_and_a_freeze_are_in_the_log_and_survive_a_failover() {
 }
 
 #[test]
+fn policies_are_changed_tried_and_gone_back_to_and_all_of_it_is_on_record() {
+    let mut cluster = Cluster::start();
+    let nothing = cluster.rebound(&["policy", "shadow", "report"]);
+    assert_eq!(nothing.code, Some(4), "{nothing:?}");
+    let first = cluster.json(0, &["policy", "apply", "default"])["since"].clone();
+    assert_eq!(
+        cluster.rebound(&["scale", "set"]).code,
+        Some(2),
+        "nothing is named"
+    );
+    let too_much = cluster.rebound(&["scale", "set", "--hour-usd", "30", "--day-usd", "20"]);
+    assert_eq!(too_much.code, Some(2), "{too_much:?}");
+    let set = cluster.json(0, &["scale", "set", "--instances", "7", "--mode", "observe"]);
+    assert_eq!(set["before"], first);
+    let now = cluster.json(0, &["policy", "show"]);
+    assert_eq!(
+        (&now["caps.instances"], &now["mode"]),
+        (&7.into(), &"observe".into())
+    );
+
+    assert_eq!(
+        cluster.rebound(&["policy", "shadow", "start", "threshold"]).code,
+        Some(0)
+    );
+    let trial = cluster.json(0, &["policy", "shadow", "report"]);
+    assert_eq!(trial["trial"]["machines"], 0);
+    assert_eq!(cluster.rebound(&["policy", "shadow", "stop"]).code, Some(0));
+
+    let back = cluster.json(0, &["policy", "rollback", &first.to_string()]);
+    assert_eq!(back["as_of"], first);
+    assert_eq!(cluster.json(0, &["policy", "show"])["caps.instances"], 100);
+    let gone = cluster.rebound(&["policy", "rollback", "999999"]);
+    assert_eq!(gone.code, Some(4), "{gone:?}");
+    let history = cluster.json(0, &["policy", "history"]);
+    let indexes: Vec<&Value> = history
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| &one["index"])
+        .collect();
+    assert_eq!(indexes, [&back["since"], &set["since"], &first]);
+
+    // It outlives the leader.
+    let leader = cluster.leader();
+    cluster.kill_server(leader);
+    let events = cluster.json(0, &["scale", "events"]);
+    let whats: Vec<&str> = events
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["what"].as_str())
+        .collect();
+    assert_eq!(
+        whats,
+        ["policy", "shadow", "shadow", "policy", "policy"],
+        "the newest first"
+    );
+    cluster.restart_server(leader);
+    let none = cluster.json(0, &["scale", "events", "--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(none, Value::Array(Vec::new()));
+    assert_eq!(
+        cluster.rebound(&["scale", "events", "--until", "noon"]).code,
+        Some(2)
+    );
+    let costs = cluster.json(0, &["cost", "report"]);
+    assert_eq!((&costs["usd"], &costs["photos"]), (&0.0.into(), &0.into()));
+    cluster.start_agent("a", 1, None, &[]);
+    let worker = cluster.json(0, &["worker", "explain", "a"]);
+    assert!(
+        worker["because"][1]
+            .as_str()
+            .is_some_and(|why| why.contains("No machine")),
+        "{worker}"
+    );
+    let job = cluster.submit(0, &["--recogniser", "noop", "--wait", "file:///visit/1.jpg"]);
+    let why = cluster.json(0, &["job", "explain", &job.to_string()]);
+    assert!(
+        why["because"][0]
+            .as_str()
+            .is_some_and(|why| why.contains("1 of 1 photos")),
+        "{why}"
+    );
+    cluster.finish();
+}
+
+#[test]
 fn a_bad_policy_is_refused_with_its_line_and_changes_nothing() {
     let mut cluster = Cluster::start();
     let file = cluster.dir().join("policy.toml");

@@ -29,7 +29,7 @@ pub struct Plan {
     pub scale: Scale,
     /// What the policy that is tried would have done.
     #[serde(skip)]
-    pub trial: Option<Scale>,
+    pub trial: Option<Box<Scale>>,
 }
 
 /// Consecutive tasks of one job for one worker.
@@ -129,7 +129,7 @@ pub fn plan(policy: &Policy, seen: &Observation) -> Plan {
         plan.scale = capacity::capacity(seen.at, seen.now, fleet);
     }
     if let Some(fleet) = &seen.trial {
-        plan.trial = Some(capacity::capacity(seen.at, seen.now, fleet));
+        plan.trial = Some(Box::new(capacity::capacity(seen.at, seen.now, fleet)));
     }
     assert!(no_task_twice(&plan));
     plan

@@ -77,6 +77,9 @@ enum Step {
     Freeze(bool),
     Thaw,
     Ban(bool),
+    Measured(u64),
+    Billed(u64),
+    Shadow(bool),
     Wait(u64),
 }
 
@@ -101,6 +104,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Freeze),
         1 => Just(Step::Thaw),
         1 => any::<bool>().prop_map(Step::Ban),
+        1 => (0..3_000_000u64).prop_map(Step::Measured),
+        1 => (0..500_000u64).prop_map(Step::Billed),
+        1 => any::<bool>().prop_map(Step::Shadow),
         4 => (1..4_000u64).prop_map(Step::Wait),
     ]
 }
@@ -338,6 +344,14 @@ impl Run {
                 until: banned.then_some(self.at),
                 why: "so".into(),
             },
+            Step::Measured(us) => Command::Measured(vec![("noop".into(), kind(0).1, *us)]),
+            Step::Billed(money) => {
+                let hour = self.at.0 / (3_600 * SECOND);
+                Command::Billed(vec![(hour - 1, *money)])
+            }
+            Step::Shadow(on) => Command::Shadow {
+                scaling: on.then(|| Box::new(Scaling::default())),
+            },
             Step::Wait(seconds) => {
                 self.at = Time(self.at.0 + seconds * SECOND);
                 return Ok(());
@@ -448,7 +462,7 @@ impl Run {
             }
         }
         let paid: u64 = state.machines.iter().map(|(_, machine)| machine.paid).sum();
-        prop_assert_eq!(paid, state.spend.hours().values().sum::<u64>());
+        prop_assert_eq!(paid, state.spend.sum(0..=u64::MAX).money);
         Ok(())
     }
 }

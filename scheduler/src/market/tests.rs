@@ -53,7 +53,9 @@ async fn watch(said: Vec<Result<Vec<Told>, String>>) -> Watch {
     for _ in 0..times {
         watch.hear(&mut false).await;
     }
-    watch.teller.wants("noop", &Resources::default());
+    watch
+        .teller
+        .wants("noop", &rebound_core::types::Resources::default());
     watch
 }
 

@@ -76,6 +76,8 @@ pub(crate) enum Step {
     FeedGone,
     /// No call has an answer for a while.
     CloudCut,
+    /// The bill comes.
+    Bill,
 }
 
 impl Step {
@@ -105,6 +107,7 @@ impl Step {
             Step::ZoneLost => "a zone is lost".into(),
             Step::FeedGone => "no prices for a while".into(),
             Step::CloudCut => "the cloud does not answer for a while".into(),
+            Step::Bill => "the bill comes".into(),
         }
     }
 }
@@ -113,7 +116,7 @@ impl Step {
 pub(crate) struct Buying {
     pub cloud: SimCloud,
     drawn: Cloud,
-    rng: Rng,
+    pub rng: Rng,
     /// The agent of each machine that has one.
     agents: BTreeMap<InstanceId, usize>,
     /// Prices do not come before then.
@@ -246,13 +249,14 @@ impl World {
         self.buys_again(drawn.zone_lost.0, Step::ZoneLost);
         self.buys_again(drawn.feed_gone.0, Step::FeedGone);
         self.buys_again(drawn.cut.0, Step::CloudCut);
+        self.begin_bills();
     }
 
     fn buys(&mut self, us: u64, step: Step) {
         self.after(us, Happening::Buying(step));
     }
 
-    fn buys_again(&mut self, every: u64, step: Step) {
+    pub(super) fn buys_again(&mut self, every: u64, step: Step) {
         if every > 0 && !self.calm {
             let wait = self
                 .buying
@@ -339,6 +343,7 @@ impl World {
             Step::ZoneLost => self.loses_zone(),
             Step::FeedGone => self.loses_feed(),
             Step::CloudCut => self.cuts_cloud(),
+            Step::Bill => self.tells_bill(),
         }
     }
 

@@ -169,6 +169,7 @@ impl World {
         let cancels = self.checks.cancels_with_runs;
         *self.counters.entry("cancels with runs out").or_default() += cancels;
         self.count_cloud();
+        self.count_books();
         Outcome {
             seed: self.seed,
             faults: self.faults.to_string(),

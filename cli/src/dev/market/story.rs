@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rebound_core::command::Command;
-use rebound_core::plan::capacity::{Buy, LetGo};
+use rebound_core::plan::capacity::{Buy, Flip, LetGo};
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::State;
 use rebound_core::state::machines::Machine;
@@ -78,13 +78,13 @@ pub fn read(dir: &Path) -> Result<Story, Failure> {
 }
 
 impl Story {
-    fn scaled(&mut self, at: Time, buys: &[Buy], let_go: &[LetGo], dear: &[(Pool, bool)]) {
+    fn scaled(&mut self, at: Time, buys: &[Buy], let_go: &[LetGo], dear: &[Flip]) {
         self.launches += buys.len() as u64;
         self.decisions.extend(buys.iter().map(|buy| launched(at, buy)));
         self.decisions.extend(let_go.iter().map(|one| went(at, one)));
-        for (pool, is_dear) in dear {
-            self.flips.push((at, pool.clone(), *is_dear));
-            let (what, because) = match is_dear {
+        for flip in dear {
+            self.flips.push((at, flip.pool.clone(), flip.dear));
+            let (what, because) = match flip.dear {
                 true => (
                     "rebound",
                     "spot is at or above the threshold: on-demand from now on",
@@ -94,8 +94,12 @@ impl Story {
             self.decisions.push(Decision {
                 at_us: at.0,
                 what,
-                of: text(pool),
-                because: because.to_owned(),
+                of: text(&flip.pool),
+                because: format!(
+                    "{because}: ${} an hour, on demand ${}",
+                    dollars(flip.price.0),
+                    dollars(flip.on_demand.0)
+                ),
             });
         }
     }

@@ -10,7 +10,7 @@ use crate::plan::capacity::{Buy, Sizing};
 use crate::state::decisions::{Decision, What};
 use crate::state::launches::{Lack, Outcome};
 use crate::state::machines::Gone;
-use crate::trial::{Difference, Tally};
+use crate::trial::{Difference, Tally, TrialBook};
 use crate::types::{Index, Market, Pool, SECOND, Time};
 use crate::view::{CostView, DecisionsView, PoliciesView};
 
@@ -64,9 +64,10 @@ pub fn policies(view: &PoliciesView) -> v1::PoliciesReply {
     });
     let trial = view.trial.as_ref().map(|trial| {
         // What another leader counted is gone with it.
-        let book = (view.book.of == trial.since)
-            .then(|| view.book.clone())
-            .unwrap_or_default();
+        let book = match view.book.of == trial.since {
+            true => view.book.clone(),
+            false => TrialBook::default(),
+        };
         v1::PolicyTrial {
             index: trial.since,
             at_us: trial.at.0,

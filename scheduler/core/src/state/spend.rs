@@ -108,9 +108,10 @@ impl Spend {
         sum
     }
 
-    /// Those hours of which something is known.
+    /// Those hours of which something is known; none when the last is before the first.
     pub fn range(&self, hours: RangeInclusive<u64>) -> impl Iterator<Item = (u64, &Hour)> {
-        self.table.range(hours).map(|(hour, record)| (*hour, record))
+        let some = (!hours.is_empty()).then(|| self.table.range(hours));
+        some.into_iter().flatten().map(|(hour, record)| (*hour, record))
     }
 
     /// Millionths of USD spent in the hour of an instant, and in its day (UTC).
