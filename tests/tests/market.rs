@@ -215,6 +215,11 @@ fn a_cluster_buys_on_a_market_that_is_played_and_accounts_for_every_machine() {
         ),
         (0, 0, 0)
     );
+    assert_eq!(
+        count("not_handed_back"),
+        0,
+        "who is told goes with nothing in hand"
+    );
     assert!(count("machines") > 0 && count("launches") > 0 && count("photos") > 0);
     assert!(
         count("launch_calls") >= count("launches"),

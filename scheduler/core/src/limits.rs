@@ -273,6 +273,15 @@ pub const BILLED_MIN: u64 = 60 * SECOND;
 pub const CALL_BACKOFF: u64 = SECOND;
 /// Longest such wait, in µs.
 pub const CALL_BACKOFF_MAX: u64 = 60 * SECOND;
+/// Launch calls of one region that may begin at once, where none began for a while. EC2's own bucket for
+/// `RunInstances` holds five requests (EC2 developer guide, "Request throttling").
+pub const CALLS_AHEAD: u64 = 5;
+/// Most such calls in 1 000 s; EC2 refills two a second.
+pub const CALLS_RATE_MAX: u64 = 2_000;
+/// Fewest, however often they are throttled.
+pub const CALLS_RATE_MIN: u64 = 200;
+/// So many more for each that is taken.
+pub const CALLS_RATE_STEP: u64 = 100;
 /// A machine that shall end is asked to again after so long, in µs.
 pub const TERMINATE_AGAIN: u64 = 30 * SECOND;
 /// A region is listed so often, in µs.

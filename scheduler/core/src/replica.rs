@@ -24,6 +24,7 @@ use crate::types::*;
 use crate::version::{Build, FIRST, NEXT, OtherVersion};
 
 mod asks;
+mod budget;
 pub(crate) mod cloud;
 mod duties;
 mod held;

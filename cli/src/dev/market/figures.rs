@@ -80,6 +80,10 @@ pub struct Figures {
     /// The longest life of a machine that the cluster never knew, in seconds of the market.
     pub unknown_longest_s: f64,
     pub interruptions: u64,
+    /// From a notice until its agent had nothing in hand and left, in seconds of the market.
+    pub handed_back: Quantiles,
+    /// Notices after which an agent was lost with what it had in hand.
+    pub not_handed_back: u64,
     /// From a wave's first submit on an empty fleet to its first launch call, in seconds that really passed.
     pub first_call: Quantiles,
     /// Most launch calls for one wave, as long as it came and a minute after.
@@ -224,6 +228,15 @@ fn facts(figures: &Figures) -> Table {
             figures.machines, figures.launches, figures.launch_calls, figures.interruptions
         ),
     );
+    if figures.interruptions > 0 {
+        row(
+            "handed back",
+            format!(
+                "within {:.1} s of the market after a notice; {} agents were lost with work in hand",
+                figures.handed_back.max, figures.not_handed_back
+            ),
+        );
+    }
     row(
         "first call",
         format!(

@@ -240,6 +240,8 @@ async fn play(
         vcpus_most: cloud.most().1,
         unknown_longest_s: unknown_longest(&cloud, &story),
         interruptions: cloud.interruptions(),
+        handed_back: handed_back(&story.notices),
+        not_handed_back: story.notices.iter().filter(|one| one.lost).count() as u64,
         first_call: calls.0,
         calls_of_a_wave_most: calls.1,
         orphans,
@@ -466,6 +468,12 @@ async fn late(house: &House, sent: &[Sent]) -> Result<(u64, u64), Failure> {
         jobs += u64::from(job.late > 0);
     }
     Ok((photos, jobs))
+}
+
+/// From each notice until its agent had left.
+fn handed_back(notices: &[story::Notice]) -> Quantiles {
+    let took = |one: &story::Notice| Some((one.left?.0.saturating_sub(one.at.0)) as f64 / SECOND as f64);
+    Quantiles::of(notices.iter().filter_map(took).collect(), 1)
 }
 
 fn own_error(

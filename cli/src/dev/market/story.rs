@@ -8,7 +8,8 @@ use rebound_core::plan::capacity::{Buy, Flip, LetGo};
 use rebound_core::replica::{decode_entry, parse_log_entry};
 use rebound_core::state::State;
 use rebound_core::state::machines::Machine;
-use rebound_core::types::{InstanceId, Pool, SECOND, Time};
+use rebound_core::state::sightings::Sighting;
+use rebound_core::types::{InstanceId, Pool, SECOND, Time, WorkerId};
 use rebound_pricer::pool::text;
 use rebound_scheduler::offline::OfflineStore;
 use serde::Serialize;
@@ -41,6 +42,21 @@ pub struct Story {
     pub settled_in: Vec<u64>,
     /// Launches.
     pub launches: u64,
+    /// Machines that were told that they would be taken back.
+    pub notices: Vec<Notice>,
+}
+
+/// What became of a machine's work after it was told that it would be taken back.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    machine: InstanceId,
+    worker: Option<WorkerId>,
+    /// When the cluster noted it.
+    pub at: Time,
+    /// When its agent left, with nothing in hand; none: it did not, or had none.
+    pub left: Option<Time>,
+    /// Its agent was lost, with what it had in hand.
+    pub lost: bool,
 }
 
 /// Reads a stopped server's directory.
@@ -58,6 +74,7 @@ pub fn read(dir: &Path) -> Result<Story, Failure> {
             .collect(),
         settled_in: Vec::new(),
         launches: 0,
+        notices: Vec::new(),
     };
     for entry in store.log_entries() {
         let (_, bytes) = entry.map_err(|error| failed(&error))?;
@@ -65,8 +82,12 @@ pub fn read(dir: &Path) -> Result<Story, Failure> {
         let Some(entry) = decode_entry(&data).map_err(|error| failed(&error))? else {
             continue;
         };
-        if let Command::Scale(scale) = entry.command {
-            story.scaled(entry.at, &scale.buy, &scale.let_go, &scale.dear);
+        match entry.command {
+            Command::Scale(scale) => story.scaled(entry.at, &scale.buy, &scale.let_go, &scale.dear),
+            Command::Seen(seen) => seen.iter().for_each(|one| story.seen(entry.at, one)),
+            Command::WorkerLeft { worker } => story.of_worker(worker, |one| one.left = Some(entry.at)),
+            Command::WorkerLost { worker } => story.of_worker(worker, |one| one.lost = one.left.is_none()),
+            _ => {}
         }
     }
     for (_, launch) in state.launches.iter() {
@@ -78,6 +99,28 @@ pub fn read(dir: &Path) -> Result<Story, Failure> {
 }
 
 impl Story {
+    fn seen(&mut self, at: Time, seen: &Sighting) {
+        let Sighting::Noticed { machine, .. } = seen else {
+            return;
+        };
+        if self.notices.iter().any(|one| one.machine == *machine) {
+            return;
+        }
+        let known = self.machines.get(machine).and_then(|one| one.joined);
+        self.notices.push(Notice {
+            machine: machine.clone(),
+            worker: known.map(|(worker, _)| worker),
+            at,
+            left: None,
+            lost: false,
+        });
+    }
+
+    fn of_worker(&mut self, worker: WorkerId, change: impl Fn(&mut Notice)) {
+        let of_it = self.notices.iter_mut().find(|one| one.worker == Some(worker));
+        of_it.into_iter().for_each(change);
+    }
+
     fn scaled(&mut self, at: Time, buys: &[Buy], let_go: &[LetGo], dear: &[Flip]) {
         self.launches += buys.len() as u64;
         self.decisions.extend(buys.iter().map(|buy| launched(at, buy)));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Replica;
+use super::budget::Budget;
 use crate::cloud::{CloudCall, CloudOutcome, Found, token};
 use crate::command::Command;
 use crate::io::Output;
@@ -53,6 +54,8 @@ pub(crate) struct Calls {
     launches: BTreeMap<LaunchId, Try>,
     endings: BTreeMap<InstanceId, Try>,
     lists: BTreeMap<String, Try>,
+    /// Of launches, by region.
+    budgets: BTreeMap<String, Budget>,
     /// raft's context of the question whether this is still the leader, and the index that was applied when it was asked.
     confirming: Option<(u64, Index)>,
     /// It was, after this index.
@@ -153,6 +156,15 @@ impl Replica {
             if !known || !one.may(elapsed) || now > launch.not_after {
                 continue;
             }
+            let region = launch.wanted.region.clone();
+            let budget = calls
+                .budgets
+                .entry(region)
+                .or_insert_with(|| Budget::new(elapsed));
+            if !budget.take(elapsed) {
+                one.not_before = elapsed.saturating_add(budget.wait());
+                continue;
+            }
             one.under_way = true;
             let tries = if self.config.plant.is(Plant::TokenPerTry) {
                 one.failed
@@ -197,6 +209,14 @@ impl Replica {
         let Some(Ordered { call, begun }) = leader.calls.under_way.remove(&id) else {
             return;
         };
+        if let CloudCall::Launch { wanted, .. } = &call {
+            let budget = leader.calls.budgets.entry(wanted.region.clone());
+            let budget = budget.or_insert_with(|| Budget::new(elapsed));
+            match outcome {
+                CloudOutcome::Retry { after: 1.. } => budget.throttled(),
+                _ => budget.taken(),
+            }
+        }
         match call {
             CloudCall::Launch { launch, .. } => self.launch_done(launch, outcome),
             CloudCall::Terminate { machines, .. } => {
