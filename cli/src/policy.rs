@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use rebound_core::env_rule::EnvRule;
 use rebound_core::reply::Rejected;
-use rebound_core::scaling::{Foresight, Mode, Scaling, Threshold};
+use rebound_core::scaling::{Commitment, Escape, Foresight, Mode, Scaling, Threshold};
 use rebound_core::schedule::Schedule;
 use serde::Deserialize;
 
@@ -59,6 +60,41 @@ struct File {
     schedule: Vec<ScheduleTable>,
     foresight: Option<ForesightName>,
     week_zone: Option<String>,
+    photo_kb: Option<u32>,
+    away_saving_percent: Option<f64>,
+    escape: Option<Vec<EscapeName>>,
+    #[serde(default)]
+    commitment: Vec<CommitmentTable>,
+    #[serde(default)]
+    environment: Vec<EnvironmentTable>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EscapeName {
+    Market,
+    Zone,
+    Type,
+    Size,
+    Region,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommitmentTable {
+    region: String,
+    #[serde(rename = "type")]
+    instance_type: String,
+    machines: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvironmentTable {
+    name: String,
+    #[serde(default)]
+    regions: Vec<String>,
+    day_usd: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +232,7 @@ fn named(field: &'static str) -> &'static str {
         "caps.hour" => "caps.hour_usd",
         "caps.day" => "caps.day_usd",
         "share" => "share_percent",
+        "away_saving" => "away_saving_percent",
         "breaker.share" => "breaker.share_percent",
         other => other,
     }
@@ -301,7 +338,41 @@ impl File {
             Some(ForesightName::Act) => Foresight::Act,
         };
         own.week_zone = self.week_zone.clone().unwrap_or(own.week_zone);
+        self.choice(&mut own)?;
         Ok(own)
+    }
+}
+
+impl File {
+    /// Where machines are bought, and for whom.
+    fn choice(&self, own: &mut Scaling) -> Result<(), Wrong> {
+        own.photo_kb = self.photo_kb.unwrap_or(own.photo_kb);
+        own.away_saving = percent("away_saving_percent", self.away_saving_percent, own.away_saving)?;
+        let escape = |name: &EscapeName| match name {
+            EscapeName::Market => Escape::Market,
+            EscapeName::Zone => Escape::Zone,
+            EscapeName::Type => Escape::Type,
+            EscapeName::Size => Escape::Size,
+            EscapeName::Region => Escape::Region,
+        };
+        if let Some(names) = &self.escape {
+            own.escape = names.iter().map(escape).collect();
+        }
+        let commitment = |one: &CommitmentTable| Commitment {
+            region: one.region.clone(),
+            instance_type: one.instance_type.clone(),
+            machines: one.machines,
+        };
+        own.commitments = self.commitment.iter().map(commitment).collect();
+        let rule = |one: &EnvironmentTable| {
+            Ok(EnvRule {
+                name: one.name.clone(),
+                regions: one.regions.clone(),
+                day: usd("environment.day_usd", one.day_usd, 0)?,
+            })
+        };
+        own.environments = self.environment.iter().map(rule).collect::<Result<_, Wrong>>()?;
+        Ok(())
     }
 }
 

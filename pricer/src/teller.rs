@@ -1,7 +1,7 @@
 //! Tells the core what pools cost: the price book, what was heard and whether it is believed, and the ranking, as the
 //! market that the policy sees. The leader's driver and the simulator share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rebound_core::market::{Market, Quote, Speed};
 use rebound_core::types::{Market as Kind, MicroUsd, Pool, Resources, SECOND, Time};
@@ -27,6 +27,8 @@ pub const RECOGNISERS_MAX: usize = 64;
 pub const LATELY: u64 = 2 * 3_600 * SECOND;
 /// Most prices of one pool that are told.
 pub const LATELY_MAX: usize = 256;
+/// Bytes of a photo of which a thousand are a GB.
+const GB_OF_A_THOUSAND: u64 = 1_000_000;
 /// Interruptions of one pool that are counted at once.
 const TAKEN_MAX: u64 = 1_000;
 /// Memory of a slot of a recogniser that does not say what it takes, in MiB.
@@ -179,7 +181,22 @@ impl Teller {
             }
             market.speeds.insert(need.recogniser.clone(), speeds);
         }
+        market.ways = self.ways(&market);
         market
+    }
+
+    /// What a GB costs on its way into each region where something may be bought.
+    fn ways(&self, market: &Market) -> BTreeMap<(String, String), MicroUsd> {
+        let into: BTreeSet<&str> = market.pools.keys().map(|pool| pool.region.as_str()).collect();
+        let mut ways = BTreeMap::new();
+        for to in into {
+            for from in self.transfers.regions().filter(|from| *from != to) {
+                if let Ok(cost) = self.transfers.of_thousand(from, to, GB_OF_A_THOUSAND, Nat::None) {
+                    ways.insert((from.to_owned(), to.to_owned()), cost.transfer);
+                }
+            }
+        }
+        ways
     }
 
     /// Until when the feed was believed.

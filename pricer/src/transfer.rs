@@ -106,6 +106,11 @@ impl Transfers {
         Ok(Self { rates })
     }
 
+    /// Regions out of which data has a price.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        self.rates.keys().map(String::as_str)
+    }
+
     /// What a thousand photos of `photo_bytes` in a bucket in `from` cost a machine in `to`.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ impl Client {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: self.number % 12 == 3,
+                region: String::new(),
             },
             photos: if self.at_once {
                 self.list(0, self.photos)

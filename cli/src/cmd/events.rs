@@ -38,6 +38,8 @@ struct ReasonView {
     instead_of: Option<String>,
     instead_of_usd_per_thousand: Option<f64>,
     not_chosen: String,
+    escape: String,
+    committed: bool,
 }
 
 /// Parses a time as people write it, into µs since 1970.
@@ -144,6 +146,17 @@ fn reason(because: &LaunchReason) -> ReasonView {
         instead_of: instead.map(super::pool::text),
         instead_of_usd_per_thousand: instead.map(|_| usd(because.instead_of_micro_usd)),
         not_chosen: clean(&because.not_chosen).to_string(),
+        escape: clean(&because.escape).to_string(),
+        committed: because.committed,
+    }
+}
+
+/// How the first pool was found, where that is not by cost alone.
+pub fn how(escape: &str, committed: bool) -> String {
+    match (escape, committed) {
+        (_, true) => "; paid for already".to_string(),
+        ("", _) => String::new(),
+        (escape, _) => format!("; the best could not be had: another {escape}"),
     }
 }
 
@@ -162,6 +175,7 @@ fn reason_lines(one: &ReasonView) -> Vec<String> {
         let total = one.instead_of_usd_per_thousand.unwrap_or_default();
         format!("; not {pool} at ${total:.4}: {}", one.not_chosen)
     });
+    let instead = format!("{}{instead}", how(&one.escape, one.committed));
     vec![
         format!(
             "  {} of {} photos would miss {}; a machine is ready in {}; {} more are wanted, {} are there or come{capped}",

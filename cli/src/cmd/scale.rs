@@ -128,6 +128,8 @@ struct Explained {
     instead_of: Option<String>,
     instead_of_usd_per_thousand: Option<f64>,
     not_chosen: String,
+    escape: String,
+    committed: bool,
 }
 
 /// Runs it.
@@ -324,6 +326,8 @@ fn explained(one: &Launch) -> Explained {
         instead_of: instead.map(|one| pool(Some(one))),
         instead_of_usd_per_thousand: instead.map(|_| usd(because.instead_of_micro_usd)),
         not_chosen: clean(&because.not_chosen).to_string(),
+        escape: clean(&because.escape).to_string(),
+        committed: because.committed,
     }
 }
 
@@ -413,6 +417,7 @@ fn explain(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
                 let total = one.instead_of_usd_per_thousand.unwrap_or_default();
                 format!("; not {pool} at ${total:.4}: {}", one.not_chosen)
             });
+            let instead = format!("{}{instead}", super::events::how(&one.escape, one.committed));
             out.line(&format!("  ${:.4} for a thousand photos{instead}", one.usd_per_thousand))?;
         }
         Ok(())

@@ -35,6 +35,9 @@ pub struct SubmitArgs {
     /// Which recogniser looks at the photos; `name@hex` pins its digest
     #[arg(long, value_name = "NAME")]
     recogniser: Option<String>,
+    /// The region of the photos' bucket, as eu-central-1: machines are bought there unless another saves more
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
     /// The job's name
     #[arg(long)]
     name: Option<String>,
@@ -139,6 +142,7 @@ fn settle(args: &SubmitArgs, file: JobFile) -> Result<(JobSpec, Vec<String>, Opt
         max_attempts: file.max_attempts.unwrap_or(0),
         labels,
         drop_late: args.drop_late || file.drop_late,
+        region: args.region.clone().or(file.region).unwrap_or_default(),
     };
     Ok((spec, file.photos, key))
 }

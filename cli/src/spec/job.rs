@@ -17,10 +17,11 @@ const VERSION: u32 = 1;
 const GPUS_MAX: u32 = 64;
 
 /// Fields of a specification.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "version",
     "name",
     "recogniser",
+    "region",
     "resources",
     "priority",
     "deadline",
@@ -43,6 +44,8 @@ pub struct JobFile {
     pub name: Option<String>,
     /// The recogniser's name, with `@` and its digest if it is pinned.
     pub recogniser: Option<String>,
+    /// The region of the photos' bucket.
+    pub region: Option<String>,
     /// What each photo needs.
     pub resources: Option<Resources>,
     /// 0..=100.
@@ -118,6 +121,7 @@ pub fn parse(
             "version" => version(&node.value).map_err(|m| at.error(m))?,
             "name" => job.name = Some(text_of(node, value::job_name).map_err(|m| at.error(m))?),
             "recogniser" => job.recogniser = Some(text_of(node, recogniser).map_err(|m| at.error(m))?),
+            "region" => job.region = Some(text_of(node, region).map_err(|m| at.error(m))?),
             "resources" => job.resources = Some(resources(file, node)?),
             "priority" => job.priority = Some(node.value.whole(0, PRIORITY_MAX).map_err(|m| at.error(m))?),
             "deadline" => job.deadline = Some(with_unit(node, value::deadline).map_err(|m| at.error(m))?),
@@ -219,6 +223,14 @@ pub fn recogniser(text: &str) -> Result<String, Mistake> {
         return Err("after `@` wants 8 to 64 hex digits of the manifest's sha256".into());
     }
     Ok(text.to_string())
+}
+
+/// A region's name.
+pub fn region(text: &str) -> Result<String, Mistake> {
+    match rebound_core::env_rule::is_region(text) {
+        true => Ok(text.to_string()),
+        false => Err("is no region; write one as eu-central-1".into()),
+    }
 }
 
 /// An idempotency key.

@@ -112,8 +112,9 @@ pub enum Command {
     LaunchSettled(Box<Settled>),
     /// What was seen of machines.
     Seen(Vec<Sighting>),
-    /// Spot prices of pools in which machines run have changed.
-    Prices(Vec<(Pool, MicroUsd)>),
+    /// Spot prices of pools in which machines run have changed, and since when each is in force: those of one pool in the
+    /// order of time.
+    Prices(Vec<(Pool, MicroUsd, Time)>),
     /// These machines have not joined in time.
     NeverJoined(Vec<InstanceId>),
     /// A policy of buying machines, in place of the one that an entry brought.
@@ -227,6 +228,8 @@ pub struct Spec {
     pub max_attempts: u32,
     /// A photo whose deadline has passed is not given to anybody: it ends as dropped.
     pub drop_late: bool,
+    /// The region of the photos' bucket; empty: not said. Their way to a machine in another one costs.
+    pub region: String,
 }
 
 /// A worker that joins.

@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod codec;
 pub mod command;
 pub mod effects;
+pub mod env_rule;
 pub mod event;
 pub mod io;
 pub mod kept;

@@ -297,6 +297,16 @@ pub const FLEET_LOOK: u64 = 100 * MILLISECOND;
 pub const SCHEDULES_MAX: usize = 32;
 /// Longest text of a schedule, in bytes.
 pub const SCHEDULE_TEXT_MAX: usize = 200;
+/// Environments of which one policy says something.
+pub const ENV_RULES_MAX: usize = 256;
+/// Regions to which one of them is limited.
+pub const REGIONS_PER_RULE_MAX: usize = 32;
+/// Bytes of a region's name.
+pub const REGION_TEXT_MAX: usize = 32;
+/// Commitments of one policy.
+pub const COMMITMENTS_MAX: usize = 256;
+/// Most bytes of a photo that a policy may reckon with, in thousands.
+pub const PHOTO_KB_MAX: u32 = 1_000_000;
 /// Recognisers whose weeks are remembered.
 pub const PROFILED_MAX: usize = 16;
 /// Weeks of each quarter hour that are remembered.
@@ -328,6 +338,10 @@ pub const TRIAL_DIFFERENCES_KEPT: usize = 20;
 pub const BILLED_PER_ENTRY_MAX: usize = 48;
 /// Hours over which the bill is held against the cluster's own books.
 pub const BILL_HOURS: u64 = 24;
+/// So many of the last hours are not: what was bought towards their end may not be known yet.
+pub const BILL_OPEN_HOURS: u64 = 1;
+/// Price changes in one entry.
+pub const PRICES_PER_ENTRY_MAX: usize = 256;
 /// The two are never too far apart by less, in millionths of USD.
 pub const BILL_LEAST: u64 = 50_000;
 /// Photos done in a week before their cost is a measure of what comes after.

@@ -14,6 +14,21 @@ pub struct Market {
     pub pools: BTreeMap<Pool, Quote>,
     /// For each recogniser that somebody asked for, what each pool it may run on gives for the money.
     pub speeds: BTreeMap<String, BTreeMap<Pool, Speed>>,
+    /// USD for a GB of photos from one region on machines in another, in millionths; none: not known, and nothing is
+    /// bought across that border. Within a region it is nothing.
+    pub ways: BTreeMap<(String, String), MicroUsd>,
+}
+
+impl Market {
+    /// What the way of a thousand photos of so many kB costs; none: nobody knows. Photos of which nobody says where they
+    /// are cost nothing on their way.
+    pub fn way(&self, from: &str, to: &str, photo_kb: u32) -> Option<MicroUsd> {
+        if from.is_empty() || from == to {
+            return Some(MicroUsd(0));
+        }
+        let a_gb = self.ways.get(&(from.to_owned(), to.to_owned()))?;
+        Some(MicroUsd(a_gb.0.saturating_mul(u64::from(photo_kb)) / 1_000))
+    }
 }
 
 /// What a pool is and costs.

@@ -97,6 +97,8 @@ pub struct WorkerView {
     pub turn: u64,
     /// µs of one photo in its slot, of those specs above that it has measured.
     pub service: BTreeMap<SpecId, u64>,
+    /// Specs above whose photos are in another region.
+    pub away: BTreeSet<SpecId>,
 }
 
 /// What the leader knows of a worker that may take work.
@@ -245,10 +247,7 @@ fn view(
     specs: &BTreeSet<SpecId>,
 ) -> WorkerView {
     let credit = |spec| credit(policy, worker.join.slots, known.pace, spec);
-    let runs = |spec: &SpecId| {
-        let spec = state.specs.get(*spec);
-        spec.is_some_and(|spec| could_run(&worker.join, spec))
-    };
+    let runs = |spec: &SpecId| state.may_run(&worker.join, *spec);
     let can: BTreeMap<SpecId, u32> = specs
         .iter()
         .copied()
@@ -256,6 +255,11 @@ fn view(
         .map(|spec| (spec, credit(spec)))
         .collect();
     let service = |spec: &SpecId| Some((*spec, known.pace?.at_least(*spec)?));
+    let here = &worker.join.pool.region;
+    let is_away = |spec: &SpecId| {
+        let region = state.specs.get(*spec).map(|spec| &spec.region);
+        region.is_some_and(|region| !region.is_empty() && region != here)
+    };
     WorkerView {
         id,
         slots: worker.join.slots,
@@ -267,6 +271,7 @@ fn view(
         most: state.runs.specs_of(id).map(credit).min().unwrap_or(u32::MAX),
         turn: known.pace.map_or(0, Pace::turn),
         service: can.keys().filter_map(service).collect(),
+        away: can.keys().copied().filter(is_away).collect(),
         can,
     }
 }

@@ -142,6 +142,8 @@ plants! {
     SpendUnnoted "spend-unnoted",
     /// The policy that a person brought is not written with the state: a restart has the one before.
     PolicyUnnoted "policy-unnoted",
+    /// That a person froze launches is not written with the state: a restart, and who leads then, knows nothing of it.
+    FreezeUnnoted "freeze-unnoted",
     /// What a quarter hour took is not written with the state.
     QuarterUnnoted "quarter-unnoted",
     /// How fast machines turned out to be is not written with the state.

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::SCHEDULE_TEXT_MAX;
+use crate::env_rule::{self, EnvRule, is_region};
+use crate::limits::{COMMITMENTS_MAX, PHOTO_KB_MAX, SCHEDULE_TEXT_MAX};
 use crate::reply::Rejected;
 use crate::schedule::{self, Schedule, zone_is_known};
 use crate::types::SECOND;
@@ -97,6 +98,32 @@ pub enum Foresight {
     Act,
 }
 
+/// What another pool differs in from the one that would be bought in if it were not dry, dear or banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Escape {
+    /// On demand instead of spot, or the other way round.
+    Market,
+    /// Another zone of the region.
+    Zone,
+    /// Another family of instance types.
+    Type,
+    /// A smaller or larger one of the same family.
+    Size,
+    /// Another region.
+    Region,
+}
+
+/// Machines that are paid for whether they run or not: reserved instances or capacity reservations of a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commitment {
+    /// Where.
+    pub region: String,
+    /// Of which type.
+    pub instance_type: String,
+    /// How many.
+    pub machines: u32,
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaling {
@@ -144,6 +171,16 @@ pub struct Scaling {
     pub foresight: Foresight,
     /// The time zone in which weeks go by.
     pub week_zone: String,
+    /// kB of a photo, for what its way costs.
+    pub photo_kb: u32,
+    /// Photos leave their region only for so many thousandths less.
+    pub away_saving: u32,
+    /// Where to, first, when the best pool is dry, dear or banned; what is not named comes last. Empty: by cost alone.
+    pub escape: Vec<Escape>,
+    /// What is paid for already.
+    pub commitments: Vec<Commitment>,
+    /// What holds for one environment.
+    pub environments: Vec<EnvRule>,
 }
 
 impl Default for Scaling {
@@ -189,6 +226,11 @@ impl Default for Scaling {
             schedules: Vec::new(),
             foresight: Foresight::default(),
             week_zone: "UTC".to_owned(),
+            photo_kb: 3_000,
+            away_saving: 100,
+            escape: Vec::new(),
+            commitments: Vec::new(),
+            environments: Vec::new(),
         }
     }
 }
@@ -266,6 +308,8 @@ impl Scaling {
             return no("week_zone", format!("is longer than {SCHEDULE_TEXT_MAX} bytes"));
         }
         schedule::check_numbers(&self.schedules)?;
+        env_rule::check(&self.environments)?;
+        self.check_choice()?;
         match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
             Some((field, time)) => no(
                 field,
@@ -276,6 +320,58 @@ impl Scaling {
             }
             None => Ok(()),
         }
+    }
+
+    /// What there is to say of where machines are bought.
+    fn check_choice(&self) -> Result<(), Rejected> {
+        let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
+        if !(1..=PHOTO_KB_MAX).contains(&self.photo_kb) {
+            let why = format!("is {}: 1 to {PHOTO_KB_MAX} make sense", self.photo_kb);
+            return no("photo_kb", why);
+        }
+        if self.away_saving >= WHOLE {
+            let why = format!(
+                "is {} thousandths: 0 to {} make sense",
+                self.away_saving,
+                WHOLE - 1
+            );
+            return no("away_saving", why);
+        }
+        let again = |(at, step): (usize, &Escape)| self.escape[..at].contains(step);
+        if self.escape.iter().enumerate().any(again) {
+            return no("escape", "names something twice".to_owned());
+        }
+        if self.commitments.len() > COMMITMENTS_MAX {
+            return no(
+                "commitment",
+                format!("is given more than {COMMITMENTS_MAX} times"),
+            );
+        }
+        for (at, one) in self.commitments.iter().enumerate() {
+            if !is_region(&one.region) {
+                let why = format!("is {:?}; write one as eu-central-1", one.region);
+                return no("commitment.region", why);
+            }
+            let same = |other: &Commitment| {
+                (&other.region, &other.instance_type) == (&one.region, &one.instance_type)
+            };
+            if self.commitments[..at].iter().any(same) {
+                let why = format!("{} in {} is given twice", one.instance_type, one.region);
+                return no("commitment.type", why);
+            }
+            if one.instance_type.is_empty() || one.machines == 0 {
+                return no(
+                    "commitment.machines",
+                    "is 0, or of no type: leave it out".to_owned(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds for an environment of this name, if the policy says something.
+    pub fn rule(&self, environment: &str) -> Option<&EnvRule> {
+        self.environments.iter().find(|rule| rule.name == environment)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::{SPEED_GAP_MAX, SPEED_PHOTOS, SPEED_SPECS, SPEED_WINDOW, SPEED_WINDOW_MAX};
-use crate::observe::could_run;
 use crate::pace::Pace;
 use crate::state::State;
 use crate::state::workers::{Standing, Worker};
@@ -72,12 +71,12 @@ impl Speed {
         if before.is_some_and(|one| now.0 < one.at.0 + stays) {
             return;
         }
-        let Some(record) = state.specs.get(spec) else {
+        if state.specs.get(spec).is_none() {
             return;
-        };
+        }
         let (mut slots, mut known, mut rate) = (0, 0, 0u64);
         for (id, worker) in state.workers.iter_live() {
-            if worker.standing != Standing::Active || !could_run(&worker.join, record) {
+            if worker.standing != Standing::Active || !state.may_run(&worker.join, spec) {
                 continue;
             }
             let of = u64::from(worker.join.slots);
@@ -158,10 +157,7 @@ impl Speed {
         let wanted: Vec<SpecId> = state.jobs.queued_specs().take(SPEED_SPECS_LOOKED).collect();
         wanted.iter().for_each(|spec| self.look(now, state, paces, *spec));
         let wanted: Vec<_> = wanted.iter().filter(|spec| !limited(spec)).collect();
-        let could = |worker: &Worker| {
-            let mut records = wanted.iter().filter_map(|spec| state.specs.get(**spec));
-            records.any(|record| could_run(&worker.join, record))
-        };
+        let could = |worker: &Worker| wanted.iter().any(|spec| state.may_run(&worker.join, **spec));
         for (id, worker) in state.workers.iter_live() {
             let full = state.runs.held_by(id) >= u64::from(worker.join.slots);
             if full || worker.standing == Standing::Active && takes(id) && could(worker) {

@@ -43,6 +43,7 @@ pub mod spend;
 mod staff;
 mod steering;
 pub mod sums;
+mod tenancy;
 mod thrift;
 pub mod workers;
 

@@ -1,6 +1,7 @@
 //! User content is checked here before it is proposed, so that `apply` need not.
 
 use crate::command::{Allot, Deadline, Join, Open, Report};
+use crate::env_rule::is_region;
 use crate::limits::*;
 use crate::photos::Photos;
 use crate::reply::Rejected;
@@ -30,6 +31,12 @@ pub fn open(open: &Open, now: Time, repeated: bool) -> Result<(), Rejected> {
         return Err(too_many("spec.max_attempts", ATTEMPTS_MAX as usize, "attempts"));
     }
     deadline(open.deadline, now, repeated)?;
+    if !open.spec.region.is_empty() && !is_region(&open.spec.region) {
+        return Err(invalid(
+            "spec.region",
+            "is no region; write one as eu-central-1, or leave it out",
+        ));
+    }
     if open.spec.drop_late && open.deadline == Deadline::None {
         return Err(invalid(
             "spec.drop_late",

@@ -180,6 +180,7 @@ fn open() -> Request {
             photo_timeout: 0,
             max_attempts: 0,
             drop_late: false,
+            region: String::new(),
         },
         photos: Default::default(),
         close: false,

@@ -54,6 +54,7 @@ fn open(photos: u64, deadline: Deadline) -> Command {
             photo_timeout: 0,
             max_attempts: 0,
             drop_late: false,
+            region: String::new(),
         },
         photos: (0..photos).map(|n| format!("file:///{n}")).collect(),
         close: true,

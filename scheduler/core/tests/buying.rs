@@ -334,7 +334,7 @@ impl Run {
                 }))
             }
             Step::NeverJoined { machine } => Command::NeverJoined(vec![self.machine(*machine)]),
-            Step::Price { kind, price } => Command::Prices(vec![(pool(*kind), MicroUsd(*price))]),
+            Step::Price { kind, price } => Command::Prices(vec![(pool(*kind), MicroUsd(*price), self.at)]),
             Step::Freeze(frozen) => Command::Freeze {
                 why: frozen.then(|| "so".to_owned()),
             },
@@ -375,6 +375,7 @@ impl Run {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: false,
+                region: String::new(),
             };
             let open = Open {
                 key: Vec::new(),

@@ -48,6 +48,7 @@ fn job(adjust: impl FnOnce(&mut Open)) -> Request {
             photo_timeout: 0,
             max_attempts: 0,
             drop_late: false,
+            region: String::new(),
         },
         photos: photos(1, 30),
         close: true,

@@ -163,6 +163,7 @@ impl Run {
             photo_timeout: 0,
             max_attempts: 0,
             drop_late: false,
+            region: String::new(),
         };
         let reply = self.apply(Command::Open(Box::new(Open {
             key: Vec::new(),
@@ -288,6 +289,49 @@ fn a_bill_that_is_another_one_stops_launches() {
         run.apply(Command::Billed(vec![(hour - 2, 9 * billed)]));
         assert_eq!(run.brake(), None, "a person knows of what was before");
     }
+}
+
+#[test]
+fn an_hour_that_is_just_over_is_not_held_against_the_books_yet() {
+    let mut run = Run::new(|scaling| scaling.brakes.bill_apart = 50);
+    run.machines(10);
+    run.pass(3 * HOUR);
+    let over = run.at.0 / HOUR - 1;
+    let twice = 20 * PRICE;
+    run.apply(Command::Billed(vec![(over, twice)]));
+    assert_eq!(run.brake(), None, "machines of its end may not be known yet");
+    run.pass(HOUR);
+    run.apply(Command::Billed(vec![(over, twice)]));
+    assert!(run.brake().is_some());
+}
+
+#[test]
+fn prices_that_are_noted_late_are_paid_from_when_they_were_in_force() {
+    let mut run = Run::new(|_| {});
+    let id = run.machines(1).remove(0);
+    let from = run.at.0;
+    run.pass(HOUR);
+    // Nobody led for a quarter of an hour: half as much from its beginning, twice as much from its middle, which is the
+    // most that the machine may come to.
+    let quarter = HOUR / 4;
+    let at = |part: u64| Time(from + HOUR - quarter + part);
+    let told = vec![
+        (pool(), MicroUsd(PRICE / 2), at(0)),
+        (pool(), MicroUsd(3 * PRICE), at(quarter / 2)),
+    ];
+    run.apply(Command::Prices(told));
+    run.apply(Command::Prices(vec![(pool(), MicroUsd(PRICE), run.at)]));
+    let machine = run.state.machines.get(&id).unwrap();
+    let expected = PRICE * 3 / 4 + PRICE / 2 / 8 + 2 * PRICE / 8;
+    assert!(
+        machine.paid.abs_diff(expected) <= 3,
+        "{} {expected}",
+        machine.paid
+    );
+    assert_eq!(
+        (machine.price, machine.priced, machine.paid_to),
+        (MicroUsd(PRICE), run.at, run.at)
+    );
 }
 
 #[test]

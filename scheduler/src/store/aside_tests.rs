@@ -60,6 +60,7 @@ fn with_jobs(dir: &Path, jobs: u64) -> (Store, About) {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: false,
+                region: String::new(),
             },
             photos: (0..PHOTOS).map(photo).collect(),
             close: true,

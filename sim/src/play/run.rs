@@ -410,6 +410,7 @@ impl<'a> Play<'a> {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: false,
+                region: String::new(),
             },
             photos,
             close: true,

@@ -7,6 +7,7 @@ use super::pool_out;
 use crate::bill::HOUR;
 use crate::io::{FleetView, ForecastView};
 use crate::plan::capacity::{Ahead, Capped, Lacking, NotChosen, Sizing};
+use crate::scaling::Escape;
 use crate::state::control::Brake;
 use crate::state::launches::{Launch, Outcome};
 use crate::state::machines::{EndWhy, Machine};
@@ -206,6 +207,22 @@ pub(super) fn because(own: &Sizing) -> v1::LaunchReason {
             .map(|(.., why)| not_chosen_words(*why).to_owned())
             .unwrap_or_default(),
         ahead: own.ahead.as_ref().map(ahead_words).unwrap_or_default(),
+        escape: own
+            .escape
+            .map(|one| escape_words(one).to_owned())
+            .unwrap_or_default(),
+        committed: own.committed,
+    }
+}
+
+/// In what two pools differ, in words.
+pub fn escape_words(escape: Escape) -> &'static str {
+    match escape {
+        Escape::Market => "market",
+        Escape::Zone => "zone",
+        Escape::Type => "type",
+        Escape::Size => "size",
+        Escape::Region => "region",
     }
 }
 
@@ -217,6 +234,7 @@ pub fn cap_words(cap: Capped) -> &'static str {
         Capped::Vcpus => "caps.vcpus",
         Capped::Hour => "caps.hour",
         Capped::Day => "caps.day",
+        Capped::Environment => "environment.day_usd",
         Capped::Canary => "brakes.canary",
     }
 }
@@ -230,6 +248,8 @@ pub fn not_chosen_words(why: NotChosen) -> &'static str {
         NotChosen::Banned => "banned",
         NotChosen::NotAllowed => "the policy does not buy this market",
         NotChosen::PriceOld => "its price is too old",
+        NotChosen::Region => "the environment's photos may not go there",
+        NotChosen::Way => "what photos cost on their way there is not known",
         NotChosen::Share => "it has its share",
     }
 }

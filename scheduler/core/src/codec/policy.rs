@@ -2,8 +2,9 @@
 
 use rebound_proto::v1;
 
+use crate::env_rule::EnvRule;
 use crate::reply::Rejected;
-use crate::scaling::{Brakes, Breaker, Caps, Foresight, Mode, Scaling, Threshold};
+use crate::scaling::{Brakes, Breaker, Caps, Commitment, Escape, Foresight, Mode, Scaling, Threshold};
 use crate::schedule::Schedule;
 
 fn missing(field: &'static str) -> Rejected {
@@ -81,6 +82,11 @@ pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
             v1::Foresight::Act => Foresight::Act,
         },
         week_zone: wire.week_zone.clone(),
+        photo_kb: wire.photo_kb,
+        away_saving: wire.away_saving,
+        escape: wire.escape().map(escape_in).collect::<Result<_, _>>()?,
+        commitments: wire.commitments.iter().map(commitment_in).collect(),
+        environments: wire.environments.iter().map(rule_in).collect(),
     })
 }
 
@@ -138,6 +144,67 @@ pub fn policy_out(own: &Scaling) -> v1::Policy {
         schedules: own.schedules.iter().map(schedule_out).collect(),
         foresight: foresight_out(own.foresight).into(),
         week_zone: own.week_zone.clone(),
+        photo_kb: own.photo_kb,
+        away_saving: own.away_saving,
+        escape: own.escape.iter().map(|one| escape_out(*one).into()).collect(),
+        commitments: own.commitments.iter().map(commitment_out).collect(),
+        environments: own.environments.iter().map(rule_out).collect(),
+    }
+}
+
+fn escape_in(wire: v1::Escape) -> Result<Escape, Rejected> {
+    match wire {
+        v1::Escape::Unspecified => Err(Rejected::Invalid {
+            field: "escape",
+            why: "names something that this server does not know".to_owned(),
+        }),
+        v1::Escape::Market => Ok(Escape::Market),
+        v1::Escape::Zone => Ok(Escape::Zone),
+        v1::Escape::Type => Ok(Escape::Type),
+        v1::Escape::Size => Ok(Escape::Size),
+        v1::Escape::Region => Ok(Escape::Region),
+    }
+}
+
+fn escape_out(own: Escape) -> v1::Escape {
+    match own {
+        Escape::Market => v1::Escape::Market,
+        Escape::Zone => v1::Escape::Zone,
+        Escape::Type => v1::Escape::Type,
+        Escape::Size => v1::Escape::Size,
+        Escape::Region => v1::Escape::Region,
+    }
+}
+
+fn commitment_in(wire: &v1::Commitment) -> Commitment {
+    Commitment {
+        region: wire.region.clone(),
+        instance_type: wire.instance_type.clone(),
+        machines: wire.machines,
+    }
+}
+
+fn commitment_out(own: &Commitment) -> v1::Commitment {
+    v1::Commitment {
+        region: own.region.clone(),
+        instance_type: own.instance_type.clone(),
+        machines: own.machines,
+    }
+}
+
+fn rule_in(wire: &v1::EnvironmentRule) -> EnvRule {
+    EnvRule {
+        name: wire.name.clone(),
+        regions: wire.regions.clone(),
+        day: wire.day_micro_usd,
+    }
+}
+
+fn rule_out(own: &EnvRule) -> v1::EnvironmentRule {
+    v1::EnvironmentRule {
+        name: own.name.clone(),
+        regions: own.regions.clone(),
+        day_micro_usd: own.day,
     }
 }
 

@@ -14,9 +14,7 @@ use crate::state::control::Control;
 use crate::state::machines::{EndWhy, Machine};
 use crate::state::pools::PoolRecord;
 use crate::state::workers::Standing;
-use crate::types::{InstanceId, MicroUsd, Pool, Resources, SpecId, Time, WorkerId};
-
-use super::could_run;
+use crate::types::{EnvId, InstanceId, MicroUsd, Pool, Resources, SpecId, Time, WorkerId};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +39,8 @@ pub struct Fleet {
     pub last_work: Option<Time>,
     /// What past weeks had about now.
     pub foreseen: Vec<Foreseen>,
+    /// Millionths of USD that may still be reserved today for an environment that is limited.
+    pub left: BTreeMap<EnvId, u64>,
 }
 
 /// What a quarter hour that has begun, or begins before a machine bought now is ready, took in past weeks.
@@ -59,12 +59,32 @@ pub struct Foreseen {
 pub struct Need {
     /// The spec.
     pub spec: SpecId,
+    /// Whose it is.
+    pub env: EnvId,
+    /// Where its photos are, and may go.
+    pub place: Place,
     /// Its recogniser, without digest.
     pub recogniser: String,
     /// What one photo needs.
     pub resources: Resources,
     /// How many are due by when, the earliest first; those without deadline last.
     pub due: Vec<(Option<Time>, u64)>,
+}
+
+/// Where photos are, and where they may be worked on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The region of their bucket; empty: not known.
+    pub home: String,
+    /// The regions that their environment allows; empty: all.
+    pub regions: Vec<String>,
+}
+
+impl Place {
+    /// True where they may be worked on.
+    pub fn allows(&self, region: &str) -> bool {
+        self.regions.is_empty() || self.regions.iter().any(|one| one == region)
+    }
 }
 
 /// Something that does photos: a worker, its machine, or a machine that will have one.
@@ -125,6 +145,7 @@ pub fn fleet<'a>(
         last_launch: state.launches.iter().next_back().map(|(_, launch)| launch.at),
         last_work: state.jobs.newest().map(|(_, job)| job.opened),
         foreseen: foreseen(state, now, &control),
+        left: left(state, now, &needs),
         control,
         needs,
         units,
@@ -170,6 +191,12 @@ fn foreseen(state: &State, now: Time, control: &Control) -> Vec<Foreseen> {
     most.into_values().collect()
 }
 
+/// What may still be reserved for environments that have work.
+fn left(state: &State, now: Time, needs: &[Need]) -> BTreeMap<EnvId, u64> {
+    let left = |need: &Need| Some((need.env, state.left_of(need.env, now)?));
+    needs.iter().filter_map(left).collect()
+}
+
 fn needs(state: &State) -> Vec<Need> {
     let mut needs = Vec::new();
     for spec in state.jobs.unended_specs() {
@@ -178,8 +205,14 @@ fn needs(state: &State) -> Vec<Need> {
         };
         let due: Vec<_> = state.jobs.unended(spec).collect();
         let name = record.recogniser.split('@').next().unwrap_or_default();
+        let env = state.specs.home(spec).unwrap_or_default();
         needs.push(Need {
             spec,
+            env,
+            place: Place {
+                home: record.region.clone(),
+                regions: state.rule(env).map_or_else(Vec::new, |rule| rule.regions.clone()),
+            },
             recogniser: name.to_owned(),
             resources: record.resources,
             due,
@@ -193,6 +226,7 @@ fn by_market(market: &Market, needs: &[Need], pool: &Pool) -> BTreeMap<SpecId, u
     let speed = |need: &Need| Some(market.speeds.get(&need.recogniser)?.get(pool)?.us_per_photo);
     needs
         .iter()
+        .filter(|need| need.place.allows(&pool.region))
         .filter_map(|need| Some((need.spec, speed(need)?)))
         .collect()
 }
@@ -213,11 +247,7 @@ fn workers<'a>(
         let slots = u64::from(worker.join.slots.max(1));
         let mut speeds = BTreeMap::new();
         for need in needs {
-            let runs = state
-                .specs
-                .get(need.spec)
-                .is_some_and(|spec| could_run(&worker.join, spec));
-            if runs {
+            if state.may_run(&worker.join, need.spec) {
                 let measured = pace(id)
                     .and_then(|pace| pace.service(need.spec))
                     .map(|us| us.saturating_mul(clock_rate).div_ceil(slots));

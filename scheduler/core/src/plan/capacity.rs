@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::limits::DRAINS_PER_PLAN_MAX;
 use crate::market::Speed;
 use crate::observe::fleet::Fleet;
-use crate::scaling::Mode;
+use crate::scaling::{Escape, Mode};
 use crate::state::launches::Wanted;
 use crate::state::machines::EndWhy;
-use crate::types::{Index, InstanceId, MicroUsd, Pool, SpecId, Time};
+use crate::types::{EnvId, Index, InstanceId, MicroUsd, Pool, SpecId, Time};
 
 mod floor;
 mod keep;
+mod offers;
 mod pick;
 mod rebound;
 mod short;
@@ -56,6 +57,8 @@ pub struct Buy {
 pub struct Sizing {
     /// What is to be done.
     pub spec: SpecId,
+    /// Whose it is; none's where it is for work that has not come.
+    pub env: EnvId,
     /// Photos of it that have not ended.
     pub photos: u64,
     /// Of these, those that what is there and what comes cannot do in time.
@@ -76,6 +79,10 @@ pub struct Sizing {
     pub instead_of: Option<(Pool, MicroUsd, NotChosen)>,
     /// It is for work that has not come yet.
     pub ahead: Option<Ahead>,
+    /// In what the first pool chosen differs from the best one, which could not be had: the policy's order decided.
+    pub escape: Option<Escape>,
+    /// The first pool chosen is paid for already: a commitment.
+    pub committed: bool,
 }
 
 /// Why there are machines for work that has not come.
@@ -102,6 +109,8 @@ pub enum Capped {
     Day,
     /// A template of which no machine has joined yet.
     Canary,
+    /// Money in a day for one environment.
+    Environment,
 }
 
 /// Why a pool was not chosen.
@@ -121,6 +130,10 @@ pub enum NotChosen {
     PriceOld,
     /// It has its share of what is bought.
     Share,
+    /// The photos' environment may not be worked on there.
+    Region,
+    /// Nobody knows what the photos' way there costs.
+    Way,
 }
 
 /// Photos will miss their deadlines, and nothing may be bought for them.
@@ -179,7 +192,7 @@ pub struct LetGo {
 
 /// Why nothing may be bought in a pool now; none: something may, as far as the pool goes.
 pub fn standing(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Option<NotChosen> {
-    pick::may_buy(now, fleet, pool, speed).err()
+    offers::may_buy(now, fleet, pool, speed).err()
 }
 
 /// Decides. Pure; bounded by the fleet's size.

@@ -158,8 +158,8 @@ struct Pass<'a, 'b> {
     seen: &'a Observation,
     ahead: bool,
     rooms: &'b mut Vec<Room<'a>>,
-    /// The first room that may still take a photo of a spec: rooms only fill up.
-    full_to: BTreeMap<SpecId, usize>,
+    /// The first room that may still take a photo of a spec, in its own region and away: rooms only fill up.
+    full_to: BTreeMap<(SpecId, bool), usize>,
 }
 
 impl Pass<'_, '_> {
@@ -219,17 +219,21 @@ impl Pass<'_, '_> {
         true
     }
 
-    /// The first room that takes a photo of a spec.
+    /// The first room that takes a photo of a spec: where its photos are, if there is one.
     fn room_for(&mut self, spec: SpecId) -> Option<usize> {
         let each = self.seen.specs.get(&spec)?;
         let ahead = self.ahead;
-        let from = self.full_to.entry(spec).or_default();
-        let takes = |room: &Room| room.takes(spec, each, ahead) > 0;
-        *from += self.rooms[*from..]
-            .iter()
-            .position(takes)
-            .unwrap_or(self.rooms.len() - *from);
-        (*from < self.rooms.len()).then_some(*from)
+        let first = |away: bool| {
+            let from = self.full_to.entry((spec, away)).or_default();
+            let takes =
+                |room: &Room| room.view.away.contains(&spec) == away && room.takes(spec, each, ahead) > 0;
+            *from += self.rooms[*from..]
+                .iter()
+                .position(takes)
+                .unwrap_or(self.rooms.len() - *from);
+            (*from < self.rooms.len()).then_some(*from)
+        };
+        [false, true].into_iter().find_map(first)
     }
 
     /// Puts up to `most` tasks into a room that takes some; says how many. None when the plan is full.

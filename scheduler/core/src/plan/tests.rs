@@ -17,6 +17,7 @@ use crate::state::{Plant, State};
 use crate::types::*;
 
 mod fair;
+mod regions;
 
 /// A job of a drawn world.
 #[derive(Clone, Debug)]
@@ -272,6 +273,7 @@ fn build(world: &World) -> Log {
                     photo_timeout: 0,
                     max_attempts: 0,
                     drop_late: false,
+                    region: String::new(),
                 },
                 photos: (0..wish.photos).map(photo).collect(),
                 close: true,

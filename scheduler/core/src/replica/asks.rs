@@ -8,7 +8,6 @@ use crate::command::Command;
 use crate::event::Event;
 use crate::io::*;
 use crate::limits::*;
-use crate::observe::could_run;
 use crate::plant::Plant;
 use crate::reply::{Refused, Rejected, Reply};
 use crate::types::*;
@@ -406,17 +405,9 @@ impl Replica {
         let Reply::Opened { job, .. } = reply else {
             return true;
         };
-        let spec = self
-            .state
-            .jobs
-            .get(*job)
-            .and_then(|(_, job)| self.state.specs.get(job.spec));
-        spec.is_some_and(|spec| {
-            self.state
-                .workers
-                .iter_live()
-                .any(|(_, worker)| could_run(&worker.join, spec))
-        })
+        let mut workers = self.state.workers.iter_live();
+        let job = self.state.jobs.get(*job);
+        job.is_some_and(|(_, job)| workers.any(|(_, worker)| self.state.may_run(&worker.join, job.spec)))
     }
 
     /// Answers a question that is still open.

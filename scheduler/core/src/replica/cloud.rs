@@ -89,13 +89,38 @@ impl Calls {
     }
 }
 
+/// What prices of pools were since what is noted, which is so old, up to the one in force.
+fn changes(
+    market: &Market,
+    changed: BTreeMap<Pool, (Time, MicroUsd)>,
+    now: Time,
+) -> Vec<(Pool, MicroUsd, Time)> {
+    let mut changes = Vec::new();
+    for (pool, (noted, price)) in changed {
+        let lately = market.pools.get(&pool).map_or(&[][..], |quote| &quote.lately);
+        let unseen = lately
+            .iter()
+            .filter(|(at, price)| *at > noted && *at <= now && price.0 > 0);
+        let mut of_pool: Vec<_> = unseen.map(|(at, price)| (pool.clone(), *price, *at)).collect();
+        // What is believed may be another price than the last that was told.
+        if of_pool.last().is_none_or(|(_, last, _)| *last != price) {
+            of_pool.push((pool, price, now));
+        }
+        changes.extend(of_pool);
+    }
+    // The newest are what holds from now on.
+    let over = changes.len().saturating_sub(PRICES_PER_ENTRY_MAX);
+    changes.drain(..over);
+    changes
+}
+
 impl Replica {
     /// The market was looked at: prices that machines are paid by go into the log when they change.
     pub(super) fn market(&mut self, market: Arc<Market>) {
         let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
             return;
         };
-        let mut changed: BTreeMap<Pool, MicroUsd> = BTreeMap::new();
+        let mut changed: BTreeMap<Pool, (Time, MicroUsd)> = BTreeMap::new();
         for (_, machine) in self
             .state
             .machines
@@ -106,13 +131,17 @@ impl Replica {
                 continue;
             };
             if quote.price.min(machine.bound) != machine.price && quote.price.0 > 0 {
-                changed.insert(machine.pool.clone(), quote.price);
+                let one = changed
+                    .entry(machine.pool.clone())
+                    .or_insert((machine.priced, quote.price));
+                one.0 = one.0.min(machine.priced);
             }
         }
+        let changes = changes(&market, changed, self.state.now());
         leader.market = market;
         leader.fleet_wanted = true;
-        if !changed.is_empty() {
-            self.duty(Command::Prices(changed.into_iter().collect()));
+        if !changes.is_empty() {
+            self.duty(Command::Prices(changes));
         }
     }
 

@@ -93,7 +93,7 @@ impl State {
         }
         for (place, buy) in plan.buy.iter().take(LAUNCHES_PER_PLAN_MAX as usize).enumerate() {
             let id = LaunchId(context.index * LAUNCHES_PER_PLAN_MAX + place as u64);
-            match self.may_launch(&buy.wanted, context.at) {
+            match self.may_launch(buy, context.at) {
                 Ok(()) => {
                     self.launch(context, id, buy);
                     taken += 1;
@@ -130,7 +130,8 @@ impl State {
     }
 
     /// Why a launch may not be, now.
-    fn may_launch(&self, wanted: &Wanted, at: Time) -> Result<(), &'static str> {
+    fn may_launch(&self, buy: &Buy, at: Time) -> Result<(), &'static str> {
+        let wanted = &buy.wanted;
         let control = self.control.get();
         let scaling = &control.scaling;
         match () {
@@ -167,6 +168,13 @@ impl State {
         }
         if day.saturating_add(ahead) > caps.day {
             return Err("the cap on a day's spending");
+        }
+        let own = self.left_of(buy.because.env, at);
+        if own.is_some_and(|own| cost(MicroUsd(burn), caps.committed) > own) {
+            return Err("the cap on a day's spending for its environment");
+        }
+        if !self.allows(buy.because.env, &wanted.region) {
+            return Err("its environment's photos may not go there");
         }
         Ok(())
     }
@@ -341,6 +349,7 @@ impl State {
             vcpus: choice.map_or(0, |choice| choice.vcpus),
             bound: choice.map_or(MicroUsd(0), |choice| choice.bound),
             price,
+            priced: launch.map_or(at, |launch| launch.at),
             wanted: launch.map_or(at, |launch| launch.at),
             known: at,
             running: None,

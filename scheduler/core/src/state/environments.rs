@@ -12,7 +12,9 @@ use crate::limits::{ENVIRONMENTS_MAX, FULL_RETRY, WEIGHT_MAX};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::table::Table;
-use crate::types::EnvId;
+use crate::types::{EnvId, Time};
+
+use super::spend::day_of;
 
 /// The books of an environment: `submitted` is the sum of the others, at every index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,8 @@ pub struct Environment {
     pub own: Allotment,
     /// What its photos' machine time has cost, in millionths of USD; see [`Job::cost`](super::jobs::Job::cost).
     pub cost: u64,
+    /// The same of one day (counted from 1970, UTC): the last in which there was any.
+    pub day: (u64, u64),
     /// How often somebody asked whether the cluster takes writes.
     pub probes: u64,
 }
@@ -130,6 +134,7 @@ impl Environments {
                 given: 0,
             },
             cost: 0,
+            day: (0, 0),
             probes: 0,
         };
         self.table.insert(id, environment);
@@ -188,9 +193,13 @@ impl Environments {
     }
 
     /// Machine time of its photos cost so many millionths of USD more.
-    pub(crate) fn count_cost(&mut self, id: EnvId, money: u64) {
+    pub(crate) fn count_cost(&mut self, id: EnvId, money: u64, at: Time) {
         let environment = self.get_mut(id);
         environment.cost = environment.cost.saturating_add(money);
+        if environment.day.0 != day_of(at) {
+            environment.day = (day_of(at), 0);
+        }
+        environment.day.1 = environment.day.1.saturating_add(money);
     }
 
     pub(crate) fn count_probe(&mut self, id: EnvId) -> u64 {

@@ -205,6 +205,7 @@ mod tests {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: false,
+                region: String::new(),
             },
             photos: Default::default(),
             close: false,

@@ -75,6 +75,9 @@ impl State {
         if !has_recogniser(&worker.join.recognisers, &spec.recogniser) {
             return Err("the worker has no such recogniser");
         }
+        if !self.allows(env, &worker.join.pool.region) {
+            return Err("the worker is where its environment's photos may not go");
+        }
         let again = |task: u64| {
             let retry = self.retries.get(env, piece.job, task);
             // A leader may have seen it due by a clock that no entry has.

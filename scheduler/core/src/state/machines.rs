@@ -57,6 +57,8 @@ pub struct Machine {
     pub bound: MicroUsd,
     /// USD an hour in millionths, as it is now.
     pub price: MicroUsd,
+    /// Since when: from the market's clock, so that what is noted late is paid for from when it was in force.
+    pub priced: Time,
     /// When its launch was committed.
     pub wanted: Time,
     /// When the cluster first knew of it.

@@ -57,6 +57,9 @@ impl State {
         if !has_recogniser(&worker.join.recognisers, &spec.recogniser) {
             return Err("the worker has no such recogniser");
         }
+        if !self.allows(env, &worker.join.pool.region) {
+            return Err("the worker is where its environment's photos may not go");
+        }
         let fixed = self
             .retries
             .last_with(env, piece.job, piece.first..=last, |retry| self.stays(retry));

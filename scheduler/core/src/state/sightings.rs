@@ -8,7 +8,7 @@ use super::machines::{EndWhy, Gone};
 use super::{Context, State};
 use crate::bill::cost;
 use crate::event::Fact;
-use crate::limits::{BILLED_MIN, SIGHTINGS_PER_ENTRY_MAX};
+use crate::limits::{BILLED_MIN, PRICES_PER_ENTRY_MAX, SIGHTINGS_PER_ENTRY_MAX};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
 use crate::types::{EnvId, InstanceId, LaunchId, MicroUsd, Pool, Time, WorkerId};
@@ -203,19 +203,22 @@ impl State {
     pub(super) fn prices(
         &mut self,
         context: &mut Context,
-        prices: &[(Pool, MicroUsd)],
+        prices: &[(Pool, MicroUsd, Time)],
     ) -> Result<Reply, Rejected> {
         let at = context.at;
         let unbounded = self.plant.is(Plant::PriceUnbounded);
-        for (pool, price) in prices {
+        for (pool, price, since) in prices.iter().take(PRICES_PER_ENTRY_MAX) {
             let of_pool = self
                 .machines
                 .live()
                 .filter(|(_, one)| one.pool == *pool && is_spot(pool));
             let ids: Vec<InstanceId> = of_pool.map(|(id, _)| id.clone()).collect();
             for id in ids {
-                self.pay(&id, at);
+                // What was paid at the price before is not paid again.
+                let from = (*since).min(at);
+                self.pay(&id, from);
                 if let Some(machine) = self.machines.get_mut(&id) {
+                    machine.priced = machine.priced.max(from);
                     machine.price = if unbounded {
                         *price
                     } else {

@@ -17,6 +17,11 @@ pub fn hour_of(at: Time) -> u64 {
     at.0 / HOUR
 }
 
+/// The day of an instant, counted from 1970 (UTC).
+pub fn day_of(at: Time) -> u64 {
+    at.0 / (24 * HOUR)
+}
+
 /// What an hour cost and gave. Money in millionths of USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hour {

@@ -54,6 +54,9 @@ impl State {
             why: why.clone(),
         });
         self.control.get_mut().frozen = freeze;
+        if self.plant.is(Plant::FreezeUnnoted) {
+            self.control.table.forget_change(&());
+        }
         let why = why.cloned();
         context.tell(EnvId::default(), None, Fact::Frozen { why });
         Ok(Reply::Done)

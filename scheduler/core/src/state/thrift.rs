@@ -7,7 +7,7 @@ use super::spend::{Hour, hour_of};
 use super::{Context, State};
 use crate::bill::cost;
 use crate::event::Fact;
-use crate::limits::{BILL_HOURS, BILL_LEAST, BILLED_PER_ENTRY_MAX, WEEK_PHOTOS_LEAST};
+use crate::limits::{BILL_HOURS, BILL_LEAST, BILL_OPEN_HOURS, BILLED_PER_ENTRY_MAX, WEEK_PHOTOS_LEAST};
 use crate::reply::{Rejected, Reply};
 use crate::scaling::WHOLE;
 use crate::types::{EnvId, InstanceId};
@@ -41,7 +41,7 @@ impl State {
             if let Some(job) = self.jobs.get_mut(ended.env, ended.job) {
                 job.cost = job.cost.saturating_add(money);
             }
-            self.environments.count_cost(ended.env, money);
+            self.environments.count_cost(ended.env, money, context.at);
         }
     }
 
@@ -98,7 +98,8 @@ impl State {
         let from = from.max(control.thawed.map_or(0, |at| hour_of(at) + 1));
         let known = |hour: &&Hour| hour.billed.is_some();
         let mut sums = (0u64, 0u64);
-        for hour in self.spend.range(from..=now).map(|(_, hour)| hour).filter(known) {
+        let last = now.saturating_sub(1 + BILL_OPEN_HOURS);
+        for hour in self.spend.range(from..=last).map(|(_, hour)| hour).filter(known) {
             sums.0 = sums.0.saturating_add(hour.money);
             sums.1 = sums.1.saturating_add(hour.billed.unwrap_or(0));
         }

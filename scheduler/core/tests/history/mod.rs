@@ -264,6 +264,7 @@ impl History {
                     photo_timeout: 0,
                     max_attempts: *attempts,
                     drop_late: *priority % 2 == 1,
+                    region: String::new(),
                 },
                 photos: photos(u64::from(*count), false),
                 close: *close,

@@ -418,6 +418,7 @@ fn open(command: &Command) -> Open {
             photo_timeout: 0,
             max_attempts: *attempts,
             drop_late: *drop_late,
+            region: String::new(),
         },
         photos: photos(content.as_ref().unwrap_or(job), 0, *count, uri.0),
         close: !*open,

@@ -4,38 +4,18 @@
 use std::collections::BTreeMap;
 
 use super::floor::Floor;
-use super::size::RATE;
+use super::offers::{Row, rows};
 use super::{Buy, Capped, Gap, NotChosen, Sizing};
 use crate::bill::cost;
 use crate::limits::{CHOICES_PER_LAUNCH_MAX, LAUNCHES_PER_PLAN_MAX, MACHINES_MAX, MACHINES_PER_LAUNCH_MAX};
-use crate::market::{Quote, Speed};
-use crate::observe::fleet::{Fleet, Unit};
+use crate::observe::fleet::{Fleet, Place, Unit};
 use crate::scaling::WHOLE;
 use crate::state::buying::Committed;
 use crate::state::launches::{Choice, Wanted};
-use crate::types::{Market, MicroUsd, Pool, Time};
+use crate::types::{EnvId, Market, MicroUsd, Time};
 
 /// Pools of which a thousand photos cost at most so many thousandths of the cheapest share a purchase.
 const NEAR: u64 = 1_500;
-
-/// A pool that may be bought in.
-struct Row<'a> {
-    pool: &'a Pool,
-    quote: &'a Quote,
-    speed: &'a Speed,
-    /// Most machines more.
-    most: u32,
-}
-
-impl Row<'_> {
-    fn total(&self) -> u64 {
-        self.speed.total().0
-    }
-
-    fn rate(&self) -> u128 {
-        RATE / u128::from(self.speed.us_per_photo.max(1))
-    }
-}
 
 /// What is still free under the caps while a plan is made.
 struct Room<'a> {
@@ -43,6 +23,8 @@ struct Room<'a> {
     used: Committed,
     canary: u64,
     instances: (u32, Capped),
+    /// Millionths of USD that may still be reserved for environments that are limited.
+    left: BTreeMap<EnvId, u64>,
 }
 
 impl Room<'_> {
@@ -59,29 +41,32 @@ impl Room<'_> {
             used: fleet.committed,
             canary: if proven { u64::MAX } else { canary },
             instances: super::floor::instances_max(now, fleet),
+            left: fleet.left.clone(),
         }
     }
 
-    /// The cap that a launch would break, if it would.
-    fn breaks(&self, wanted: &Wanted) -> Option<Capped> {
+    /// The cap that a launch for an environment would break, if it would.
+    fn breaks(&self, env: EnvId, wanted: &Wanted) -> Option<Capped> {
         let caps = &self.fleet.control.scaling.caps;
         let (burn, vcpus) = wanted.dearest();
         let ahead = cost(MicroUsd(self.used.burn.saturating_add(burn)), caps.committed);
         let (hour, day) = self.fleet.spent;
         let instances = self.used.instances + u64::from(wanted.count);
+        let own = self.left.get(&env).copied().unwrap_or(u64::MAX);
         match () {
             () if u64::from(wanted.count) > self.canary => Some(Capped::Canary),
             () if instances > u64::from(self.instances.0).min(MACHINES_MAX as u64) => Some(self.instances.1),
             () if self.used.vcpus + vcpus > u64::from(caps.vcpus) => Some(Capped::Vcpus),
             () if hour.saturating_add(ahead) > caps.hour => Some(Capped::Hour),
             () if day.saturating_add(ahead) > caps.day => Some(Capped::Day),
+            () if cost(MicroUsd(burn), caps.committed) > own => Some(Capped::Environment),
             () => None,
         }
     }
 
     /// As many machines of a launch as the caps allow, and the cap that stopped more.
-    fn fit(&self, wanted: Wanted) -> (Wanted, Option<Capped>) {
-        let Some(capped) = self.breaks(&wanted) else {
+    fn fit(&self, env: EnvId, wanted: Wanted) -> (Wanted, Option<Capped>) {
+        let Some(capped) = self.breaks(env, &wanted) else {
             return (wanted, None);
         };
         let of = |count: u32| Wanted {
@@ -92,7 +77,7 @@ impl Room<'_> {
         let (mut fits, mut breaks) = (0, wanted.count);
         while breaks - fits > 1 {
             let middle = fits + (breaks - fits) / 2;
-            match self.breaks(&of(middle)) {
+            match self.breaks(env, &of(middle)) {
                 None => fits = middle,
                 Some(_) => breaks = middle,
             }
@@ -100,8 +85,12 @@ impl Room<'_> {
         (of(fits), Some(capped))
     }
 
-    fn take(&mut self, wanted: &Wanted) {
+    fn take(&mut self, env: EnvId, wanted: &Wanted) {
         let (burn, vcpus) = wanted.dearest();
+        let reserved = cost(MicroUsd(burn), self.fleet.control.scaling.caps.committed);
+        if let Some(left) = self.left.get_mut(&env) {
+            *left = left.saturating_sub(reserved);
+        }
         self.used.instances += u64::from(wanted.count);
         self.used.vcpus += vcpus;
         self.used.burn = self.used.burn.saturating_add(burn);
@@ -142,7 +131,7 @@ pub enum Obstacle {
 
 /// See [`Obstacle`].
 pub fn obstacle(now: Time, fleet: &Fleet, gap: &Gap) -> Obstacle {
-    let (rows, others) = rows(now, fleet, &gap.recogniser);
+    let (rows, others) = rows(now, fleet, &gap.recogniser, &gap.place);
     if let Some(row) = rows.first() {
         let wanted = Wanted {
             region: row.pool.region.clone(),
@@ -152,7 +141,7 @@ pub fn obstacle(now: Time, fleet: &Fleet, gap: &Gap) -> Obstacle {
             template: fleet.control.scaling.template,
         };
         return Room::new(now, fleet)
-            .breaks(&wanted)
+            .breaks(gap.env, &wanted)
             .map_or(Obstacle::None, Obstacle::Cap);
     }
     if others.is_empty() {
@@ -172,7 +161,7 @@ pub fn obstacle(now: Time, fleet: &Fleet, gap: &Gap) -> Obstacle {
 
 fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
     let scaling = &fleet.control.scaling;
-    let (rows, others) = rows(now, fleet, &gap.recogniser);
+    let (rows, others) = rows(now, fleet, &gap.recogniser, &gap.place);
     let Some(first) = rows.first() else {
         return Vec::new();
     };
@@ -185,17 +174,18 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
     let have = fleet.units.iter().filter(|unit| !unit.leaves).count() as u32;
     let instead_of = others.first().cloned().or_else(|| {
         let next = rows.iter().zip(&counts).find(|(_, count)| **count == 0)?.0;
-        Some((next.pool.clone(), MicroUsd(next.total()), NotChosen::Dearer))
+        Some((next.pool.clone(), MicroUsd(next.total), NotChosen::Dearer))
     });
     let mut buys = Vec::new();
-    for wanted in launches(&rows, &counts, scaling.template) {
-        let (wanted, capped) = room.fit(wanted);
+    for (lead, wanted) in launches(&rows, &counts, scaling.template) {
+        let (wanted, capped) = room.fit(gap.env, wanted);
         if wanted.count == 0 {
             continue;
         }
-        room.take(&wanted);
+        room.take(gap.env, &wanted);
         let because = Sizing {
             spec: gap.spec,
+            env: gap.env,
             photos: gap.photos,
             missing: gap.count(),
             due,
@@ -203,9 +193,11 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
             machines,
             have,
             capped,
-            chosen: MicroUsd(first.total()),
+            chosen: MicroUsd(lead.total),
             instead_of: instead_of.clone(),
             ahead: None,
+            escape: lead.escape,
+            committed: lead.committed,
         };
         buys.push(Buy { wanted, because });
     }
@@ -215,7 +207,7 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
 /// Machines that a floor lacks.
 fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Buy> {
     let scaling = &fleet.control.scaling;
-    let (rows, others) = rows(now, fleet, &floor.recogniser);
+    let (rows, others) = rows(now, fleet, &floor.recogniser, &Place::default());
     let Some(first) = rows.first() else {
         return Vec::new();
     };
@@ -228,22 +220,26 @@ fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Bu
     let counts = spread(&rows, missing.max(by_count), scaling.share);
     let lacking: u32 = counts.iter().sum();
     let ready = fleet.pools.get(first.pool).and_then(|record| record.ready_p90());
+    // Work that has not come is of no environment yet.
+    let nobody = EnvId::default();
     let mut buys = Vec::new();
-    for wanted in launches(&rows, &counts, scaling.template) {
-        let (wanted, capped) = room.fit(wanted);
+    for (lead, wanted) in launches(&rows, &counts, scaling.template) {
+        let (wanted, capped) = room.fit(nobody, wanted);
         if wanted.count == 0 {
             continue;
         }
-        room.take(&wanted);
+        room.take(nobody, &wanted);
         let because = Sizing {
             ready_in: ready.unwrap_or(scaling.ready),
             machines: lacking,
             have: machines,
             capped,
-            chosen: MicroUsd(first.total()),
+            chosen: MicroUsd(lead.total),
             instead_of: others.first().cloned(),
             ahead: Some(floor.because.clone()),
             due: now,
+            escape: lead.escape,
+            committed: lead.committed,
             ..Sizing::default()
         };
         buys.push(Buy { wanted, because });
@@ -251,98 +247,48 @@ fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Bu
     buys
 }
 
-/// Pools that may be bought in, the cheapest first; and those that may not, the cheapest first, with the reason.
-#[allow(clippy::type_complexity)]
-fn rows<'a>(
-    now: Time,
-    fleet: &'a Fleet,
-    recogniser: &str,
-) -> (Vec<Row<'a>>, Vec<(Pool, MicroUsd, NotChosen)>) {
-    let (mut rows, mut others) = (Vec::new(), Vec::new());
-    let speeds = fleet.market.speeds.get(recogniser).into_iter().flatten();
-    for (pool, speed) in speeds {
-        let Some(quote) = fleet.market.pools.get(pool).filter(|quote| quote.on_demand.0 > 0) else {
-            continue;
-        };
-        match may_buy(now, fleet, pool, speed) {
-            Ok(most) => rows.push(Row {
-                pool,
-                quote,
-                speed,
-                most,
-            }),
-            Err(why) => others.push((pool.clone(), speed.total(), why)),
-        }
-    }
-    rows.sort_by_key(|row| (row.total(), row.pool));
-    others.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-    (rows, others)
-}
-
-/// How many machines more may be bought in a pool, or why none.
-pub(super) fn may_buy(now: Time, fleet: &Fleet, pool: &Pool, speed: &Speed) -> Result<u32, NotChosen> {
-    let scaling = &fleet.control.scaling;
-    let record = fleet.pools.get(pool);
-    let allowed = match pool.market {
-        Market::Spot => scaling.spot,
-        Market::OnDemand => scaling.on_demand,
-        Market::None => false,
-    };
-    let old = now.0.saturating_sub(fleet.market.heard.0) > scaling.stale_after;
-    match () {
-        () if !allowed => return Err(NotChosen::NotAllowed),
-        () if record.is_some_and(|record| record.is_banned(now)) => return Err(NotChosen::Banned),
-        () if record.is_some_and(|record| record.is_closed(now)) => return Err(NotChosen::Closed),
-        () if super::rebound::is_dear(fleet, pool) => return Err(NotChosen::AboveThreshold),
-        () if old && pool.market == Market::Spot => return Err(NotChosen::PriceOld),
-        () => {}
-    }
-    let same =
-        |unit: &&crate::observe::fleet::Unit| unit.pool == *pool && unit.worker.is_none() && !unit.leaves;
-    let coming = fleet.units.iter().filter(same).count() as u32;
-    // One that had nothing is asked for one machine, until it gives that.
-    let probes = record.is_some_and(|record| record.refusals > 0);
-    let of_type =
-        |unit: &&crate::observe::fleet::Unit| unit.pool.instance_type == pool.instance_type && !unit.leaves;
-    let there = fleet.units.iter().filter(of_type).count() as u32;
-    let unmeasured = speed.most.map_or(u32::MAX, |most| most.saturating_sub(there));
-    let most = if probes {
-        1u32.saturating_sub(coming)
-    } else {
-        u32::MAX
-    };
-    match most.min(unmeasured) {
-        0 => Err(NotChosen::Closed),
-        most => Ok(most),
-    }
-}
-
-/// Machines of each row that together have the rate: equal parts for as many of the cheapest as the share asks for, while
-/// they cost about as much. What a row has no room for goes to the next.
+/// Machines of each row that together have the rate: what is paid for already first; then equal parts for as many of the
+/// most wanted as the share asks for, while they cost about as much and none is away where another is not. What a row has
+/// no room for goes to the next.
 fn spread(rows: &[Row], rate: u128, share: u32) -> Vec<u32> {
-    let cheapest = rows.first().map_or(0, Row::total);
-    let near = |row: &&Row| row.total() <= cheapest.saturating_mul(NEAR) / 1_000;
-    let parts = WHOLE.div_ceil(share.max(1)) as usize;
-    let parts = rows.iter().take(parts).filter(near).count().max(1);
-    let part = rate.div_ceil(parts as u128);
     let mut counts = vec![0u32; rows.len()];
-    let mut left = rate;
-    for (most, rows) in [(part, &rows[..parts.min(rows.len())]), (rate, rows)] {
-        for (row, count) in rows.iter().zip(&mut counts) {
-            if left == 0 {
-                break;
-            }
-            let machines = left.min(most).div_ceil(row.rate().max(1));
-            let machines = u32::try_from(machines).unwrap_or(u32::MAX).min(row.most - *count);
-            *count += machines;
-            left = left.saturating_sub(u128::from(machines) * row.rate());
-        }
-    }
+    let paid = rows.iter().take_while(|row| row.committed).count();
+    let left = fill(&rows[..paid], &mut counts[..paid], rate, rate);
+    let rows = &rows[paid..];
+    let Some(first) = rows.first() else { return counts };
+    let near = |row: &&Row| {
+        row.total <= first.total.saturating_mul(NEAR) / 1_000
+            && row.step == first.step
+            && (first.away || !row.away)
+    };
+    let parts = WHOLE.div_ceil(share.max(1)) as usize;
+    let parts = rows.iter().take(parts).take_while(near).count().max(1);
+    let part = left.div_ceil(parts as u128);
+    let counts_left = &mut counts[paid..];
+    let parts = parts.min(rows.len());
+    let left = fill(&rows[..parts], &mut counts_left[..parts], left, part);
+    fill(rows, counts_left, left, left);
     counts
 }
 
-/// One launch for each region and market, and one for each pool that no more than a few machines may be of.
-fn launches(rows: &[Row], counts: &[u32], template: u32) -> Vec<Wanted> {
+/// Adds machines to rows in their order, for at most `most` of each, until they have the rate; what is left of it.
+fn fill(rows: &[Row], counts: &mut [u32], rate: u128, most: u128) -> u128 {
+    let mut left = rate;
+    for (row, count) in rows.iter().zip(counts) {
+        if left == 0 {
+            break;
+        }
+        let machines = left.min(most).div_ceil(row.rate().max(1));
+        let machines = u32::try_from(machines).unwrap_or(u32::MAX).min(row.most - *count);
+        *count += machines;
+        left = left.saturating_sub(u128::from(machines) * row.rate());
+    }
+    left
+}
+
+/// One launch for each region and market, and one for each pool that no more than a few machines may be of; each with the
+/// first pool it is for.
+fn launches<'r, 'a>(rows: &'r [Row<'a>], counts: &[u32], template: u32) -> Vec<(&'r Row<'a>, Wanted)> {
     let mut groups: BTreeMap<(&str, Market, usize), Vec<usize>> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate().filter(|(at, _)| counts[*at] > 0) {
         let alone = if row.most == u32::MAX { usize::MAX } else { at };
@@ -368,7 +314,8 @@ fn launches(rows: &[Row], counts: &[u32], template: u32) -> Vec<Wanted> {
             .collect(),
         template,
     };
-    all.into_iter().map(wanted).collect()
+    let launch = |members: Vec<usize>| (&rows[members[0]], wanted(members));
+    all.into_iter().map(launch).collect()
 }
 
 fn choice(row: &Row) -> Choice {

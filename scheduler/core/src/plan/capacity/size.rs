@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::observe::fleet::{Fleet, Unit};
-use crate::types::{SpecId, Time};
+use crate::observe::fleet::{Fleet, Place, Unit};
+use crate::types::{EnvId, SpecId, Time};
 
 /// Photos of a spec that nobody will do in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The spec.
     pub spec: SpecId,
+    /// Whose it is.
+    pub env: EnvId,
+    /// Where its photos are, and may go.
+    pub place: Place,
     /// Its recogniser.
     pub recogniser: String,
     /// All photos of it that have not ended.
@@ -91,6 +95,8 @@ pub fn gaps(now: Time, fleet: &Fleet) -> Vec<Gap> {
     }
     let gap = |(at, missing): (usize, Vec<(Time, u64)>)| Gap {
         spec: fleet.needs[at].spec,
+        env: fleet.needs[at].env,
+        place: fleet.needs[at].place.clone(),
         recogniser: fleet.needs[at].recogniser.clone(),
         photos: fleet.needs[at].due.iter().map(|(_, photos)| photos).sum(),
         missing,

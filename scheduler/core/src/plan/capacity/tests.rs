@@ -7,15 +7,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::market::{Market as Prices, Quote, Speed};
-use crate::observe::fleet::{Need, Unit};
+use crate::observe::fleet::{Need, Place, Unit};
 use crate::scaling::{Caps, Scaling, Threshold};
 use crate::state::buying::Committed;
 use crate::state::control::{Brake, Control, Freeze};
 use crate::state::pools::PoolRecord;
-use crate::types::{Market, Resources, SECOND, WorkerId};
+use crate::types::{EnvId, Market, Resources, SECOND, WorkerId};
 
 mod bounds;
 mod burst;
+mod choice;
 
 const MINUTE: u64 = 60 * SECOND;
 const NOW: Time = Time(1_000_000 * SECOND);
@@ -94,6 +95,8 @@ fn scaling() -> Scaling {
 fn fleet(due: &[(Option<Time>, u64)]) -> Fleet {
     let need = Need {
         spec: SPEC,
+        env: EnvId(1),
+        place: Place::default(),
         recogniser: "shelf".into(),
         resources: Resources::default(),
         due: due.to_vec(),
@@ -200,6 +203,8 @@ fn each_deadline_is_met_and_the_tightest_decides() {
     let rate = |due: &[(u64, u64)]| {
         let missing = due.iter().map(|(at, photos)| (later(*at), *photos)).collect();
         let gap = Gap {
+            env: EnvId(1),
+            place: Place::default(),
             spec: SPEC,
             recogniser: "shelf".into(),
             photos: 0,

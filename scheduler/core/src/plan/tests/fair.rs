@@ -79,6 +79,7 @@ impl Shop {
                 photo_timeout: 0,
                 max_attempts: 0,
                 drop_late: false,
+                region: String::new(),
             },
             photos: ["file:///p"].into_iter().collect(),
             close: true,
