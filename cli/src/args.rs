@@ -95,7 +95,7 @@ pub enum Command {
     Pool(cmd::pool::PoolCommand),
     /// What capacity pools cost, and a thousand photos there
     #[command(subcommand)]
-    Market(cmd::pool::MarketCommand),
+    Market(cmd::market::MarketCommand),
     /// What machines cost: report
     #[command(subcommand)]
     Cost(cmd::cost::CostCommand),

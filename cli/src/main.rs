@@ -60,7 +60,7 @@ fn run(ctx: &mut Context, command: Command) -> Result<Exit, Failure> {
         Command::Worker(command) => ctx.block_on(cmd::worker::run, command),
         Command::Scale(command) => ctx.block_on(cmd::scale::run, command),
         Command::Pool(command) => ctx.block_on(cmd::pool::run, command),
-        Command::Market(command) => ctx.block_on(cmd::pool::market, command),
+        Command::Market(command) => ctx.block_on(cmd::market::run, command),
         Command::Cost(command) => ctx.block_on(cmd::cost::run, command),
         Command::Policy(args) => ctx.block_on(cmd::policy::run, args),
         Command::Operator(command) => ctx.block_on(cmd::operator::run, command),

@@ -442,6 +442,31 @@ mod tests {
             (schedule("0 8 * * *", "Berlin"), "p:4: of \"x\" is \"Berlin\""),
             ("foresight = \"much\"\n".to_owned(), "p:1: unknown variant `much`"),
             ("week_zone = \"Mars\"\n".to_owned(), "p:1: is \"Mars\""),
+            (
+                "[[environment]]\nname = \"a\"\nregions = [\"EU\"]\n".to_owned(),
+                "p:3: of \"a\": \"EU\" is no region",
+            ),
+            (
+                "[[environment]]\nname = \"a\"\n[[environment]]\nname = \"a\"\n".to_owned(),
+                "p:2: \"a\" is given twice",
+            ),
+            (
+                "[[environment]]\nname = \"a\"\nday_usd = -5\n".to_owned(),
+                "p:3: is -5: write dollars",
+            ),
+            (
+                "[[commitment]]\nregion = \"eu-central-1\"\ntype = \"c5.large\"\nmachines = 0\n".to_owned(),
+                "p:4: is 0",
+            ),
+            (
+                "escape = [\"zone\", \"zone\"]\n".to_owned(),
+                "p:1: names something twice",
+            ),
+            ("escape = [\"moon\"]\n".to_owned(), "p:1: unknown variant `moon`"),
+            (
+                "away_saving_percent = 100\n".to_owned(),
+                "p:1: is 1000 thousandths",
+            ),
             ("within = 15\n".to_owned(), "p:1: "),
             ("within = \"15\"\n".to_owned(), "p:1: not a duration"),
             ("probe_first = \"20m\"\n".to_owned(), "p:1: "),

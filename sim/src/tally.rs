@@ -82,6 +82,7 @@ pub const BRANCHES: &[&str] = &[
     "machines let go: drained",
     "machines let go: left",
     "machines let go: never joined",
+    "launches frozen",
     "notices",
     "speeds measured",
     "hours billed",

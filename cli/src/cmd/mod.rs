@@ -11,6 +11,7 @@ pub mod events;
 #[cfg(feature = "planted")]
 pub mod hunt;
 pub mod job;
+pub mod market;
 pub mod members;
 pub mod operator;
 pub mod past;

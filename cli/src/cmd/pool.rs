@@ -1,5 +1,4 @@
 //! `rebound pool`: EC2's capacity pools, what the cluster remembers of them, and what people want of them.
-//! `rebound market`: what they cost.
 
 use clap::Subcommand;
 use rebound_proto::v1::{Market, Pool, PoolRank, PoolStanding, PoolsReply};
@@ -7,7 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Stale};
 use crate::exit::{Exit, Failure};
-use crate::output::{Align, Table, clean, duration, parse_duration, time, time_opt};
+use crate::output::{Align, Table, clean, duration, parse_duration, time_opt};
 
 /// EC2's capacity pools: a type in a zone, spot or on-demand.
 #[derive(Debug, Subcommand)]
@@ -42,52 +41,36 @@ pub enum PoolCommand {
     },
 }
 
-/// What capacity pools cost.
-#[derive(Debug, Subcommand)]
-pub enum MarketCommand {
-    /// Prices, spot beside on-demand, and how old they are
-    Prices {
-        #[command(flatten)]
-        stale: Stale,
-    },
-    /// Dollars for a thousand photos, with each part of them, the cheapest first
-    Rank {
-        /// Of this recogniser alone
-        #[arg(long, value_name = "NAME")]
-        recogniser: Option<String>,
-        #[command(flatten)]
-        stale: Stale,
-    },
-}
-
 #[derive(Serialize)]
-struct Shown {
-    pool: String,
-    machines: u32,
-    usd_per_hour: Option<f64>,
-    on_demand_usd_per_hour: Option<f64>,
-    started: u64,
-    taken_back: u64,
-    interruptions_per_1000_hours: f64,
-    ready_us: Option<u64>,
-    refusals: u32,
-    closed_until: Option<String>,
-    banned_until: Option<String>,
-    banned_why: String,
-    too_dear_since: Option<String>,
-    ranks: Vec<Ranked>,
+pub(super) struct Shown {
+    pub pool: String,
+    pub machines: u32,
+    pub usd_per_hour: Option<f64>,
+    pub on_demand_usd_per_hour: Option<f64>,
+    pub started: u64,
+    pub taken_back: u64,
+    pub lacked: u64,
+    pub machine_hours: f64,
+    pub interruptions_per_1000_hours: f64,
+    pub ready_us: Option<u64>,
+    pub refusals: u32,
+    pub closed_until: Option<String>,
+    pub banned_until: Option<String>,
+    pub banned_why: String,
+    pub too_dear_since: Option<String>,
+    pub ranks: Vec<Ranked>,
 }
 
 #[derive(Clone, Serialize)]
-struct Ranked {
-    recogniser: String,
-    pool: String,
-    machine_usd: f64,
-    transfer_usd: f64,
-    risk_usd: f64,
-    total_usd: f64,
-    photos_per_hour: u64,
-    not_bought: String,
+pub(super) struct Ranked {
+    pub recogniser: String,
+    pub pool: String,
+    pub machine_usd: f64,
+    pub transfer_usd: f64,
+    pub risk_usd: f64,
+    pub total_usd: f64,
+    pub photos_per_hour: u64,
+    pub not_bought: String,
 }
 
 /// Runs it.
@@ -164,15 +147,15 @@ pub fn text(pool: &Pool) -> String {
     clean(&format!("{}@{}/{market}", pool.instance_type, pool.zone_id)).to_string()
 }
 
-fn usd(micro: u64) -> f64 {
+pub(super) fn usd(micro: u64) -> f64 {
     micro as f64 / 1e6
 }
 
-fn known(micro: u64) -> Option<f64> {
+pub(super) fn known(micro: u64) -> Option<f64> {
     (micro > 0).then(|| usd(micro))
 }
 
-fn ranked(pool: &Pool, rank: &PoolRank) -> Ranked {
+pub(super) fn ranked(pool: &Pool, rank: &PoolRank) -> Ranked {
     let total = rank
         .machine_micro_usd
         .saturating_add(rank.way_micro_usd)
@@ -189,7 +172,7 @@ fn ranked(pool: &Pool, rank: &PoolRank) -> Ranked {
     }
 }
 
-fn shown(reply: &PoolsReply, one: &PoolStanding) -> Shown {
+pub(super) fn shown(reply: &PoolsReply, one: &PoolStanding) -> Shown {
     let pool = one.pool.clone().unwrap_or_default();
     let ahead = |at: u64| time_opt(if at > reply.now_us { at } else { 0 });
     Shown {
@@ -199,6 +182,8 @@ fn shown(reply: &PoolsReply, one: &PoolStanding) -> Shown {
         on_demand_usd_per_hour: known(one.on_demand_micro_usd),
         started: one.started,
         taken_back: one.reclaimed,
+        lacked: one.lacked,
+        machine_hours: one.ran_us as f64 / 3.6e9,
         interruptions_per_1000_hours: one.interruptions_ppm as f64 / 1_000.0,
         ready_us: (one.ready_us > 0).then_some(one.ready_us),
         refusals: one.refusals,
@@ -311,103 +296,5 @@ fn explain(ctx: &mut Context, reply: &PoolsReply, pools: &[&PoolStanding]) -> Re
         }
         Ok(())
     })?;
-    Ok(())
-}
-
-/// Runs `rebound market`.
-pub async fn market(ctx: &mut Context, command: MarketCommand) -> Result<Exit, Failure> {
-    let (stale, rank_of) = match command {
-        MarketCommand::Prices { stale } => (stale, None),
-        MarketCommand::Rank { recogniser, stale } => (stale, Some(recogniser)),
-    };
-    let client = ctx.reader(stale);
-    let reply = client.pools().await?;
-    match rank_of {
-        None => prices(ctx, &reply)?,
-        Some(recogniser) => rank(ctx, &reply, recogniser.as_deref())?,
-    }
-    let heard = match reply.heard_us {
-        0 => "Prices were never heard, or by another server.".to_owned(),
-        at => format!("Prices as of {}.", time(at)),
-    };
-    ctx.out.note(&heard);
-    ctx.note_age(&client);
-    Ok(Exit::Ok)
-}
-
-fn prices(ctx: &mut Context, reply: &PoolsReply) -> Result<(), Failure> {
-    let all: Vec<Shown> = reply
-        .pools
-        .iter()
-        .filter(|one| one.price_micro_usd > 0)
-        .map(|one| shown(reply, one))
-        .collect();
-    ctx.out.many(&all, |out, all| {
-        let columns = [
-            ("POOL", Align::Left),
-            ("$/H", Align::Right),
-            ("ON DEMAND $/H", Align::Right),
-            ("OF IT %", Align::Right),
-        ];
-        let mut table = Table::new(&columns);
-        for one in all {
-            let (price, full) = (one.usd_per_hour, one.on_demand_usd_per_hour);
-            let share = price.zip(full).map(|(price, full)| price * 100.0 / full);
-            table.row([
-                one.pool.clone(),
-                price.map_or("-".to_owned(), |usd| format!("{usd:.4}")),
-                full.map_or("-".to_owned(), |usd| format!("{usd:.4}")),
-                share.map_or("-".to_owned(), |share| format!("{share:.0}")),
-            ]);
-        }
-        out.table(&mut table)
-    })?;
-    Ok(())
-}
-
-fn rank(ctx: &mut Context, reply: &PoolsReply, recogniser: Option<&str>) -> Result<(), Failure> {
-    let all = reply.pools.iter().flat_map(|one| {
-        let pool = one.pool.clone().unwrap_or_default();
-        let ranks = one.ranks.iter().map(move |rank| ranked(&pool, rank));
-        ranks.collect::<Vec<_>>()
-    });
-    let mut all: Vec<Ranked> = all
-        .filter(|one| recogniser.is_none_or(|name| name == one.recogniser))
-        .collect();
-    all.sort_by(|a, b| {
-        let by_name = a.recogniser.cmp(&b.recogniser);
-        by_name
-            .then(a.total_usd.total_cmp(&b.total_usd))
-            .then(a.pool.cmp(&b.pool))
-    });
-    ctx.out.many(&all, |out, all| {
-        let columns = [
-            ("RECOGNISER", Align::Left),
-            ("POOL", Align::Left),
-            ("$ A THOUSAND", Align::Right),
-            ("MACHINE", Align::Right),
-            ("TRANSFER", Align::Right),
-            ("RISK", Align::Right),
-            ("PHOTOS/H", Align::Right),
-            ("NOT BOUGHT", Align::Left),
-        ];
-        let mut table = Table::new(&columns);
-        for one in all {
-            table.row([
-                one.recogniser.clone(),
-                one.pool.clone(),
-                format!("{:.4}", one.total_usd),
-                format!("{:.4}", one.machine_usd),
-                format!("{:.4}", one.transfer_usd),
-                format!("{:.4}", one.risk_usd),
-                one.photos_per_hour.to_string(),
-                one.not_bought.clone(),
-            ]);
-        }
-        out.table(&mut table)
-    })?;
-    if all.is_empty() {
-        ctx.out.note("Nothing is ranked: no recogniser had work yet.");
-    }
     Ok(())
 }

@@ -19,6 +19,7 @@ resources: {cpu: 0.5, memory: 512MiB, gpus: 0}
 priority: 70
 deadline: 3m
 drop_late: true
+region: eu-central-1
 photo_timeout: 30s
 max_attempts: 2
 labels: {customer: acme, wave: "2026-11-21"}
@@ -29,7 +30,7 @@ photos:
 "#;
 
 const FULL_JSON: &str = "{\r\n\t\"version\": 1, \"name\": \"sh\\u0065lf\",\n\t\"recogniser\": \"grocery81@0123abcd\",
-\t\"resources\": {\"cpu\": \"500m\", \"memory\": \"512MiB\", \"gpus\": 0}, \"priority\": 70, \"deadline\": \"3m\", \"drop_late\": true,
+\t\"resources\": {\"cpu\": \"500m\", \"memory\": \"512MiB\", \"gpus\": 0}, \"priority\": 70, \"deadline\": \"3m\", \"drop_late\": true, \"region\": \"eu-central-1\",
  \"photo_timeout\": \"30s\", \"max_attempts\": 2, \"labels\": {\"customer\": \"acme\", \"wave\": \"2026-11-21\"},
  \"idempotency_key\": \"wave-88121\", \"photos\": [\"a.jpg\", \"file:\\/\\/\\/b%20c.jpg\"]}";
 
@@ -41,6 +42,7 @@ fn full() -> JobFile {
     JobFile {
         name: Some("shelf".into()),
         recogniser: Some("grocery81@0123abcd".into()),
+        region: Some("eu-central-1".into()),
         resources: Some(Resources {
             milli_cpu: 500,
             memory_mib: 512,
@@ -87,7 +89,7 @@ fn complaints_name_the_place_the_field_and_the_fix() {
     let table = [
         (
             "nmae: x",
-            "3:1: nmae: no such field; there are: version, name, recogniser, resources, priority, deadline, drop_late, photo_timeout, max_attempts, labels, idempotency_key, photos",
+            "3:1: nmae: no such field; there are: version, name, recogniser, region, resources, priority, deadline, drop_late, photo_timeout, max_attempts, labels, idempotency_key, photos",
         ),
         (
             "name: 12",
@@ -103,6 +105,10 @@ fn complaints_name_the_place_the_field_and_the_fix() {
         (
             "recogniser: 'a b'",
             "3:13: recogniser: wants a recogniser's name: 1 to 64 letters, digits, `-`, `_` or `.`, as `rebound worker list` shows it",
+        ),
+        (
+            "region: EU central",
+            "3:9: region: is no region; write one as eu-central-1",
         ),
         (
             "recogniser: a@123",

@@ -11,7 +11,7 @@ mod value;
 
 use std::fmt;
 
-pub use job::{JobFile, key_text, parse, recogniser};
+pub use job::{JobFile, key_text, parse, recogniser, region};
 pub use photos::{Gather, Photos, file_uri, is_photo, looks_like_glob};
 pub use read::{STDIN, read_file, read_stdin};
 pub use value::{deadline, job_name};

@@ -128,6 +128,8 @@ plants! {
     TokenPerTry "token-per-try",
     /// A machine that a list does not show has ended, however young it is.
     UnlistedGone "unlisted-gone",
+    /// A launch whose call failed is called again at once, and again.
+    RetryAtOnce "retry-at-once",
     /// Machines with our tag that the state does not know are left alone: they run for ever.
     OrphanLeft "orphan-left",
     /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.

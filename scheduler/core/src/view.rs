@@ -1,5 +1,7 @@
 //! What people are shown of machines and money.
 
+use std::collections::BTreeMap;
+
 use crate::market::{Quote, Speed};
 use crate::plan::capacity::NotChosen;
 use crate::scaling::Foresight;
@@ -13,7 +15,7 @@ use crate::state::pools::PoolRecord;
 use crate::state::profile::QuarterRecord;
 use crate::state::spend::Hour;
 use crate::trial::TrialBook;
-use crate::types::{Index, InstanceId, LaunchId, Pool, Time};
+use crate::types::{Index, InstanceId, LaunchId, MicroUsd, Pool, Time};
 
 /// What is known of past weeks.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct PoolsView {
     pub now: Time,
     /// When prices were last believed.
     pub heard: Time,
+    /// What the way of photos costs; see [`Market::ways`](crate::market::Market::ways).
+    pub ways: BTreeMap<(String, String), MicroUsd>,
 }
 
 /// What machines cost, and what was done for it. Money in millionths of USD.

@@ -14,6 +14,10 @@ use super::buying::Step;
 const BILLS_EVERY: u64 = 20 * SECOND;
 /// Of so many, in a million, all amounts are doubled.
 const WRONG: u64 = 50_000;
+/// Each time the operator looks, in a million: launches are frozen, …
+const FREEZES: u64 = 30_000;
+/// … and go on again.
+const FROZEN_ON: u64 = 300_000;
 
 /// Hours that are over, as a state's books have them.
 fn hours(state: &State, times: u64) -> Vec<(u64, u64)> {
@@ -56,6 +60,24 @@ impl World {
             self.operator_asks(Request::Steer(Box::new(Command::Shadow { scaling })));
         }
         self.buys_again(BILLS_EVERY, Step::Bill);
+    }
+
+    /// The operator stops launches and scale-in for a while, now and then; in the end they go on.
+    pub(super) fn freezes(&mut self) {
+        let frozen = self
+            .newest_state()
+            .is_some_and(|state| state.control.get().frozen.is_some());
+        let calm = self.calm;
+        let Some(buying) = &mut self.buying else { return };
+        let why = match frozen {
+            true if calm || buying.rng.chance(FROZEN_ON) => None,
+            false if !calm && buying.rng.chance(FREEZES) => Some("a look round".to_owned()),
+            _ => return,
+        };
+        if why.is_some() {
+            self.count("launches frozen");
+        }
+        self.operator_asks(Request::Steer(Box::new(Command::Freeze { why })));
     }
 
     /// What the books have come to have, at the end.

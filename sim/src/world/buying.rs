@@ -125,6 +125,8 @@ pub(crate) struct Buying {
     cut_until: u64,
     heard: Time,
     lately: Vec<(Time, u64)>,
+    /// When each server hears, in each of its lives, that a launch's call was throttled.
+    throttled: BTreeMap<(u64, u64, LaunchId), u64>,
 }
 
 impl Buying {
@@ -138,6 +140,7 @@ impl Buying {
             cut_until: 0,
             heard: Time(0),
             lately: Vec::new(),
+            throttled: BTreeMap::new(),
         }
     }
 
@@ -287,6 +290,7 @@ impl World {
             self.count("brakes thawed");
             self.operator_asks(Request::Steer(Box::new(Command::Thaw)));
         }
+        self.freezes();
     }
 
     /// A server's calls go out. False when it ended over that.
@@ -298,6 +302,7 @@ impl World {
             }
             // Here, and not when it comes there: the server that knows why may be gone by then.
             self.check_call(&call);
+            self.check_manners(server, life, &call);
             let Some(buying) = &mut self.buying else {
                 return true;
             };
@@ -390,6 +395,7 @@ impl World {
             true => (CALL_TIMEOUT, CloudOutcome::Unknown),
             false => (way, outcome),
         };
+        self.note_throttled((server, life), call, &outcome, after);
         self.buys(
             after,
             Step::Answered {

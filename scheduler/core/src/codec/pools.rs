@@ -7,6 +7,7 @@ use super::pool_out;
 use crate::io::{PoolView, PoolsView};
 use crate::market::Speed;
 use crate::plan::capacity::NotChosen;
+use crate::types::MicroUsd;
 
 /// All pools.
 pub fn pools(view: &PoolsView) -> v1::PoolsReply {
@@ -14,6 +15,15 @@ pub fn pools(view: &PoolsView) -> v1::PoolsReply {
         pools: view.pools.iter().map(standing).collect(),
         now_us: view.now.0,
         heard_us: view.heard.0,
+        ways: view.ways.iter().map(way).collect(),
+    }
+}
+
+fn way(((from, to), a_gb): (&(String, String), &MicroUsd)) -> v1::PhotosWay {
+    v1::PhotosWay {
+        from: from.clone(),
+        to: to.clone(),
+        micro_usd_per_gb: a_gb.0,
     }
 }
 
@@ -35,6 +45,8 @@ fn standing(own: &PoolView) -> v1::PoolStanding {
         reclaimed: record.reclaimed,
         ready_us: record.ready_p90().unwrap_or(0),
         machines: own.machines,
+        lacked: record.lacked,
+        ran_us: record.ran,
     }
 }
 

@@ -268,6 +268,7 @@ impl Replica {
     }
 
     fn launch_done(&mut self, launch: LaunchId, outcome: CloudOutcome) {
+        let at_once = self.config.plant.is(Plant::RetryAtOnce);
         let elapsed = self.elapsed_by_clock();
         let Some(leader) = self.leader.as_mut() else {
             return;
@@ -287,7 +288,11 @@ impl Replica {
                 settled(Outcome::Answered { got }, started, lacked)
             }
             CloudOutcome::Refused { why } => settled(Outcome::Refused { why }, Vec::new(), Vec::new()),
-            CloudOutcome::Retry { after } => return one.again(elapsed, after),
+            CloudOutcome::Retry { after } => {
+                one.again(elapsed, after);
+                one.not_before = if at_once { elapsed } else { one.not_before };
+                return;
+            }
             CloudOutcome::Unknown | CloudOutcome::Listed(_) | CloudOutcome::Terminating => {
                 one.unknown = true;
                 return one.again(elapsed, 0);

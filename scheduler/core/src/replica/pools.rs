@@ -40,6 +40,7 @@ impl Replica {
             pools: all.into_iter().map(view).collect(),
             now,
             heard: leader.map_or(Time(0), |_| market.heard),
+            ways: market.ways.clone(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What must hold of machines that the cluster buys.
 
+use rebound_core::limits::CALL_BACKOFF;
+
 use super::*;
 
 impl World {
@@ -24,6 +26,37 @@ impl World {
             CloudCall::List { .. } => {}
         }
         if let Some(wrong) = wrong {
+            self.checks.violated(wrong);
+        }
+    }
+
+    /// A launch's call was throttled, and its server hears of it after so many µs.
+    pub(super) fn note_throttled(
+        &mut self,
+        by: (u64, u64),
+        call: &CloudCall,
+        outcome: &CloudOutcome,
+        after: u64,
+    ) {
+        let heard = self.now.saturating_add(after);
+        if let (CloudCall::Launch { launch, .. }, CloudOutcome::Retry { .. }) = (call, outcome)
+            && let Some(buying) = &mut self.buying
+        {
+            buying.throttled.insert((by.0, by.1, *launch), heard);
+        }
+    }
+
+    /// M6: a call that was throttled is not made again at once by whoever made it.
+    pub(super) fn check_manners(&mut self, server: u64, life: u64, call: &CloudCall) {
+        let (CloudCall::Launch { launch, .. }, now) = (call, self.now) else {
+            return;
+        };
+        let Some(buying) = &mut self.buying else { return };
+        let heard = buying.throttled.remove(&(server, life, *launch));
+        let passed = heard.map(|heard| now.saturating_sub(heard));
+        // By the server's own clock, which may be a fast one.
+        if passed.is_some_and(|passed| passed < CALL_BACKOFF / 2) {
+            let wrong = format!("M6: launch {launch} was throttled and called again after {passed:?} µs");
             self.checks.violated(wrong);
         }
     }
