@@ -372,6 +372,7 @@ impl File {
             })
         };
         own.environments = self.environment.iter().map(rule).collect::<Result<_, Wrong>>()?;
+        own.environments.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(())
     }
 }
@@ -449,6 +450,10 @@ mod tests {
             (
                 "[[environment]]\nname = \"a\"\n[[environment]]\nname = \"a\"\n".to_owned(),
                 "p:2: \"a\" is given twice",
+            ),
+            (
+                "[[environment]]\nname = \"b\"\n[[environment]]\nname = \"a\"\nday_usd = -1\n".to_owned(),
+                "p:5: is -1: write dollars",
             ),
             (
                 "[[environment]]\nname = \"a\"\nday_usd = -5\n".to_owned(),

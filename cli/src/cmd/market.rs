@@ -271,3 +271,81 @@ fn risk(ctx: &mut Context, reply: &PoolsReply) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use rebound_proto::v1::{Market, PhotosWay, Pool, PoolRank, PoolStanding};
+
+    use super::*;
+
+    /// A pool at so many millionths of a dollar an hour, of which a thousand photos cost as many in machine time.
+    fn pool(region: &str, price: u64) -> PoolStanding {
+        PoolStanding {
+            pool: Some(Pool {
+                region: region.into(),
+                zone_id: format!("{region}-az1"),
+                instance_type: "c5.large".into(),
+                market: Market::Spot.into(),
+            }),
+            price_micro_usd: price,
+            ranks: vec![PoolRank {
+                recogniser: "shelf".into(),
+                machine_micro_usd: price,
+                us_per_photo: 1,
+                ..PoolRank::default()
+            }],
+            ..PoolStanding::default()
+        }
+    }
+
+    #[test]
+    fn photos_ways_are_in_the_rank_and_what_breaks_even_is_said() {
+        let reply = PoolsReply {
+            pools: vec![
+                pool("home", 100_000),
+                pool("near", 70_000),
+                pool("unknown", 10_000),
+            ],
+            ways: vec![PhotosWay {
+                from: "home".into(),
+                to: "near".into(),
+                micro_usd_per_gb: 20_000,
+            }],
+            ..PoolsReply::default()
+        };
+        let shown = |photos: Option<&Photos>| -> Vec<(String, u64, Option<u64>)> {
+            let micro = |usd: f64| (usd * 1e6).round() as u64;
+            let all = ranks(&reply, Some("shelf"), photos).into_iter();
+            all.map(|one| {
+                let even = one.break_even_usd_per_hour.map(micro);
+                (one.rank.pool, micro(one.rank.total_usd), even)
+            })
+            .collect()
+        };
+        let photos = photos(Some("home"), None).expect("a region");
+        let name = |region: &str| format!("c5.large@{region}-az1/spot");
+        assert_eq!(
+            shown(photos.as_ref()),
+            [
+                (name("home"), 100_000, None),
+                (name("near"), 130_000, Some(40_000))
+            ],
+            "3 GB for a thousand photos; nobody knows the way to the third"
+        );
+        assert_eq!(shown(None).len(), 3, "wherever the photos are");
+    }
+
+    #[test]
+    fn what_is_no_region_or_no_size_is_refused() {
+        let field = |region: &str, mb: f64| {
+            photos(Some(region), Some(mb))
+                .err()
+                .and_then(|failure| failure.field)
+        };
+        assert_eq!(field("eu-central-1", 3.0), None);
+        assert_eq!(field("EU", 3.0).as_deref(), Some("--photos-in"));
+        for mb in [0.0, -1.0, f64::NAN, 1e9] {
+            assert_eq!(field("eu-central-1", mb).as_deref(), Some("--mb"), "{mb}");
+        }
+    }
+}

@@ -41,16 +41,20 @@ pub fn check(rules: &[EnvRule]) -> Result<(), Rejected> {
     if rules.len() > ENV_RULES_MAX {
         return no("environment", format!("is given more than {ENV_RULES_MAX} times"));
     }
-    for (at, rule) in rules.iter().enumerate() {
+    if let Some(pair) = rules.windows(2).find(|pair| pair[0].name >= pair[1].name) {
+        let why = match pair[0].name == pair[1].name {
+            true => format!("{:?} is given twice", pair[0].name),
+            false => "are not in the order of their names".to_owned(),
+        };
+        return no("environment.name", why);
+    }
+    for rule in rules {
         let name = &rule.name;
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
             return no(
                 "environment.name",
                 format!("has {} bytes: 1 to {NAME_BYTES_MAX} make sense", name.len()),
             );
-        }
-        if rules[..at].iter().any(|other| other.name == *name) {
-            return no("environment.name", format!("{name:?} is given twice"));
         }
         if rule.regions.len() > REGIONS_PER_RULE_MAX {
             return no(

@@ -179,7 +179,7 @@ pub struct Scaling {
     pub escape: Vec<Escape>,
     /// What is paid for already.
     pub commitments: Vec<Commitment>,
-    /// What holds for one environment.
+    /// What holds for one environment, in the order of their names.
     pub environments: Vec<EnvRule>,
 }
 
@@ -371,7 +371,9 @@ impl Scaling {
 
     /// What holds for an environment of this name, if the policy says something.
     pub fn rule(&self, environment: &str) -> Option<&EnvRule> {
-        self.environments.iter().find(|rule| rule.name == environment)
+        let rules = &self.environments;
+        let at = rules.binary_search_by(|rule| rule.name.as_str().cmp(environment));
+        at.ok().map(|at| &rules[at])
     }
 }
 

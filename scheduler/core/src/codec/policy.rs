@@ -86,7 +86,7 @@ pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
         away_saving: wire.away_saving,
         escape: wire.escape().map(escape_in).collect::<Result<_, _>>()?,
         commitments: wire.commitments.iter().map(commitment_in).collect(),
-        environments: wire.environments.iter().map(rule_in).collect(),
+        environments: rules_in(&wire.environments),
     })
 }
 
@@ -190,6 +190,13 @@ fn commitment_out(own: &Commitment) -> v1::Commitment {
         instance_type: own.instance_type.clone(),
         machines: own.machines,
     }
+}
+
+/// In the order of their names, whatever order they came in.
+fn rules_in(wire: &[v1::EnvironmentRule]) -> Vec<EnvRule> {
+    let mut rules: Vec<EnvRule> = wire.iter().map(rule_in).collect();
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
+    rules
 }
 
 fn rule_in(wire: &v1::EnvironmentRule) -> EnvRule {
