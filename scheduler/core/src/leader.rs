@@ -14,6 +14,7 @@ use crate::observe::fleet::{Fleet, fleet};
 use crate::observe::tails::Cursors;
 use crate::observe::{Demand, Known};
 use crate::pace::Pace;
+use crate::plant::Plant;
 use crate::replica::cloud::Calls;
 use crate::replica::outlook::Line;
 use crate::replica::shed::{Asked, LetIn, TurnedAway};
@@ -165,7 +166,7 @@ pub struct Leader {
 
 impl Leader {
     /// A leader that was just elected.
-    pub fn new(term: Term, state_now: Time, now: Now, clock_rate: u64) -> Leader {
+    pub fn new(term: Term, state_now: Time, now: Now, clock_rate: u64, plant: Plant) -> Leader {
         Leader {
             term,
             ready: false,
@@ -194,7 +195,11 @@ impl Leader {
             meeting: BTreeSet::new(),
             noted: BTreeMap::new(),
             removed_at: None,
-            calls: Calls::default(),
+            calls: Calls::of(if plant.is(Plant::CallNumbersAgain) {
+                0
+            } else {
+                term
+            }),
             market: Arc::default(),
             fleet_wanted: true,
             fleet_looked: None,

@@ -266,6 +266,10 @@ pub const LAUNCH_VALID: u64 = 120 * SECOND;
 /// What was started, but whose answer was lost, is seen in a list of machines after at most so long, in µs. EC2 says: "up
 /// to a few minutes"; what is tried again meanwhile has the same token.
 pub const SIGHT_DELAY_MAX: u64 = 300 * SECOND;
+/// What the cloud tells of machines may be so far ahead of the cluster's clock, in µs; that stands still while nobody leads.
+pub const CLOUD_AHEAD_MAX: u64 = 3_600 * SECOND;
+/// A machine that has ended for so long is not paid again, whatever its price turns out to have been, in µs.
+pub const REPRICED_WITHIN: u64 = 3_600 * SECOND;
 /// Shortest time that EC2 bills at each start, in µs.
 pub const BILLED_MIN: u64 = 60 * SECOND;
 

@@ -130,6 +130,8 @@ plants! {
     UnlistedGone "unlisted-gone",
     /// A launch whose call failed is called again at once, and again.
     RetryAtOnce "retry-at-once",
+    /// A leader numbers its calls from the beginning: an answer to an earlier one's is taken for another call's.
+    CallNumbersAgain "call-numbers-again",
     /// Machines with our tag that the state does not know are left alone: they run for ever.
     OrphanLeft "orphan-left",
     /// What a launch gave is not known until a list shows it, and it is settled before: it counts for nothing meanwhile.

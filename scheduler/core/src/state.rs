@@ -30,6 +30,7 @@ pub mod members;
 mod outcomes;
 pub mod policies;
 pub mod pools;
+mod prices;
 pub mod profile;
 mod records;
 mod regiving;

@@ -2,239 +2,18 @@
 
 use rebound_core::bill::HOUR;
 use rebound_core::command::*;
-use rebound_core::event::Cause;
-use rebound_core::photos::Photos;
-use rebound_core::plan::capacity::{Buy, LetGo, Scale, Sizing};
-use rebound_core::plan::{Assign, Because, Plan};
-use rebound_core::reply::Reply;
-use rebound_core::rows::{Packing, Row};
-use rebound_core::scaling::{Mode, Scaling};
-use rebound_core::state::buying::{Settled, Started};
+use rebound_core::plan::capacity::{LetGo, Scale};
+use rebound_core::scaling::Scaling;
 use rebound_core::state::control::Brake;
 use rebound_core::state::decisions::What;
-use rebound_core::state::launches::{Choice, Lack, Outcome, Wanted};
+use rebound_core::state::launches::Lack;
 use rebound_core::state::machines::EndWhy;
 use rebound_core::state::sightings::Sighting;
 use rebound_core::state::{Plant, State};
 use rebound_core::types::*;
 
-/// USD an hour of one machine, in millionths.
-const PRICE: u64 = 100_000;
-const TYPE: &str = "c5.large";
-
-struct Run {
-    state: State,
-    at: Time,
-    next: u32,
-}
-
-fn pool() -> Pool {
-    Pool {
-        region: "us-east-1".into(),
-        zone_id: "use1-az1".into(),
-        instance_type: TYPE.into(),
-        market: Market::Spot,
-    }
-}
-
-impl Run {
-    fn new(change: impl Fn(&mut Scaling)) -> Run {
-        let mut run = Run {
-            state: State::new(Plant::None),
-            at: Time(400_000 * HOUR),
-            next: 0,
-        };
-        let mut scaling = Scaling {
-            mode: Mode::Act,
-            ..Scaling::default()
-        };
-        scaling.caps.hour = 1_000_000;
-        change(&mut scaling);
-        run.steer(scaling);
-        run
-    }
-
-    fn steer(&mut self, scaling: Scaling) {
-        let scaling = Box::new(scaling);
-        self.apply(Command::Steer { scaling, check: None });
-    }
-
-    fn apply(&mut self, command: Command) -> Option<Reply> {
-        let by = Caller {
-            environment: "shops".into(),
-            actor: "ann".into(),
-        };
-        let entry = Entry {
-            version: ENTRY_VERSION,
-            at: self.at,
-            by,
-            trace: TraceId::default(),
-            command,
-        };
-        let applied = self.state.apply(self.state.applied() + 1, 1, Some(&entry));
-        self.state.settle();
-        self.state.check();
-        applied.reply.ok()
-    }
-
-    fn pass(&mut self, us: u64) {
-        self.at.0 += us;
-    }
-
-    fn buy(&mut self, count: u32) -> bool {
-        let choice = Choice {
-            zone_id: pool().zone_id,
-            instance_type: TYPE.into(),
-            vcpus: 2,
-            price: MicroUsd(PRICE),
-            bound: MicroUsd(2 * PRICE),
-        };
-        let wanted = Wanted {
-            region: pool().region,
-            market: Market::Spot,
-            choices: vec![choice],
-            count,
-            template: 1,
-        };
-        let because = Sizing::default();
-        let plan = Scale {
-            buy: vec![Buy { wanted, because }],
-            ..Scale::default()
-        };
-        let reply = self.apply(Command::Scale(Box::new(plan)));
-        matches!(reply, Some(Reply::Adopted { runs: 1, .. }))
-    }
-
-    /// Machines that run from now on, each with a worker of two slots.
-    fn machines(&mut self, count: u32) -> Vec<InstanceId> {
-        assert!(self.buy(count));
-        let launch = self.state.launches.iter().next_back().unwrap().0;
-        let started: Vec<Started> = (0..count)
-            .map(|_| {
-                self.next += 1;
-                Started {
-                    id: InstanceId(format!("i-{:04}", self.next)),
-                    zone_id: pool().zone_id,
-                    instance_type: TYPE.into(),
-                }
-            })
-            .collect();
-        let ids: Vec<InstanceId> = started.iter().map(|one| one.id.clone()).collect();
-        self.apply(Command::LaunchSettled(Box::new(Settled {
-            launch,
-            outcome: Outcome::Answered { got: count },
-            started,
-            lacked: Vec::new(),
-        })));
-        for id in &ids {
-            let (machine, since) = (id.clone(), self.at);
-            self.apply(Command::Seen(vec![Sighting::Running { machine, since }]));
-            self.join(id);
-        }
-        ids
-    }
-
-    fn join(&mut self, id: &InstanceId) {
-        let recogniser = Recogniser {
-            name: "noop".into(),
-            digest: Vec::new(),
-        };
-        self.apply(Command::WorkerJoined(Box::new(Join {
-            name: id.0.clone(),
-            nonce: 1,
-            slots: 2,
-            resources: Resources {
-                milli_cpu: 2_000,
-                memory_mib: 4_000,
-                gpus: 0,
-            },
-            pool: Pool::default(),
-            recognisers: vec![recogniser],
-            version: "1".into(),
-        })));
-    }
-
-    /// So many photos are done well by a machine's worker.
-    fn done(&mut self, machine: &InstanceId, photos: u64) -> JobId {
-        let urls: Vec<String> = (0..photos).map(|at| format!("file:///{at}.jpg")).collect();
-        let spec = Spec {
-            recogniser: "noop".into(),
-            resources: Resources::default(),
-            photo_timeout: 0,
-            max_attempts: 0,
-            drop_late: false,
-            region: String::new(),
-        };
-        let reply = self.apply(Command::Open(Box::new(Open {
-            key: Vec::new(),
-            name: String::new(),
-            labels: Vec::new(),
-            priority: 50,
-            deadline: Deadline::None,
-            spec,
-            photos: urls.into_iter().collect::<Photos>(),
-            close: true,
-        })));
-        let Some(Reply::Opened { job, .. }) = reply else {
-            panic!("{reply:?}")
-        };
-        let worker = self.state.machines.get(machine).unwrap().joined.unwrap().0;
-        let assign = Assign {
-            worker,
-            job,
-            first: 0,
-            count: photos,
-            because: Because::FreeSlot {
-                rank: 0,
-                candidates: 1,
-            },
-        };
-        self.apply(Command::Adopt(Plan {
-            at: self.state.applied(),
-            assign: vec![assign],
-            ..Plan::default()
-        }));
-        let given = Given(self.state.applied());
-        let row = Row {
-            started: self.at,
-            ended: self.at,
-            output: &[],
-        };
-        let mut rows = Packing::default();
-        (0..photos).for_each(|_| rows.push(row));
-        let rows = rows.done();
-        let report = Report {
-            job,
-            first: 0,
-            given,
-            cause: None::<Cause>,
-            rows,
-        };
-        self.apply(Command::Ended {
-            worker,
-            reports: vec![report],
-        });
-        job
-    }
-
-    fn brake(&self) -> Option<Brake> {
-        self.state.control.get().brake.map(|(brake, _)| brake)
-    }
-
-    fn notice(&mut self, id: &InstanceId) {
-        let at = Time(self.at.0 + 120 * SECOND);
-        let machine = id.clone();
-        self.apply(Command::Seen(vec![Sighting::Noticed { machine, at }]));
-    }
-
-    fn whats(&self) -> Vec<What> {
-        self.state
-            .decisions
-            .iter()
-            .map(|(_, one)| one.what.clone())
-            .collect()
-    }
-}
+mod till;
+use till::*;
 
 #[test]
 fn photos_that_cost_many_times_what_they_did_stop_launches_until_a_person_says_otherwise() {
@@ -332,6 +111,71 @@ fn prices_that_are_noted_late_are_paid_from_when_they_were_in_force() {
         (machine.price, machine.priced, machine.paid_to),
         (MicroUsd(PRICE), run.at, run.at)
     );
+}
+
+#[test]
+fn a_machine_that_has_just_ended_is_paid_again_at_a_price_told_later() {
+    let mut run = Run::new(|_| {});
+    let (id, from) = (run.machines(1).remove(0), run.at);
+    run.pass(HOUR);
+    let gone = Sighting::Gone {
+        machine: id.clone(),
+        at: run.at,
+        reclaimed: true,
+    };
+    run.apply(Command::Seen(vec![gone]));
+    let paid = |run: &Run| {
+        let hours: u64 = run.state.spend.hours().map(|(_, hour)| hour.money).sum();
+        let pools: u64 = run.state.pools.iter().map(|(_, one)| one.paid).sum();
+        let machine = run.state.machines.get(&id).unwrap().paid;
+        assert_eq!((hours, pools), (machine, machine), "all books say the same");
+        machine
+    };
+    assert_eq!(paid(&run), PRICE);
+    // Of the last quarter of it the price was twice as much.
+    let dear = Time(from.0 + HOUR * 3 / 4);
+    run.pass(MINUTE);
+    let told = Command::Prices(vec![(pool(), MicroUsd(2 * PRICE), dear)]);
+    run.apply(told.clone());
+    assert_eq!(paid(&run), PRICE + PRICE / 4);
+    // Said again, or said of a time that is over, it changes nothing.
+    run.apply(told);
+    run.apply(Command::Prices(vec![(pool(), MicroUsd(1), Time(dear.0 - 1))]));
+    run.apply(Command::Prices(vec![(pool(), MicroUsd(1), run.at)]));
+    assert_eq!(paid(&run), PRICE + PRICE / 4);
+    // And less, for the last minute: told in time and too late.
+    run.apply(Command::Prices(vec![(
+        pool(),
+        MicroUsd(PRICE),
+        Time(from.0 + HOUR - MINUTE),
+    )]));
+    let expected = PRICE + PRICE / 4 - PRICE / 60;
+    assert!(paid(&run).abs_diff(expected) <= 2, "{} {expected}", paid(&run));
+    run.pass(2 * HOUR);
+    let before = paid(&run);
+    run.apply(Command::Prices(vec![(
+        pool(),
+        MicroUsd(2 * PRICE),
+        Time(from.0 + HOUR - SECOND),
+    )]));
+    assert_eq!(paid(&run), before, "books of long ago are closed");
+}
+
+#[test]
+fn the_books_are_kept_by_the_clouds_clock() {
+    let mut run = Run::new(|_| {});
+    let id = run.machines(1).remove(0);
+    let since = run.at;
+    // The cluster's clock stood still for a quarter of an hour while the machine ran and ended.
+    let gone = Sighting::Gone {
+        machine: id.clone(),
+        at: Time(since.0 + HOUR / 4),
+        reclaimed: false,
+    };
+    run.pass(SECOND);
+    run.apply(Command::Seen(vec![gone]));
+    let machine = run.state.machines.get(&id).unwrap();
+    assert_eq!(machine.paid, PRICE / 4);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! again and again until its outcome is known.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::Replica;
 use super::budget::Budget;
@@ -10,16 +9,20 @@ use crate::cloud::{CloudCall, CloudOutcome, Found, token};
 use crate::command::Command;
 use crate::io::Output;
 use crate::limits::*;
-use crate::market::Market;
 use crate::plant::Plant;
 use crate::reconcile::reconcile;
 use crate::scaling::Foresight;
 use crate::schedule::quarter_of;
 use crate::state::State;
-use crate::state::buying::{Settled, Started, is_spot};
+use crate::state::buying::{Settled, Started};
 use crate::state::launches::{Lack, Outcome};
 use crate::state::sightings::Sighting;
 use crate::types::*;
+
+mod prices;
+
+/// A leader numbers so many calls, in bits, before it would take another term's numbers.
+const CALLS_PER_TERM_BITS: u32 = 32;
 
 /// When a call may be made again, in µs of running time as the cluster's clock counts it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +72,14 @@ struct Ordered {
 }
 
 impl Calls {
+    /// Those of a leadership. Their numbers are no earlier one's: an answer that comes late is to be taken for nothing.
+    pub(crate) fn of(term: Term) -> Calls {
+        Calls {
+            next: term << CALLS_PER_TERM_BITS,
+            ..Calls::default()
+        }
+    }
+
     fn order(&mut self, call: CloudCall, begun: Time, out: &mut Output) {
         self.next += 1;
         let id = CallId(self.next);
@@ -89,62 +100,7 @@ impl Calls {
     }
 }
 
-/// What prices of pools were since what is noted, which is so old, up to the one in force.
-fn changes(
-    market: &Market,
-    changed: BTreeMap<Pool, (Time, MicroUsd)>,
-    now: Time,
-) -> Vec<(Pool, MicroUsd, Time)> {
-    let mut changes = Vec::new();
-    for (pool, (noted, price)) in changed {
-        let lately = market.pools.get(&pool).map_or(&[][..], |quote| &quote.lately);
-        let unseen = lately
-            .iter()
-            .filter(|(at, price)| *at > noted && *at <= now && price.0 > 0);
-        let mut of_pool: Vec<_> = unseen.map(|(at, price)| (pool.clone(), *price, *at)).collect();
-        // What is believed may be another price than the last that was told.
-        if of_pool.last().is_none_or(|(_, last, _)| *last != price) {
-            of_pool.push((pool, price, now));
-        }
-        changes.extend(of_pool);
-    }
-    // The newest are what holds from now on.
-    let over = changes.len().saturating_sub(PRICES_PER_ENTRY_MAX);
-    changes.drain(..over);
-    changes
-}
-
 impl Replica {
-    /// The market was looked at: prices that machines are paid by go into the log when they change.
-    pub(super) fn market(&mut self, market: Arc<Market>) {
-        let Some(leader) = self.leader.as_mut().filter(|leader| leader.ready) else {
-            return;
-        };
-        let mut changed: BTreeMap<Pool, (Time, MicroUsd)> = BTreeMap::new();
-        for (_, machine) in self
-            .state
-            .machines
-            .live()
-            .filter(|(_, machine)| is_spot(&machine.pool))
-        {
-            let Some(quote) = market.pools.get(&machine.pool) else {
-                continue;
-            };
-            if quote.price.min(machine.bound) != machine.price && quote.price.0 > 0 {
-                let one = changed
-                    .entry(machine.pool.clone())
-                    .or_insert((machine.priced, quote.price));
-                one.0 = one.0.min(machine.priced);
-            }
-        }
-        let changes = changes(&market, changed, self.state.now());
-        leader.market = market;
-        leader.fleet_wanted = true;
-        if !changes.is_empty() {
-            self.duty(Command::Prices(changes));
-        }
-    }
-
     /// Asks whether this is still the leader, when some call that changes something is due; see [`Self::order_calls`].
     pub(super) fn confirm_calls(&mut self) {
         let (elapsed, applied) = (self.elapsed_by_clock(), self.state.applied());

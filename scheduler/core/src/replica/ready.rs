@@ -206,6 +206,7 @@ impl Replica {
                 self.state.now(),
                 self.now,
                 self.config.clock_rate,
+                self.config.plant,
             ));
         }
     }

@@ -153,6 +153,12 @@ impl Machines {
             .map(|id| (id, self.table.get(id).expect("indexed")))
     }
 
+    /// Those remembered that have ended since then, the earliest first.
+    pub fn ended_since(&self, from: Time) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        let since = self.ended.range((from, InstanceId(String::new()))..);
+        since.map(|(_, id)| (id, self.table.get(id).expect("indexed")))
+    }
+
     /// How many have not ended.
     pub fn live_count(&self) -> usize {
         self.live.len()

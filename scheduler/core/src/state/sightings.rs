@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::buying::{Started, is_spot};
+use super::buying::Started;
 use super::launches::{Outcome, Wanted};
 use super::machines::{EndWhy, Gone};
 use super::{Context, State};
 use crate::bill::cost;
 use crate::event::Fact;
-use crate::limits::{BILLED_MIN, PRICES_PER_ENTRY_MAX, SIGHTINGS_PER_ENTRY_MAX};
+use crate::limits::{BILLED_MIN, CLOUD_AHEAD_MAX, SIGHTINGS_PER_ENTRY_MAX};
 use crate::plant::Plant;
 use crate::reply::{Rejected, Reply};
-use crate::types::{EnvId, InstanceId, LaunchId, MicroUsd, Pool, Time, WorkerId};
+use crate::types::{EnvId, InstanceId, LaunchId, Pool, Time, WorkerId};
 
 /// One thing seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub enum Sighting {
     Noticed { machine: InstanceId, at: Time },
     /// A launch of which no answer came and no list shows more machines.
     Nothing { launch: LaunchId },
+}
+
+/// The latest instant that the cloud may tell when the cluster's clock says `at`: that clock stands still while nobody
+/// leads, and is drawn back slowly.
+pub(crate) fn by_cloud(at: Time) -> Time {
+    Time(at.0.saturating_add(CLOUD_AHEAD_MAX))
 }
 
 impl State {
@@ -80,8 +86,8 @@ impl State {
         else {
             return;
         };
-        // The cloud's clock may be ahead of the cluster's, or behind its launch.
-        let since = since.max(machine.wanted).min(at);
+        // The books are kept by the cloud's clock, which may be ahead of the cluster's, or behind its launch.
+        let since = since.max(machine.wanted).min(by_cloud(at));
         machine.running = Some(since);
         machine.paid_to = since;
         context.tell(
@@ -100,7 +106,7 @@ impl State {
         };
         let ended = ended
             .max(machine.running.unwrap_or(machine.known))
-            .min(context.at);
+            .min(by_cloud(context.at));
         if let Some(from) = machine.running {
             let least = Time(from.0.saturating_add(BILLED_MIN));
             self.pay(id, ended.max(least));
@@ -197,37 +203,6 @@ impl State {
             outcome: Outcome::Expired,
         };
         context.tell(EnvId::default(), None, fact);
-    }
-
-    /// Spot prices have changed: what machines have cost so far was at the old ones.
-    pub(super) fn prices(
-        &mut self,
-        context: &mut Context,
-        prices: &[(Pool, MicroUsd, Time)],
-    ) -> Result<Reply, Rejected> {
-        let at = context.at;
-        let unbounded = self.plant.is(Plant::PriceUnbounded);
-        for (pool, price, since) in prices.iter().take(PRICES_PER_ENTRY_MAX) {
-            let of_pool = self
-                .machines
-                .live()
-                .filter(|(_, one)| one.pool == *pool && is_spot(pool));
-            let ids: Vec<InstanceId> = of_pool.map(|(id, _)| id.clone()).collect();
-            for id in ids {
-                // What was paid at the price before is not paid again.
-                let from = (*since).min(at);
-                self.pay(&id, from);
-                if let Some(machine) = self.machines.get_mut(&id) {
-                    machine.priced = machine.priced.max(from);
-                    machine.price = if unbounded {
-                        *price
-                    } else {
-                        (*price).min(machine.bound)
-                    };
-                }
-            }
-        }
-        Ok(Reply::Done)
     }
 
     /// A machine's agent has joined: the time that this took is its pool's experience.

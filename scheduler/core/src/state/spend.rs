@@ -43,6 +43,23 @@ impl Hour {
     }
 }
 
+/// Money spread evenly over a time, by the hour: nothing of it is lost.
+fn split(from: Time, to: Time, money: u64) -> impl Iterator<Item = (u64, u64)> {
+    let whole = to.0.saturating_sub(from.0);
+    let (first, last) = (hour_of(from), hour_of(to));
+    let mut left = money;
+    (first..=last).map(move |hour| {
+        let begins = from.0.max(hour * HOUR);
+        let ends = to.0.min((hour + 1).saturating_mul(HOUR));
+        let part = match hour == last || whole == 0 {
+            true => left,
+            false => (u128::from(money) * u128::from(ends - begins) / u128::from(whole)) as u64,
+        };
+        left -= part;
+        (hour, part)
+    })
+}
+
 /// Each hour in which something was spent or done, counted from 1970.
 pub struct Spend {
     pub(crate) table: Table<u64, Hour>,
@@ -57,22 +74,20 @@ impl Spend {
 
     /// So much was spent between two instants, evenly, of at most so much. Hours that are kept no longer go.
     pub(crate) fn note(&mut self, from: Time, to: Time, money: u64, at_most: u64) {
-        let whole = to.0.saturating_sub(from.0);
-        let (first, last) = (hour_of(from), hour_of(to));
-        let mut left = (money, at_most);
-        for hour in first..=last {
-            let begins = from.0.max(hour * HOUR);
-            let ends = to.0.min((hour + 1).saturating_mul(HOUR));
-            let part = |of: u64, left: u64| match hour == last || whole == 0 {
-                true => left,
-                false => (u128::from(of) * u128::from(ends - begins) / u128::from(whole)) as u64,
-            };
-            let parts = (part(money, left.0), part(at_most, left.1));
-            left = (left.0 - parts.0, left.1 - parts.1);
-            if parts != (0, 0) {
-                let record = self.of(hour);
-                record.money = record.money.saturating_add(parts.0);
-                record.at_most = record.at_most.saturating_add(parts.1);
+        let parts = split(from, to, money).zip(split(from, to, at_most));
+        for ((hour, money), (_, at_most)) in parts.filter(|((_, money), (_, most))| (*money, *most) != (0, 0))
+        {
+            let record = self.of(hour);
+            record.money = record.money.saturating_add(money);
+            record.at_most = record.at_most.saturating_add(at_most);
+        }
+    }
+
+    /// So much of what was noted for a time was not spent; of hours that are kept.
+    pub(crate) fn take_back(&mut self, from: Time, to: Time, money: u64) {
+        for (hour, money) in split(from, to, money) {
+            if let Some(record) = self.table.get_mut(&hour) {
+                record.money = record.money.saturating_sub(money);
             }
         }
     }
