@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rebound_core::env_rule::EnvRule;
 use rebound_core::reply::Rejected;
-use rebound_core::scaling::{Commitment, Escape, Foresight, Mode, Scaling, Threshold};
+use rebound_core::scaling::{Commitment, Escape, Foresight, Mode, Scaling, Spares, Threshold};
 use rebound_core::schedule::Schedule;
 use serde::Deserialize;
 
@@ -67,6 +67,29 @@ struct File {
     commitment: Vec<CommitmentTable>,
     #[serde(default)]
     environment: Vec<EnvironmentTable>,
+    spares: Option<SparesTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SparesTable {
+    recogniser: String,
+    photos: u32,
+    within: String,
+    start: String,
+    volume_usd: f64,
+}
+
+impl SparesTable {
+    fn own(&self) -> Result<Spares, Wrong> {
+        Ok(Spares {
+            recogniser: self.recogniser.clone(),
+            photos: self.photos,
+            within: time("spares.within", Some(&self.within), 0)?,
+            start: time("spares.start", Some(&self.start), 0)?,
+            volume: usd("spares.volume_usd", Some(self.volume_usd), 0)?,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -83,6 +106,8 @@ enum EscapeName {
 #[serde(deny_unknown_fields)]
 struct CommitmentTable {
     region: String,
+    #[serde(default)]
+    zone_id: String,
     #[serde(rename = "type")]
     instance_type: String,
     machines: u32,
@@ -360,6 +385,7 @@ impl File {
         }
         let commitment = |one: &CommitmentTable| Commitment {
             region: one.region.clone(),
+            zone_id: one.zone_id.clone(),
             instance_type: one.instance_type.clone(),
             machines: one.machines,
         };
@@ -373,6 +399,7 @@ impl File {
         };
         own.environments = self.environment.iter().map(rule).collect::<Result<_, Wrong>>()?;
         own.environments.sort_by(|a, b| a.name.cmp(&b.name));
+        own.spares = self.spares.as_ref().map(SparesTable::own).transpose()?;
         Ok(())
     }
 }
@@ -462,6 +489,18 @@ mod tests {
             (
                 "[[commitment]]\nregion = \"eu-central-1\"\ntype = \"c5.large\"\nmachines = 0\n".to_owned(),
                 "p:4: is 0",
+            ),
+            (
+                "[spares]\nrecogniser = \"shelf\"\nphotos = 0\nwithin = \"1m\"\nstart = \"30s\"\nvolume_usd = 0.001\n".to_owned(),
+                "p:3: is 0: leave [spares] out",
+            ),
+            (
+                "[spares]\nrecogniser = \"shelf\"\nphotos = 9\nwithin = \"2d\"\nstart = \"30s\"\nvolume_usd = 0.001\n".to_owned(),
+                "p:4: ",
+            ),
+            (
+                "[spares]\nrecogniser = \"shelf\"\nphotos = 9\nwithin = \"1m\"\n".to_owned(),
+                "p:1: missing field `start`",
             ),
             (
                 "escape = [\"zone\", \"zone\"]\n".to_owned(),

@@ -107,6 +107,10 @@ fn describe() {
     describe_counter!("rebound_machines_started_total", "Machines that launches gave");
     describe_counter!("rebound_machines_ended_total", "Machines ended, by how");
     describe_counter!(
+        "rebound_spares_total",
+        "Machines kept for a burst that were started or stopped"
+    );
+    describe_counter!(
         "rebound_machines_paid_microusd_total",
         "What machines that have ended cost, in millionths of USD"
     );
@@ -240,10 +244,16 @@ pub(crate) fn cloud_call(call: &CloudCall, outcome: &CloudOutcome, took: Duratio
     let what = match call {
         CloudCall::Launch { .. } => "launch",
         CloudCall::Terminate { .. } => "terminate",
+        CloudCall::Stop { .. } => "stop",
+        CloudCall::Start { .. } => "start",
         CloudCall::List { .. } => "list",
     };
     let outcome = match outcome {
-        CloudOutcome::Launched { .. } | CloudOutcome::Terminating | CloudOutcome::Listed(_) => "done",
+        CloudOutcome::Launched { .. }
+        | CloudOutcome::Terminating
+        | CloudOutcome::Accepted
+        | CloudOutcome::Listed(_) => "done",
+        CloudOutcome::Lacked => "lacked",
         CloudOutcome::Retry { .. } => "retry",
         CloudOutcome::Refused { .. } => "refused",
         CloudOutcome::Unknown => "unknown",
@@ -390,7 +400,10 @@ fn count(fact: &Fact) {
             counter!("rebound_machines_paid_microusd_total").increment(*paid);
         }
         Fact::Short { short } => gauge!("rebound_short").set(if short.is_some() { 1.0 } else { 0.0 }),
+        Fact::SpareStarting { .. } => counter!("rebound_spares_total", "what" => "started").increment(1),
+        Fact::SpareStopping { .. } => counter!("rebound_spares_total", "what" => "stopped").increment(1),
         Fact::Began { .. }
+        | Fact::MachineStopped { .. }
         | Fact::LaunchDropped { .. }
         | Fact::LaunchSettled { .. }
         | Fact::MachineRunning { .. }
@@ -453,6 +466,9 @@ fn log(event: &Event) {
         Fact::Launched { .. }
         | Fact::LaunchSettled { .. }
         | Fact::MachineKnown { .. }
+        | Fact::SpareStarting { .. }
+        | Fact::SpareStopping { .. }
+        | Fact::MachineStopped { .. }
         | Fact::MachineNoticed { .. }
         | Fact::MachineLetGo { .. }
         | Fact::MachineEnding { .. }

@@ -53,12 +53,39 @@ pub(super) struct Shown {
     pub machine_hours: f64,
     pub interruptions_per_1000_hours: f64,
     pub ready_us: Option<u64>,
+    pub ready_parts: Option<Parts>,
     pub refusals: u32,
     pub closed_until: Option<String>,
     pub banned_until: Option<String>,
     pub banned_why: String,
     pub too_dear_since: Option<String>,
     pub ranks: Vec<Ranked>,
+}
+
+/// What nine of ten machines took, each part for itself.
+#[derive(Serialize)]
+pub(super) struct Parts {
+    pub call_us: u64,
+    pub pending_us: u64,
+    pub boot_us: u64,
+    pub load_us: u64,
+    pub first_us: u64,
+    pub restart_us: Option<u64>,
+}
+
+impl Parts {
+    fn words(&self) -> String {
+        let known = |us: u64| if us > 0 { duration(us) } else { "-".to_owned() };
+        format!(
+            "call {}, pending {}, boot {}, model {}; first result {}; started again {}",
+            known(self.call_us),
+            known(self.pending_us),
+            known(self.boot_us),
+            known(self.load_us),
+            known(self.first_us),
+            known(self.restart_us.unwrap_or(0)),
+        )
+    }
 }
 
 #[derive(Clone, Serialize)]
@@ -186,6 +213,14 @@ pub(super) fn shown(reply: &PoolsReply, one: &PoolStanding) -> Shown {
         machine_hours: one.ran_us as f64 / 3.6e9,
         interruptions_per_1000_hours: one.interruptions_ppm as f64 / 1_000.0,
         ready_us: (one.ready_us > 0).then_some(one.ready_us),
+        ready_parts: one.ready_parts.filter(|_| one.ready_us > 0).map(|own| Parts {
+            call_us: own.call_us,
+            pending_us: own.pending_us,
+            boot_us: own.boot_us,
+            load_us: own.load_us,
+            first_us: own.first_us,
+            restart_us: (own.restart_us > 0).then_some(own.restart_us),
+        }),
         refusals: one.refusals,
         closed_until: ahead(one.closed_until_us),
         banned_until: ahead(one.banned_until_us),
@@ -269,6 +304,9 @@ fn explain(ctx: &mut Context, reply: &PoolsReply, pools: &[&PoolStanding]) -> Re
                 "ready in",
                 one.ready_us.map_or("not measured".to_owned(), duration),
             );
+            if let Some(parts) = &one.ready_parts {
+                row("of that", parts.words());
+            }
             let against = against(one);
             row(
                 "against it",

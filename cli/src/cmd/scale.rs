@@ -66,7 +66,17 @@ struct Status {
     day_usd: f64,
     day_usd_max: f64,
     open_launches: usize,
+    spares: Option<SparesView>,
     machines: Vec<MachineView>,
+}
+
+#[derive(Serialize)]
+struct SparesView {
+    hot: u32,
+    stopped: u32,
+    cold: u32,
+    usd_per_hour: f64,
+    late: bool,
 }
 
 #[derive(Serialize)]
@@ -228,6 +238,13 @@ fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
         day_usd: usd(reply.day_micro_usd),
         day_usd_max: usd(caps.day_micro_usd),
         open_launches: reply.launches.iter().filter(|one| one.outcome == "open").count(),
+        spares: reply.spares.as_ref().map(|mix| SparesView {
+            hot: mix.hot,
+            stopped: mix.stopped,
+            cold: mix.cold,
+            usd_per_hour: usd(mix.an_hour_micro_usd),
+            late: mix.late,
+        }),
         machines: reply.machines.iter().map(|one| machine(reply, one)).collect(),
     };
     ctx.out.one(&shown, |out, shown| {
@@ -247,6 +264,19 @@ fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
             row(
                 "stopped",
                 format!("{brake}; `rebound scale thaw` lets launches go on"),
+            );
+        }
+        if let Some(mix) = &shown.spares {
+            let late = match mix.late {
+                true => "; that is all that caps allow, and not all is done in time",
+                false => "",
+            };
+            row(
+                "for a burst",
+                format!(
+                    "{} run, {} stand still, {} are bought when it comes; kept for ${:.4} an hour{late}",
+                    mix.hot, mix.stopped, mix.cold, mix.usd_per_hour
+                ),
             );
         }
         if let Some(short) = &shown.short {

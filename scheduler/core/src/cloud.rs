@@ -24,6 +24,13 @@ pub enum CloudCall {
         region: String,
         machines: Vec<InstanceId>,
     },
+    /// Stops machines of a region, which stay with their volumes.
+    Stop {
+        region: String,
+        machines: Vec<InstanceId>,
+    },
+    /// Starts a machine that stands still: at once, or not at all.
+    Start { region: String, machine: InstanceId },
     /// Lists all machines of a region that have this cluster's tag.
     List { region: String },
 }
@@ -52,6 +59,10 @@ pub enum CloudOutcome {
     },
     /// The machines are ending, or have ended.
     Terminating,
+    /// The machines are stopping or starting, or have stopped or started.
+    Accepted,
+    /// There is no machine of its kind for one that shall start.
+    Lacked,
     /// All that was found.
     Listed(Vec<Found>),
     /// It did not happen, and may be tried again after so many µs.
@@ -71,8 +82,10 @@ pub struct Found {
     pub pool: Pool,
     /// The launch that its tag names.
     pub launch: LaunchId,
-    /// Since when it runs; none: not yet.
+    /// Since when it runs; none: not yet, or it stands still.
     pub running: Option<Time>,
+    /// Since when it stands still.
+    pub stopped: Option<Time>,
     /// When it ended, and whether the cloud took it back; none: it has not.
     pub ended: Option<(Time, bool)>,
 }

@@ -232,6 +232,12 @@ pub enum Fact {
     MachineRunning { machine: InstanceId, since: Time },
     /// The cloud takes it back then.
     MachineNoticed { machine: InstanceId, ends: Time },
+    /// A stopped machine shall start again, and why.
+    SpareStarting { machine: InstanceId, because: Sizing },
+    /// A machine with nothing to do for so many µs shall stop, and is kept for a burst.
+    SpareStopping { machine: InstanceId, idle: u64 },
+    /// It has stopped.
+    MachineStopped { machine: InstanceId },
     /// The policy lets it go, after so many idle µs, where keeping it was worth so many; one with work drains first.
     MachineLetGo {
         machine: InstanceId,

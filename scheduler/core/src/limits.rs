@@ -263,6 +263,8 @@ pub const READY_KEPT: usize = 16;
 pub const SPEND_HOURS_KEPT: usize = 8 * 24;
 /// No call of a launch begins so long after its entry, in µs.
 pub const LAUNCH_VALID: u64 = 120 * SECOND;
+/// No call to start a machine that stands still begins so long after it was decided, in µs.
+pub const START_VALID: u64 = 120 * SECOND;
 /// What was started, but whose answer was lost, is seen in a list of machines after at most so long, in µs. EC2 says: "up
 /// to a few minutes"; what is tried again meanwhile has the same token.
 pub const SIGHT_DELAY_MAX: u64 = 300 * SECOND;

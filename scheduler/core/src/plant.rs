@@ -130,6 +130,10 @@ plants! {
     UnlistedGone "unlisted-gone",
     /// A launch whose call failed is called again at once, and again.
     RetryAtOnce "retry-at-once",
+    /// That a stopped machine shall start is not written with the state: who leads then lets it stand still.
+    SpareUnnoted "spare-unnoted",
+    /// A machine that has got work since the plan was made is stopped with it.
+    BusyStopped "busy-stopped",
     /// A leader numbers its calls from the beginning: an answer to an earlier one's is taken for another call's.
     CallNumbersAgain "call-numbers-again",
     /// Machines with our tag that the state does not know are left alone: they run for ever.

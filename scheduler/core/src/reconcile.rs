@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::cloud::Found;
-use crate::limits::{LAUNCHES_PER_PLAN_MAX, SIGHT_DELAY_MAX};
+use crate::limits::{LAUNCHES_PER_PLAN_MAX, SIGHT_DELAY_MAX, START_VALID};
 use crate::plant::Plant;
 use crate::state::State;
+use crate::state::machines::Spare;
 use crate::state::sightings::Sighting;
 use crate::types::{InstanceId, LaunchId, Time};
 
@@ -30,7 +31,7 @@ pub fn reconcile(
         if one.launch.0 / LAUNCHES_PER_PLAN_MAX > state.applied() {
             continue;
         }
-        of_found(state, one, plant, &mut told);
+        of_found(state, one, begun, plant, &mut told);
     }
     for (id, machine) in state
         .machines
@@ -59,7 +60,7 @@ pub fn reconcile(
     told
 }
 
-fn of_found(state: &State, one: &Found, plant: Plant, told: &mut Vec<Sighting>) {
+fn of_found(state: &State, one: &Found, begun: Time, plant: Plant, told: &mut Vec<Sighting>) {
     let id = &one.started.id;
     let known = state.machines.get(id);
     if known.is_none() {
@@ -75,10 +76,26 @@ fn of_found(state: &State, one: &Found, plant: Plant, told: &mut Vec<Sighting>) 
     if known.is_some_and(|machine| !machine.is_live()) {
         return;
     }
-    if let Some(since) = one
-        .running
-        .filter(|_| known.is_none_or(|machine| machine.running.is_none()))
-    {
+    let spare = known.and_then(|machine| machine.spare);
+    let runs = |since: &Time| match spare {
+        None => known.is_none_or(|machine| machine.running.is_none()),
+        // What a list says of a time before it stopped is old.
+        Some(Spare::Starting(_, stopped) | Spare::Stopped(stopped, _)) => *since > stopped,
+        Some(Spare::Stopping(_)) => false,
+    };
+    match (spare, one.stopped) {
+        (Some(Spare::Stopping(_)), Some(at)) => told.push(Sighting::Stopped {
+            machine: id.clone(),
+            at,
+        }),
+        (Some(Spare::Starting(since, _)), Some(_))
+            if begun.0 >= since.0.saturating_add(START_VALID + SIGHT_DELAY_MAX) =>
+        {
+            told.push(Sighting::StartLacked { machine: id.clone() });
+        }
+        _ => {}
+    }
+    if let Some(since) = one.running.filter(runs) {
         told.push(Sighting::Running {
             machine: id.clone(),
             since,

@@ -113,15 +113,33 @@ pub enum Escape {
     Region,
 }
 
-/// Machines that are paid for whether they run or not: reserved instances or capacity reservations of a region.
+/// Machines that are paid for whether they run or not: reserved instances of a region, or a capacity reservation of a
+/// zone, which has its machines when the pool has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commitment {
     /// Where.
     pub region: String,
+    /// Zone **id** of a capacity reservation; empty: reserved instances, in any zone.
+    pub zone_id: String,
     /// Of which type.
     pub instance_type: String,
     /// How many.
     pub machines: u32,
+}
+
+/// Machines that are kept for a burst which nobody announces: as few of the dear kinds as its deadline asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spares {
+    /// What runs its photos.
+    pub recogniser: String,
+    /// So many at once.
+    pub photos: u32,
+    /// They shall be done so long after they came.
+    pub within: u64,
+    /// A stopped machine works so long after it is started, where that was not measured.
+    pub start: u64,
+    /// What a stopped machine costs an hour: its root volume.
+    pub volume: u64,
 }
 
 /// See the module.
@@ -181,6 +199,8 @@ pub struct Scaling {
     pub commitments: Vec<Commitment>,
     /// What holds for one environment, in the order of their names.
     pub environments: Vec<EnvRule>,
+    /// What is kept for a burst; none: nothing is.
+    pub spares: Option<Spares>,
 }
 
 impl Default for Scaling {
@@ -231,6 +251,7 @@ impl Default for Scaling {
             escape: Vec::new(),
             commitments: Vec::new(),
             environments: Vec::new(),
+            spares: None,
         }
     }
 }
@@ -310,6 +331,7 @@ impl Scaling {
         schedule::check_numbers(&self.schedules)?;
         env_rule::check(&self.environments)?;
         self.check_choice()?;
+        self.check_spares()?;
         match times.into_iter().find(|(_, time)| !(1..=DAY).contains(time)) {
             Some((field, time)) => no(
                 field,
@@ -352,9 +374,12 @@ impl Scaling {
                 let why = format!("is {:?}; write one as eu-central-1", one.region);
                 return no("commitment.region", why);
             }
-            let same = |other: &Commitment| {
-                (&other.region, &other.instance_type) == (&one.region, &one.instance_type)
-            };
+            let of = |one: &Commitment| (one.region.clone(), one.zone_id.clone(), one.instance_type.clone());
+            let same = |other: &Commitment| of(other) == of(one);
+            if one.zone_id.len() > SCHEDULE_TEXT_MAX {
+                let why = format!("is longer than {SCHEDULE_TEXT_MAX} bytes");
+                return no("commitment.zone_id", why);
+            }
             if self.commitments[..at].iter().any(same) {
                 let why = format!("{} in {} is given twice", one.instance_type, one.region);
                 return no("commitment.type", why);
@@ -367,6 +392,39 @@ impl Scaling {
             }
         }
         Ok(())
+    }
+
+    fn check_spares(&self) -> Result<(), Rejected> {
+        let no = |field: &'static str, why: String| Err(Rejected::Invalid { field, why });
+        let Some(spares) = &self.spares else { return Ok(()) };
+        let day = |time: u64| (1..=DAY).contains(&time);
+        let a_day = |time: u64| format!("is {time} µs: more than 0 and at most a day make sense");
+        match () {
+            () if !(1..=SCHEDULE_TEXT_MAX).contains(&spares.recogniser.len()) => no(
+                "spares.recogniser",
+                format!(
+                    "has {} bytes: 1 to {SCHEDULE_TEXT_MAX} name one",
+                    spares.recogniser.len()
+                ),
+            ),
+            () if spares.photos == 0 => no(
+                "spares.photos",
+                "is 0: leave [spares] out where nothing is kept".to_owned(),
+            ),
+            () if !day(spares.within) => no("spares.within", a_day(spares.within)),
+            () if !day(spares.start) => no("spares.start", a_day(spares.start)),
+            () if !self.on_demand => no(
+                "spares",
+                "are machines on demand, and on_demand is false".to_owned(),
+            ),
+            () => Ok(()),
+        }
+    }
+
+    /// µs until a stopped machine works that is started now: as measured, or as people say.
+    pub fn restart(&self, measured: Option<u64>) -> u64 {
+        let said = self.spares.as_ref().map_or(self.ready, |spares| spares.start);
+        measured.unwrap_or(said)
     }
 
     /// What holds for an environment of this name, if the policy says something.

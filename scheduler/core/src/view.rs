@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::market::{Quote, Speed};
-use crate::plan::capacity::NotChosen;
+use crate::plan::capacity::{Mix, NotChosen};
 use crate::scaling::Foresight;
 use crate::state::buying::Committed;
 use crate::state::control::{Control, Trial};
@@ -43,6 +43,8 @@ pub struct FleetView {
     pub launches: Vec<(LaunchId, Launch)>,
     /// The cluster's clock.
     pub now: Time,
+    /// What the policy keeps for a burst; none: nothing, or nobody here knows the market.
+    pub spares: Option<Mix>,
 }
 
 /// A capacity pool as its leader sees it.

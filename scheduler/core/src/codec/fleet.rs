@@ -10,7 +10,7 @@ use crate::plan::capacity::{Ahead, Capped, Lacking, NotChosen, Sizing};
 use crate::scaling::Escape;
 use crate::state::control::Brake;
 use crate::state::launches::{Launch, Outcome};
-use crate::state::machines::{EndWhy, Machine};
+use crate::state::machines::{EndWhy, Machine, Spare};
 use crate::state::profile::QuarterRecord;
 use crate::types::{InstanceId, LaunchId, Pool};
 
@@ -49,6 +49,13 @@ pub fn ahead_words(ahead: &Ahead) -> String {
             let rate = an_hour(*rate);
             format!("{day} {hour:02}:{minute:02} took up to {rate} photos an hour in past weeks")
         }
+        Ahead::Burst { hot, stopped } => {
+            format!("{hot} machines that run and {stopped} that stand still are kept for a burst")
+        }
+        Ahead::Cheaper { machine, extra } => {
+            let extra = usd(*extra);
+            format!("{machine} has cost {extra} USD more than one here would have, and is replaced")
+        }
     }
 }
 
@@ -82,6 +89,13 @@ pub fn status(view: &FleetView) -> v1::ScaleStatusReply {
         short_missing: short.map_or(0, |(short, _)| short.missing),
         short_due_us: short.map_or(0, |(short, _)| short.due.0),
         short_not_before_us: short.and_then(|(short, _)| short.not_before).map_or(0, |at| at.0),
+        spares: view.spares.map(|mix| v1::SpareMix {
+            hot: mix.hot,
+            stopped: mix.stopped,
+            cold: mix.cold,
+            an_hour_micro_usd: mix.standing.0,
+            late: mix.late,
+        }),
     }
 }
 
@@ -127,6 +141,9 @@ fn machine(id: &InstanceId, own: &Machine) -> v1::Machine {
     let state = match () {
         () if own.ending.is_some() => "ending",
         () if own.notice.is_some() => "noticed",
+        () if matches!(own.spare, Some(Spare::Stopping(_))) => "stopping",
+        () if matches!(own.spare, Some(Spare::Stopped(..))) => "stopped",
+        () if own.spare.is_some() => "starting",
         () if own.joined.is_some() => "serving",
         () if own.running.is_some() => "booting",
         () => "pending",
@@ -161,6 +178,7 @@ pub fn end_words(why: EndWhy) -> &'static str {
         EndWhy::Silent => "its agent fell silent",
         EndWhy::Orphan => "no launch accounts for it",
         EndWhy::Asked => "a person asked for it",
+        EndWhy::Spare => "it is kept for a burst no longer",
     }
 }
 

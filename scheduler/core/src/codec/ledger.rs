@@ -145,7 +145,17 @@ fn decision(index: Index, own: &Decision) -> v1::Decision {
             wire.because = Some(because(reason));
         }
         What::Settled { launch, .. } => wire.launch = launch.0,
-        What::LetGo { machine, .. } | What::Noticed { machine, .. } | What::Ended { machine, .. } => {
+        What::Starting {
+            machine,
+            because: reason,
+        } => {
+            wire.machine.clone_from(&machine.0);
+            wire.because = Some(because(reason));
+        }
+        What::LetGo { machine, .. }
+        | What::Stopping { machine, .. }
+        | What::Noticed { machine, .. }
+        | What::Ended { machine, .. } => {
             wire.machine.clone_from(&machine.0);
         }
         What::Dear(flip) => wire.pools = vec![pool_out(&flip.pool)],
@@ -177,6 +187,17 @@ fn words(what: &What, at: Time) -> (&'static str, String) {
                 Outcome::Expired => "; nothing more came of it".to_owned(),
             };
             ("settled", format!("launch {launch} gave {got} of {of}{how}"))
+        }
+        What::Starting { machine, because } => (
+            "start",
+            format!(
+                "{machine} stood still: {} of {} photos would be late",
+                because.missing, because.photos
+            ),
+        ),
+        What::Stopping { machine, idle } => {
+            let idle = idle / SECOND;
+            ("stop", format!("{machine}: idle for {idle} s, kept for a burst"))
         }
         What::LetGo {
             machine,

@@ -4,7 +4,9 @@ use rebound_proto::v1;
 
 use crate::env_rule::EnvRule;
 use crate::reply::Rejected;
-use crate::scaling::{Brakes, Breaker, Caps, Commitment, Escape, Foresight, Mode, Scaling, Threshold};
+use crate::scaling::{
+    Brakes, Breaker, Caps, Commitment, Escape, Foresight, Mode, Scaling, Spares, Threshold,
+};
 use crate::schedule::Schedule;
 
 fn missing(field: &'static str) -> Rejected {
@@ -87,6 +89,13 @@ pub fn policy_in(wire: Option<&v1::Policy>) -> Result<Scaling, Rejected> {
         escape: wire.escape().map(escape_in).collect::<Result<_, _>>()?,
         commitments: wire.commitments.iter().map(commitment_in).collect(),
         environments: rules_in(&wire.environments),
+        spares: wire.spares.as_ref().map(|wire| Spares {
+            recogniser: wire.recogniser.clone(),
+            photos: wire.photos,
+            within: wire.within_us,
+            start: wire.start_us,
+            volume: wire.volume_micro_usd,
+        }),
     })
 }
 
@@ -149,6 +158,13 @@ pub fn policy_out(own: &Scaling) -> v1::Policy {
         escape: own.escape.iter().map(|one| escape_out(*one).into()).collect(),
         commitments: own.commitments.iter().map(commitment_out).collect(),
         environments: own.environments.iter().map(rule_out).collect(),
+        spares: own.spares.as_ref().map(|own| v1::Spares {
+            recogniser: own.recogniser.clone(),
+            photos: own.photos,
+            within_us: own.within,
+            start_us: own.start,
+            volume_micro_usd: own.volume,
+        }),
     }
 }
 
@@ -179,6 +195,7 @@ fn escape_out(own: Escape) -> v1::Escape {
 fn commitment_in(wire: &v1::Commitment) -> Commitment {
     Commitment {
         region: wire.region.clone(),
+        zone_id: wire.zone_id.clone(),
         instance_type: wire.instance_type.clone(),
         machines: wire.machines,
     }
@@ -187,6 +204,7 @@ fn commitment_in(wire: &v1::Commitment) -> Commitment {
 fn commitment_out(own: &Commitment) -> v1::Commitment {
     v1::Commitment {
         region: own.region.clone(),
+        zone_id: own.zone_id.clone(),
         instance_type: own.instance_type.clone(),
         machines: own.machines,
     }
@@ -271,6 +289,19 @@ mod tests {
                 ..Schedule::default()
             }],
             foresight: Foresight::Act,
+            commitments: vec![Commitment {
+                region: "us-east-1".into(),
+                zone_id: "use1-az1".into(),
+                instance_type: "c5.large".into(),
+                machines: 3,
+            }],
+            spares: Some(Spares {
+                recogniser: "shelf".into(),
+                photos: 1,
+                within: 2,
+                start: 3,
+                volume: 4,
+            }),
             ..Scaling::default()
         };
         assert_eq!(policy_in(Some(&policy_out(&own))), Ok(own));

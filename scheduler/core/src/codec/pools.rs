@@ -7,6 +7,7 @@ use super::pool_out;
 use crate::io::{PoolView, PoolsView};
 use crate::market::Speed;
 use crate::plan::capacity::NotChosen;
+use crate::state::pools::PoolRecord;
 use crate::types::MicroUsd;
 
 /// All pools.
@@ -47,6 +48,19 @@ fn standing(own: &PoolView) -> v1::PoolStanding {
         machines: own.machines,
         lacked: record.lacked,
         ran_us: record.ran,
+        ready_parts: Some(ready_parts(record)),
+    }
+}
+
+fn ready_parts(record: &PoolRecord) -> v1::ReadyParts {
+    let parts = record.ready_parts();
+    v1::ReadyParts {
+        call_us: parts.call,
+        pending_us: parts.pending,
+        boot_us: parts.boot,
+        load_us: parts.load,
+        first_us: parts.first,
+        restart_us: record.restart_p90().unwrap_or(0),
     }
 }
 

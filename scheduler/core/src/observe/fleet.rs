@@ -27,6 +27,8 @@ pub struct Fleet {
     pub needs: Vec<Need>,
     /// What does it, or will.
     pub units: Vec<Unit>,
+    /// Machines that stand still, or are about to.
+    pub resting: Vec<Resting>,
     /// What is remembered of pools.
     pub pools: BTreeMap<Pool, PoolRecord>,
     /// What caps count.
@@ -87,6 +89,19 @@ impl Place {
     }
 }
 
+/// A machine that stands still and is kept for a burst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// Which.
+    pub machine: InstanceId,
+    /// Where it is.
+    pub pool: Pool,
+    /// It has stopped: it may be started.
+    pub stopped: bool,
+    /// USD an hour when it runs, in millionths.
+    pub price: MicroUsd,
+}
+
 /// Something that does photos: a worker, its machine, or a machine that will have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
@@ -110,6 +125,8 @@ pub struct Unit {
     pub over: Option<EndWhy>,
     /// The end of the shortest time that is billed.
     pub paid_for_until: Time,
+    /// Since when its agent is there; none: it has not joined.
+    pub since: Option<Time>,
     /// USD an hour, in millionths.
     pub price: MicroUsd,
 }
@@ -135,6 +152,7 @@ pub fn fleet<'a>(
     units.extend(coming(state, now, market, &needs, &control));
     Some(Fleet {
         market: market.clone(),
+        resting: resting(state),
         pools: state
             .pools
             .iter()
@@ -162,7 +180,7 @@ fn foreseen(state: &State, now: Time, control: &Control) -> Vec<Foreseen> {
     let slowest = state
         .pools
         .iter()
-        .flat_map(|(_, record)| record.ready.iter().copied())
+        .filter_map(|(_, record)| record.ready_p90())
         .max();
     let ahead = slowest
         .unwrap_or(control.scaling.ready)
@@ -268,8 +286,9 @@ fn workers<'a>(
             leaves: leaves || worker.standing != Standing::Active,
             over: (worker.standing == Standing::Draining && held == 0)
                 .then_some(EndWhy::Drained)
-                .filter(|_| bought.is_some_and(|(_, machine)| machine.ending.is_none())),
+                .filter(|_| bought.is_some_and(|(_, machine)| machine.ending.is_none() && !machine.rests())),
             paid_for_until: bought.map_or(now, |(_, machine)| machine.paid_for_until()),
+            since: Some(worker.joined),
             price: bought.map_or(MicroUsd(0), |(_, machine)| machine.price),
         });
     }
@@ -282,9 +301,19 @@ pub fn ready_at(pools: &crate::state::pools::Pools, control: &Control, pool: &Po
     Time(wanted.0.saturating_add(record.unwrap_or(control.scaling.ready)))
 }
 
+/// The same of a machine that is there: from when it was wanted, or started again.
+fn machine_ready_at(pools: &crate::state::pools::Pools, control: &Control, machine: &Machine) -> Time {
+    let Some(since) = machine.restarted else {
+        return ready_at(pools, control, &machine.pool, machine.wanted);
+    };
+    let measured = pools.get(&machine.pool).and_then(PoolRecord::restart_p90);
+    Time(since.0.saturating_add(control.scaling.restart(measured)))
+}
+
 /// Machines whose agents have not joined yet.
 fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: &Control) -> Vec<Unit> {
-    let waits = state.machines.live().filter(|(_, machine)| {
+    let works = state.machines.live().filter(|(_, machine)| !machine.rests());
+    let waits = works.filter(|(_, machine)| {
         let session = machine.joined.map(|(worker, _)| worker);
         session.is_none_or(|worker| state.workers.live(worker).is_none())
     });
@@ -292,7 +321,7 @@ fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: 
         machine: Some(id.clone()),
         pool: machine.pool.clone(),
         worker: None,
-        ready: ready_at(&state.pools, control, &machine.pool, machine.wanted).max(now),
+        ready: machine_ready_at(&state.pools, control, machine).max(now),
         speeds: by_market(market, needs, &machine.pool),
         held: 0,
         idle: None,
@@ -300,9 +329,24 @@ fn machines(state: &State, now: Time, market: &Market, needs: &[Need], control: 
         leaves: !machine.is_useful() || machine.joined.is_some(),
         over: over(state, now, control, machine),
         paid_for_until: machine.paid_for_until(),
+        since: None,
         price: machine.price,
     };
     waits.map(unit).collect()
+}
+
+fn resting(state: &State) -> Vec<Resting> {
+    let rests = state
+        .machines
+        .live()
+        .filter(|(_, one)| one.rests() && one.ending.is_none());
+    let resting = |(id, one): (&InstanceId, &Machine)| Resting {
+        machine: id.clone(),
+        pool: one.pool.clone(),
+        stopped: one.is_stopped(),
+        price: one.price,
+    };
+    rests.map(resting).collect()
 }
 
 /// Whether nothing will come any more of a machine whose agent has joined and is not here now.
@@ -336,6 +380,7 @@ fn coming(state: &State, now: Time, market: &Market, needs: &[Need], control: &C
                 leaves: false,
                 over: None,
                 paid_for_until: ready,
+                since: None,
                 price: choice.price,
             });
         }

@@ -16,10 +16,13 @@ mod keep;
 mod offers;
 mod pick;
 mod rebound;
+mod replace;
 mod short;
 mod size;
+mod spares;
 
 pub use size::Gap;
+pub use spares::{Mix, mix};
 
 /// What shall happen to the machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,10 @@ pub struct Scale {
     pub at: Index,
     /// Launches, at most [`LAUNCHES_PER_PLAN_MAX`](crate::limits::LAUNCHES_PER_PLAN_MAX).
     pub buy: Vec<Buy>,
+    /// Stopped machines that shall start again.
+    pub start: Vec<Start>,
+    /// Machines that shall stop, and are kept for a burst.
+    pub rest: Vec<Rest>,
     /// Machines that shall end.
     pub let_go: Vec<LetGo>,
     /// Spot pools that are too dear from now on, or no longer.
@@ -39,7 +46,8 @@ pub struct Scale {
 impl Scale {
     /// True when nothing shall happen.
     pub fn is_empty(&self) -> bool {
-        self.buy.is_empty() && self.let_go.is_empty() && self.dear.is_empty() && self.short.is_none()
+        let none = self.buy.is_empty() && self.start.is_empty() && self.rest.is_empty();
+        none && self.let_go.is_empty() && self.dear.is_empty() && self.short.is_none()
     }
 }
 
@@ -50,6 +58,24 @@ pub struct Buy {
     pub wanted: Wanted,
     /// Why so much, and why there.
     pub because: Sizing,
+}
+
+/// A stopped machine that shall start again, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Which.
+    pub machine: InstanceId,
+    /// Why.
+    pub because: Sizing,
+}
+
+/// A machine that shall stop, and is kept for a burst.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// Which.
+    pub machine: InstanceId,
+    /// µs for which it had nothing to do.
+    pub idle: u64,
 }
 
 /// The numbers behind a launch.
@@ -92,6 +118,10 @@ pub enum Ahead {
     Schedule { name: String },
     /// Past weeks took so much in this quarter hour of the week, in photos in 10^12 µs.
     Week { quarter: u16, rate: u64 },
+    /// A burst that nobody announces: so many machines that run, and so many that stand still.
+    Burst { hot: u32, stopped: u32 },
+    /// It takes the place of a machine whose photos have cost so many millionths of USD more than they would there.
+    Cheaper { machine: InstanceId, extra: u64 },
 }
 
 /// A cap that a purchase met.
@@ -212,18 +242,37 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
         scale.short = short::change(now, fleet, &gaps, true);
         return scale;
     }
-    let floors = floor::floors(now, fleet);
+    let nothing_missing = gaps.is_empty();
+    let mix = spares::mix(now, fleet);
+    let mut floors = floor::floors(now, fleet);
+    floors.extend(spares::floors(fleet, mix.as_ref()));
     if fleet.control.brake.is_none() {
         let gaps = if size::is_time(now, fleet, &gaps) {
             &gaps[..]
         } else {
             &[]
         };
-        scale.buy = pick::pick(now, fleet, gaps, &floors);
+        let (start, started) = spares::starts(now, fleet, gaps);
+        scale.start = start;
+        scale.buy = match started {
+            // What stands still is started before anything is bought; that is for what is missing then.
+            Some((after, gaps)) => pick::pick(now, &after, &gaps, &floors),
+            None => pick::pick(now, fleet, gaps, &floors),
+        };
+        if nothing_missing && scale.buy.is_empty() {
+            scale.buy = replace::buys(now, fleet);
+        }
+        scale.rest = spares::rest(now, fleet, mix.as_ref(), &gaps, &floors);
     }
-    scale.short = short::change(now, fleet, &gaps, scale.buy.is_empty());
+    scale.short = short::change(now, fleet, &gaps, scale.buy.is_empty() && scale.start.is_empty());
     scale.let_go.extend(keep::over_caps(now, fleet));
-    scale.let_go.extend(keep::let_go(now, fleet, &gaps, &floors));
+    scale.let_go.extend(spares::surplus(fleet, mix.as_ref()));
+    let stays = |one: &LetGo| !scale.rest.iter().any(|rest| rest.machine == one.machine);
+    let idle = keep::let_go(now, fleet, &gaps, &floors);
+    scale.let_go.extend(idle.into_iter().filter(stays));
+    if nothing_missing {
+        scale.let_go.extend(replace::replaced(now, fleet));
+    }
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale
 }

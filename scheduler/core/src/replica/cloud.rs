@@ -16,10 +16,12 @@ use crate::schedule::quarter_of;
 use crate::state::State;
 use crate::state::buying::{Settled, Started};
 use crate::state::launches::{Lack, Outcome};
+use crate::state::machines::Machine;
 use crate::state::sightings::Sighting;
 use crate::types::*;
 
 mod prices;
+mod spares;
 
 /// A leader numbers so many calls, in bits, before it would take another term's numbers.
 const CALLS_PER_TERM_BITS: u32 = 32;
@@ -56,6 +58,8 @@ pub(crate) struct Calls {
     under_way: BTreeMap<CallId, Ordered>,
     launches: BTreeMap<LaunchId, Try>,
     endings: BTreeMap<InstanceId, Try>,
+    /// Stops and starts.
+    spares: BTreeMap<InstanceId, Try>,
     lists: BTreeMap<String, Try>,
     /// Of launches, by region.
     budgets: BTreeMap<String, Budget>,
@@ -183,6 +187,7 @@ impl Replica {
         for (region, machines) in ending {
             calls.order(CloudCall::Terminate { region, machines }, now, out);
         }
+        spares::order(state, calls, elapsed, now, out);
     }
 
     /// A call has come to something.
@@ -194,8 +199,13 @@ impl Replica {
         let Some(Ordered { call, begun }) = leader.calls.under_way.remove(&id) else {
             return;
         };
-        if let CloudCall::Launch { wanted, .. } = &call {
-            let budget = leader.calls.budgets.entry(wanted.region.clone());
+        let budgeted = match &call {
+            CloudCall::Launch { wanted, .. } => Some(&wanted.region),
+            CloudCall::Start { region, .. } => Some(region),
+            _ => None,
+        };
+        if let Some(region) = budgeted {
+            let budget = leader.calls.budgets.entry(region.clone());
             let budget = budget.or_insert_with(|| Budget::new(elapsed));
             match outcome {
                 CloudOutcome::Retry { after: 1.. } => budget.throttled(),
@@ -205,20 +215,12 @@ impl Replica {
         match call {
             CloudCall::Launch { launch, .. } => self.launch_done(launch, outcome),
             CloudCall::Terminate { machines, .. } => {
-                // Until a list shows that they have ended they are asked to now and then.
-                let after = match outcome {
-                    CloudOutcome::Retry { after } => after,
-                    _ => TERMINATE_AGAIN,
-                };
-                for machine in machines {
-                    leader
-                        .calls
-                        .endings
-                        .entry(machine)
-                        .or_default()
-                        .again(elapsed, after);
-                }
+                ask_again(&mut leader.calls.endings, machines, &outcome, elapsed)
             }
+            CloudCall::Stop { machines, .. } => {
+                ask_again(&mut leader.calls.spares, machines, &outcome, elapsed)
+            }
+            CloudCall::Start { machine, .. } => self.start_done(machine, &outcome),
             CloudCall::List { region } => self.listed(region, begun, outcome),
         }
     }
@@ -249,7 +251,11 @@ impl Replica {
                 one.not_before = if at_once { elapsed } else { one.not_before };
                 return;
             }
-            CloudOutcome::Unknown | CloudOutcome::Listed(_) | CloudOutcome::Terminating => {
+            CloudOutcome::Unknown
+            | CloudOutcome::Listed(_)
+            | CloudOutcome::Terminating
+            | CloudOutcome::Accepted
+            | CloudOutcome::Lacked => {
                 one.unknown = true;
                 return one.again(elapsed, 0);
             }
@@ -310,11 +316,18 @@ impl Replica {
         calls
             .endings
             .retain(|id, _| state.machines.get(id).is_some_and(|machine| machine.is_live()));
+        calls.spares.retain(|id, _| {
+            state
+                .machines
+                .get(id)
+                .is_some_and(|machine| machine.spare.is_some())
+        });
         let now = leader.clock.peek(self.now);
         let within = control.scaling.brakes.join_within;
         let late = state.machines.live().filter(|(_, machine)| {
-            let since = machine.running.unwrap_or(machine.known);
-            machine.joined.is_none() && machine.ending.is_none() && now.0.saturating_sub(since.0) > within
+            let since = machine.running.or(machine.restarted).unwrap_or(machine.known);
+            let may = machine.joined.is_none() && machine.ending.is_none() && !machine.rests();
+            may && now.0.saturating_sub(since.0) > within
         });
         let late: Vec<InstanceId> = late.map(|(id, _)| id.clone()).collect();
         let quarter =
@@ -342,6 +355,22 @@ impl Replica {
     }
 }
 
+/// Until a list shows that machines are as they shall be, they are asked to now and then.
+fn ask_again(
+    tries: &mut BTreeMap<InstanceId, Try>,
+    machines: Vec<InstanceId>,
+    outcome: &CloudOutcome,
+    elapsed: u64,
+) {
+    let after = match outcome {
+        CloudOutcome::Retry { after } => *after,
+        _ => TERMINATE_AGAIN,
+    };
+    for machine in machines {
+        tries.entry(machine).or_default().again(elapsed, after);
+    }
+}
+
 fn any_due(state: &State, calls: &Calls, elapsed: u64) -> bool {
     let launch = |id| calls.launches.get(&id).is_none_or(|one| one.may(elapsed));
     let ending = |id| calls.endings.get(id).is_none_or(|one: &Try| one.may(elapsed));
@@ -350,6 +379,7 @@ fn any_due(state: &State, calls: &Calls, elapsed: u64) -> bool {
             .machines
             .live()
             .any(|(id, machine)| machine.ending.is_some() && ending(id))
+        || spares::any_due(state, calls, elapsed)
 }
 
 /// Lists each region in which there is or may be something.
@@ -376,7 +406,12 @@ fn list_every(state: &State, region: &str) -> u64 {
         .machines
         .live()
         .filter(|(_, machine)| machine.pool.region == region);
-    match launches || machines.any(|(_, machine)| machine.running.is_none() || machine.ending.is_some()) {
+    let waits = |machine: &Machine| match machine.ending {
+        None if machine.is_stopped() => false,
+        None => machine.running.is_none() || machine.spare.is_some(),
+        Some(_) => true,
+    };
+    match launches || machines.any(|(_, machine)| waits(machine)) {
         true => LIST_SOON,
         false => LIST_EVERY,
     }

@@ -2,6 +2,8 @@
 
 use super::Replica;
 use crate::limits::{DECISIONS_SHOWN, LAUNCHES_SHOWN};
+use crate::observe::fleet::fleet;
+use crate::plan::capacity::{Mix, mix};
 use crate::types::Time;
 use crate::view::{CostView, DecisionsView, FleetView, ForecastView, PoliciesView};
 
@@ -27,7 +29,17 @@ impl Replica {
             machines: machines.map(|(id, one)| (id.clone(), one.clone())).collect(),
             launches: launches.map(|(id, one)| (id, one.clone())).collect(),
             now,
+            spares: self.spares_view(now),
         }
+    }
+
+    /// What the policy keeps for a burst; only a leader knows the market.
+    fn spares_view(&self, now: Time) -> Option<Mix> {
+        self.state.control.known()?.scaling.spares.as_ref()?;
+        let leader = self.leader.as_ref()?;
+        let pace = |worker| leader.paces.get(&worker);
+        let seen = fleet(&self.state, now, &leader.market, self.config.clock_rate, pace)?;
+        mix(now, &seen)
     }
 
     /// What people are shown of past weeks.

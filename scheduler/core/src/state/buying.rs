@@ -56,7 +56,7 @@ impl State {
     /// What caps count now.
     pub fn committed(&self) -> Committed {
         let mut sum = Committed::default();
-        for (_, machine) in self.machines.live() {
+        for (_, machine) in self.machines.live().filter(|(_, one)| !one.is_stopped()) {
             sum.instances += 1;
             sum.vcpus += u64::from(machine.vcpus);
             sum.burn = sum.burn.saturating_add(machine.bound.0);
@@ -111,6 +111,24 @@ impl State {
                 }
             }
         }
+        for start in plan.start.iter().take(DRAINS_PER_PLAN_MAX) {
+            match self.may_start(start, context.at) {
+                Ok(()) => {
+                    self.start_spare(context, start);
+                    taken += 1;
+                }
+                Err(why) => {
+                    dropped += 1;
+                    context.tell(EnvId::default(), None, Fact::LaunchDropped { count: 1, why });
+                }
+            }
+        }
+        for rest in plan.rest.iter().take(DRAINS_PER_PLAN_MAX) {
+            match self.rest(context, rest) {
+                true => taken += 1,
+                false => dropped += 1,
+            }
+        }
         for let_go in plan.let_go.iter().take(DRAINS_PER_PLAN_MAX) {
             match self.let_go(context, let_go) {
                 true => taken += 1,
@@ -129,15 +147,56 @@ impl State {
         Ok(Reply::Adopted { runs: taken, dropped })
     }
 
+    /// The cap that so many machines more, of so many vCPUs and so much money an hour, would break.
+    pub(super) fn has_room(
+        &self,
+        count: u64,
+        vcpus: u64,
+        burn: u64,
+        env: EnvId,
+        at: Time,
+    ) -> Result<(), &'static str> {
+        let scaling = self.control.get().scaling;
+        let (have, caps) = (self.committed(), &scaling.caps);
+        if have.instances + count > u64::from(caps.instances).min(MACHINES_MAX as u64) {
+            return Err("the cap on instances");
+        }
+        if have.vcpus + vcpus > u64::from(caps.vcpus) {
+            return Err("the cap on vCPUs");
+        }
+        let (hour, day) = self.spent(at);
+        let ahead = cost(MicroUsd(have.burn.saturating_add(burn)), caps.committed);
+        if hour.saturating_add(ahead) > caps.hour {
+            return Err("the cap on an hour's spending");
+        }
+        if day.saturating_add(ahead) > caps.day {
+            return Err("the cap on a day's spending");
+        }
+        let own = self.left_of(env, at);
+        match own.is_some_and(|own| cost(MicroUsd(burn), caps.committed) > own) {
+            true => Err("the cap on a day's spending for its environment"),
+            false => Ok(()),
+        }
+    }
+
+    /// Why nothing may be started now, whatever it is.
+    pub(super) fn stands_still(&self) -> Result<(), &'static str> {
+        let control = self.control.get();
+        match () {
+            () if control.scaling.mode != Mode::Act => Err("the policy does not act"),
+            () if control.frozen.is_some() => Err("launches are frozen"),
+            () if control.brake.is_some() => Err("a brake is on"),
+            () => Ok(()),
+        }
+    }
+
     /// Why a launch may not be, now.
     fn may_launch(&self, buy: &Buy, at: Time) -> Result<(), &'static str> {
+        self.stands_still()?;
         let wanted = &buy.wanted;
         let control = self.control.get();
         let scaling = &control.scaling;
         match () {
-            () if scaling.mode != Mode::Act => return Err("the policy does not act"),
-            () if control.frozen.is_some() => return Err("launches are frozen"),
-            () if control.brake.is_some() => return Err("a brake is on"),
             () if wanted.choices.is_empty() || wanted.count == 0 => return Err("it asks for nothing"),
             () if wanted.choices.len() > CHOICES_PER_LAUNCH_MAX || wanted.count > MACHINES_PER_LAUNCH_MAX => {
                 return Err("it asks for too much");
@@ -153,26 +212,7 @@ impl State {
             () => {}
         }
         let (burn, vcpus) = wanted.dearest();
-        let (have, caps) = (self.committed(), &scaling.caps);
-        let instances = have.instances + u64::from(wanted.count);
-        if instances > u64::from(caps.instances).min(MACHINES_MAX as u64) {
-            return Err("the cap on instances");
-        }
-        if have.vcpus + vcpus > u64::from(caps.vcpus) {
-            return Err("the cap on vCPUs");
-        }
-        let (hour, day) = self.spent(at);
-        let ahead = cost(MicroUsd(have.burn.saturating_add(burn)), caps.committed);
-        if hour.saturating_add(ahead) > caps.hour {
-            return Err("the cap on an hour's spending");
-        }
-        if day.saturating_add(ahead) > caps.day {
-            return Err("the cap on a day's spending");
-        }
-        let own = self.left_of(buy.because.env, at);
-        if own.is_some_and(|own| cost(MicroUsd(burn), caps.committed) > own) {
-            return Err("the cap on a day's spending for its environment");
-        }
+        self.has_room(u64::from(wanted.count), vcpus, burn, buy.because.env, at)?;
         if !self.allows(buy.because.env, &wanted.region) {
             return Err("its environment's photos may not go there");
         }
@@ -354,9 +394,12 @@ impl State {
             known: at,
             running: None,
             joined: None,
+            first_given: None,
             first_result: None,
             notice: None,
             ending: None,
+            spare: None,
+            restarted: None,
             gone: None,
             paid: 0,
             paid_to: at,
@@ -385,7 +428,7 @@ impl State {
     }
 
     /// A pool had no machine: it is left alone for a while, twice as long each time in a row.
-    fn note_lack(&mut self, context: &mut Context, pool: &Pool, lack: Lack) {
+    pub(super) fn note_lack(&mut self, context: &mut Context, pool: &Pool, lack: Lack) {
         let (at, scaling) = (context.at, self.control.get().scaling);
         let record = self.pools.of(pool, at);
         record.lacked += 1;

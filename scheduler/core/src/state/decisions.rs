@@ -32,6 +32,10 @@ pub enum What {
         of: u32,
         outcome: Outcome,
     },
+    /// A stopped machine shall start again.
+    Starting { machine: InstanceId, because: Sizing },
+    /// A machine with nothing to do for so many µs shall stop, and is kept for a burst.
+    Stopping { machine: InstanceId, idle: u64 },
     /// A machine shall end, after so many idle µs, where keeping it was worth so many.
     LetGo {
         machine: InstanceId,
@@ -113,6 +117,8 @@ impl What {
                 idle,
                 keep,
             },
+            Fact::SpareStarting { machine, because } => What::Starting { machine, because },
+            Fact::SpareStopping { machine, idle } => What::Stopping { machine, idle },
             Fact::MachineNoticed { machine, ends } => What::Noticed { machine, ends },
             Fact::MachineGone { machine, how, paid } => What::Ended { machine, how, paid },
             Fact::PoolDear { flip } => What::Dear(flip),

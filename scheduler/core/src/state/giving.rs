@@ -135,6 +135,7 @@ impl State {
         counts.given += piece.count;
         drop(counts);
         self.requeue(env, id);
+        self.note_first_given(piece.worker, context.at);
         self.tell_given(context, env, id, piece, given);
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bill::cost;
 use crate::limits::{BILLED_MIN, MACHINES_GONE_KEPT};
 use crate::table::Table;
-use crate::types::{InstanceId, LaunchId, MicroUsd, Pool, Time, WorkerId};
+use crate::types::{InstanceId, LaunchId, Market, MicroUsd, Pool, Time, WorkerId};
 
 /// Why a machine shall end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum EndWhy {
     Orphan,
     /// A person said so.
     Asked,
+    /// It was kept for a burst, and is so no longer.
+    Spare,
 }
 
 /// How a machine ended.
@@ -42,6 +44,17 @@ pub enum Gone {
     Reclaimed,
     /// It ended by itself, or somebody else ended it.
     ByItself,
+}
+
+/// Where a machine is that is kept for a burst without running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Spare {
+    /// It shall stop, since then.
+    Stopping(Time),
+    /// It has stopped then, as the cloud says, and costs so many millionths of USD an hour.
+    Stopped(Time, MicroUsd),
+    /// It shall start again, since then; it had stopped then, as the cloud says.
+    Starting(Time, Time),
 }
 
 /// A machine.
@@ -67,12 +80,18 @@ pub struct Machine {
     pub running: Option<Time>,
     /// Its agent's session, and when that joined.
     pub joined: Option<(WorkerId, Time)>,
-    /// When its first result was recorded.
+    /// When it was first given photos since it runs.
+    pub first_given: Option<Time>,
+    /// When the first results of these were recorded.
     pub first_result: Option<Time>,
     /// EC2 said that it takes the machine back at this time.
     pub notice: Option<Time>,
     /// It shall end: why, and since when.
     pub ending: Option<(EndWhy, Time)>,
+    /// It does not run, by the cluster's own will; none: it does, or will.
+    pub spare: Option<Spare>,
+    /// When its last start from standstill was committed, if there was one.
+    pub restarted: Option<Time>,
     /// It has ended: how, and when.
     pub gone: Option<(Gone, Time)>,
     /// Millionths of USD up to `paid_to`.
@@ -94,13 +113,25 @@ impl Machine {
 
     /// True while it may work, or come to.
     pub fn is_useful(&self) -> bool {
-        self.gone.is_none() && self.ending.is_none() && self.notice.is_none()
+        self.gone.is_none() && self.ending.is_none() && self.notice.is_none() && !self.rests()
+    }
+
+    /// True while it does not run, or is about to stop: it counts for no vCPUs and no work.
+    pub fn rests(&self) -> bool {
+        matches!(self.spare, Some(Spare::Stopping(_) | Spare::Stopped(..)))
+    }
+
+    /// True when it has stopped and may be started again.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.spare, Some(Spare::Stopped(..))) && self.ending.is_none() && self.is_live()
     }
 
     /// Millionths of USD that it costs from `paid_to` to an instant.
     pub fn unpaid(&self, at: Time) -> u64 {
-        match (self.gone, self.running) {
-            (None, Some(_)) => cost(self.price, at.0.saturating_sub(self.paid_to.0)),
+        let ran = at.0.saturating_sub(self.paid_to.0);
+        match (self.gone, self.running, self.spare) {
+            (None, Some(_), _) => cost(self.price, ran),
+            (None, None, Some(Spare::Stopped(_, volume))) => cost(volume, ran),
             _ => 0,
         }
     }
@@ -183,6 +214,15 @@ impl Machines {
         self.workers.insert(worker, id.clone());
     }
 
+    /// It has stopped: its agent's session is none of it any more.
+    pub(crate) fn unjoin(&mut self, id: &InstanceId) {
+        let machine = self.table.get_mut(id).expect("just found");
+        if let Some((worker, _)) = machine.joined.take() {
+            self.workers.remove(&worker);
+        }
+        (machine.first_given, machine.first_result) = (None, None);
+    }
+
     /// It has ended. The oldest that have are forgotten, beyond what is kept.
     pub(crate) fn end(&mut self, id: &InstanceId, how: Gone, at: Time) {
         let machine = self.table.get_mut(id).expect("just found");
@@ -236,8 +276,19 @@ impl Machines {
             assert!(id.is_sound() && machine.price <= machine.bound, "machine {id}");
             assert!(machine.wanted <= machine.known, "machine {id}");
             assert!(
-                machine.running.is_some() || machine.paid == 0,
+                machine.running.is_some()
+                    || machine.paid == 0
+                    || machine.restarted.is_some()
+                    || machine.spare.is_some(),
                 "machine {id} is paid for and never ran"
+            );
+            assert!(
+                machine.spare.is_none() || machine.pool.market == Market::OnDemand,
+                "machine {id} rests and is not on demand"
+            );
+            assert!(
+                !machine.is_stopped() || machine.joined.is_none() && machine.running.is_none(),
+                "machine {id} has stopped and works"
             );
             assert!(
                 machine.running.is_none_or(|from| machine.paid_to >= from),

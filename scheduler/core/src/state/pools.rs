@@ -3,9 +3,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ready::{Ready, Warming};
 use crate::limits::{POOLS_KEPT, READY_KEPT, TAKEN_KEPT};
 use crate::table::Table;
 use crate::types::{Pool, Time};
+
+/// The newest are kept.
+fn push<T>(all: &mut Vec<T>, one: T) {
+    if all.len() >= READY_KEPT {
+        all.remove(0);
+    }
+    all.push(one);
+}
 
 /// A pool's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +43,12 @@ pub struct PoolRecord {
     pub paid: u64,
     /// What it would have cost at the most that each could come to cost: of spot, on demand.
     pub at_most: u64,
-    /// From the launch's entry to the agent's joining, in µs, of the last machines: the newest last.
-    pub ready: Vec<u64>,
+    /// Of the last machines that joined, the newest last; at most [`READY_KEPT`], as of the next two.
+    pub ready: Vec<Ready>,
+    /// From the entry that started a stopped machine to its agent's joining, in µs.
+    pub restarted: Vec<u64>,
+    /// What the first photos took.
+    pub warmed: Vec<Warming>,
 }
 
 impl PoolRecord {
@@ -47,14 +60,6 @@ impl PoolRecord {
     /// True while a person wants nothing of it.
     pub fn is_banned(&self, now: Time) -> bool {
         self.banned.as_ref().is_some_and(|(until, _)| now < *until)
-    }
-
-    /// The time to readiness that nine of ten machines kept, in µs; none before there was one.
-    pub fn ready_p90(&self) -> Option<u64> {
-        let mut all = self.ready.clone();
-        all.sort_unstable();
-        let at = (all.len() * 9).div_ceil(10).checked_sub(1)?;
-        all.get(at).copied()
     }
 
     /// Machines that EC2 took back since then.
@@ -118,13 +123,19 @@ impl Pools {
         record.taken.push(now);
     }
 
-    /// A machine of it was ready after so many µs.
-    pub(crate) fn note_ready(&mut self, pool: &Pool, took: u64, now: Time) {
-        let ready = &mut self.of(pool, now).ready;
-        if ready.len() >= READY_KEPT {
-            ready.remove(0);
-        }
-        ready.push(took);
+    /// A machine of it was ready after such times.
+    pub(crate) fn note_ready(&mut self, pool: &Pool, ready: Ready, now: Time) {
+        push(&mut self.of(pool, now).ready, ready);
+    }
+
+    /// A stopped machine of it was ready again after so many µs.
+    pub(crate) fn note_restart(&mut self, pool: &Pool, took: u64, now: Time) {
+        push(&mut self.of(pool, now).restarted, took);
+    }
+
+    /// The first photos on a machine of it took so long.
+    pub(crate) fn note_warming(&mut self, pool: &Pool, warming: Warming, now: Time) {
+        push(&mut self.of(pool, now).warmed, warming);
     }
 
     pub(crate) fn check(&self) {
@@ -132,6 +143,10 @@ impl Pools {
         for (pool, record) in self.table.iter() {
             assert!(
                 record.ready.len() <= READY_KEPT && record.taken.len() <= TAKEN_KEPT,
+                "{pool:?}"
+            );
+            assert!(
+                record.restarted.len() <= READY_KEPT && record.warmed.len() <= READY_KEPT,
                 "{pool:?}"
             );
             assert!(record.taken.len() as u64 <= record.reclaimed, "{pool:?}");
@@ -149,21 +164,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nine_of_ten_were_ready_by_then() {
-        let of = |ready: Vec<u64>| {
-            PoolRecord {
-                ready,
-                ..PoolRecord::default()
-            }
-            .ready_p90()
-        };
-        assert_eq!(of(vec![]), None);
-        assert_eq!(of(vec![7]), Some(7));
-        assert_eq!(of((1..=10).rev().collect()), Some(9));
-        assert_eq!(of((1..=16).collect()), Some(15));
-    }
-
-    #[test]
     fn the_newest_times_are_kept_and_so_is_what_is_in_force() {
         let mut pools = Pools::new(1);
         let pool = |n: u64| Pool {
@@ -171,9 +171,9 @@ mod tests {
             ..Pool::default()
         };
         for took in 0..READY_KEPT as u64 + 3 {
-            pools.note_ready(&pool(0), took, Time(1));
+            pools.note_restart(&pool(0), took, Time(1));
         }
-        assert_eq!(pools.get(&pool(0)).unwrap().ready.first(), Some(&3));
+        assert_eq!(pools.get(&pool(0)).unwrap().restarted.first(), Some(&3));
         pools.of(&pool(0), Time(1)).banned = Some((Time(9), "so".into()));
         for n in 1..=POOLS_KEPT as u64 + 9 {
             pools.of(&pool(n), Time(1));

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::buying::Started;
 use super::launches::{Outcome, Wanted};
-use super::machines::{EndWhy, Gone};
+use super::machines::{EndWhy, Gone, Spare};
+use super::ready::Ready;
 use super::{Context, State};
 use crate::bill::cost;
 use crate::event::Fact;
@@ -32,6 +33,10 @@ pub enum Sighting {
     },
     /// The cloud said that it takes the machine back then.
     Noticed { machine: InstanceId, at: Time },
+    /// It has stopped, as the cluster wanted.
+    Stopped { machine: InstanceId, at: Time },
+    /// It was to start again, and the cloud had nothing for it, or stands still long after that.
+    StartLacked { machine: InstanceId },
     /// A launch of which no answer came and no list shows more machines.
     Nothing { launch: LaunchId },
 }
@@ -58,6 +63,8 @@ impl State {
                     reclaimed,
                 } => self.gone(context, machine, *at, *reclaimed),
                 Sighting::Noticed { machine, at } => self.noticed(context, machine, *at),
+                Sighting::Stopped { machine, at } => self.stopped(context, machine, *at),
+                Sighting::StartLacked { machine } => self.start_lacked(context, machine),
                 Sighting::Nothing { launch } => self.nothing(context, *launch),
             }
         }
@@ -79,6 +86,7 @@ impl State {
 
     fn running(&mut self, context: &mut Context, id: &InstanceId, since: Time) {
         let at = context.at;
+        self.pay_volume(id, since);
         let Some(machine) = self
             .machines
             .get_mut(id)
@@ -86,10 +94,20 @@ impl State {
         else {
             return;
         };
+        // What a list says of a time before it stopped is old.
+        match machine.spare {
+            // One that stood still may have been started by somebody else.
+            Some(Spare::Starting(_, stopped) | Spare::Stopped(stopped, _)) if since > stopped => {
+                machine.spare = None;
+                machine.restarted = machine.restarted.or(Some(at));
+            }
+            Some(_) => return,
+            None => {}
+        }
         // The books are kept by the cloud's clock, which may be ahead of the cluster's, or behind its launch.
         let since = since.max(machine.wanted).min(by_cloud(at));
         machine.running = Some(since);
-        machine.paid_to = since;
+        machine.paid_to = since.max(machine.paid_to);
         context.tell(
             EnvId::default(),
             None,
@@ -107,6 +125,7 @@ impl State {
         let ended = ended
             .max(machine.running.unwrap_or(machine.known))
             .min(by_cloud(context.at));
+        self.pay_volume(id, ended);
         if let Some(from) = machine.running {
             let least = Time(from.0.saturating_add(BILLED_MIN));
             self.pay(id, ended.max(least));
@@ -213,8 +232,7 @@ impl State {
         };
         self.machines.join(id, worker, at);
         if machine.joined.is_none() {
-            let took = at.0.saturating_sub(machine.wanted.0);
-            self.pools.note_ready(&machine.pool, took, at);
+            self.note_joined(&machine, at);
             let template = self
                 .launches
                 .get(machine.launch)
@@ -228,6 +246,22 @@ impl State {
         }
     }
 
+    /// How long it took is its pool's experience.
+    fn note_joined(&mut self, machine: &super::machines::Machine, at: Time) {
+        if let Some(since) = machine.restarted {
+            let took = at.0.saturating_sub(since.0);
+            return self.pools.note_restart(&machine.pool, took, at);
+        }
+        let latest = at.max(machine.known);
+        let runs = machine.running.unwrap_or(at).clamp(machine.known, latest);
+        let ready = Ready {
+            call: machine.known.0.saturating_sub(machine.wanted.0),
+            pending: runs.0 - machine.known.0,
+            boot: at.0.saturating_sub(runs.0),
+        };
+        self.pools.note_ready(&machine.pool, ready, at);
+    }
+
     /// Running machines that never joined shall end.
     pub(super) fn never_joined(
         &mut self,
@@ -237,7 +271,7 @@ impl State {
         let at = context.at;
         for id in ids {
             let is = |one: &&super::machines::Machine| {
-                one.is_live() && one.joined.is_none() && one.ending.is_none()
+                one.is_live() && one.joined.is_none() && one.ending.is_none() && !one.rests()
             };
             let Some(machine) = self.machines.get(id).filter(is) else {
                 continue;

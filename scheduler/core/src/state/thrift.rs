@@ -24,18 +24,13 @@ impl State {
             return;
         };
         let photos = ended.rows.len();
-        let spec = self.jobs.get_in(ended.env, ended.job).map(|job| job.spec);
-        let recogniser = spec
-            .and_then(|spec| self.specs.get(spec))
-            .map(|spec| &spec.recogniser);
-        let name = recogniser
-            .and_then(|name| name.split('@').next())
-            .unwrap_or_default();
-        let speed = self.measures.get(name, &machine.pool.instance_type);
+        let name = self.recogniser_of(ended);
+        let speed = self.measures.get(&name, &machine.pool.instance_type);
         let took = speed.map_or(0, |speed| speed.us_per_photo.saturating_mul(photos));
         let money = cost(machine.price, took);
         if ended.cause.is_none() {
             self.spend.note_photos(context.at, photos);
+            self.note_first_result(context, ended);
         }
         if money > 0 {
             if let Some(job) = self.jobs.get_mut(ended.env, ended.job) {

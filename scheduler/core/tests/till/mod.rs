@@ -26,6 +26,8 @@ pub const TYPE: &str = "c5.large";
 pub struct Run {
     pub state: State,
     pub at: Time,
+    pub market: Market,
+    nonce: u64,
     next: u32,
 }
 
@@ -43,6 +45,8 @@ impl Run {
         let mut run = Run {
             state: State::new(Plant::None),
             at: Time(400_000 * HOUR),
+            market: Market::Spot,
+            nonce: 0,
             next: 0,
         };
         let mut scaling = Scaling {
@@ -92,7 +96,7 @@ impl Run {
         };
         let wanted = Wanted {
             region: pool().region,
-            market: Market::Spot,
+            market: self.market,
             choices: vec![choice],
             count,
             template: 1,
@@ -142,7 +146,7 @@ impl Run {
         };
         self.apply(Command::WorkerJoined(Box::new(Join {
             name: id.0.clone(),
-            nonce: 1,
+            nonce: self.nonce + 1,
             slots: 2,
             resources: Resources {
                 milli_cpu: 2_000,
@@ -155,8 +159,14 @@ impl Run {
         })));
     }
 
-    /// So many photos are done well by a machine's worker.
-    pub fn done(&mut self, machine: &InstanceId, photos: u64) -> JobId {
+    /// Its agent joins anew.
+    pub fn join_again(&mut self, id: &InstanceId) {
+        self.nonce += 1;
+        self.join(id);
+    }
+
+    /// So many photos are given to a machine's worker.
+    pub fn give(&mut self, machine: &InstanceId, photos: u64) -> (JobId, WorkerId, Given) {
         let urls: Vec<String> = (0..photos).map(|at| format!("file:///{at}.jpg")).collect();
         let spec = Spec {
             recogniser: "noop".into(),
@@ -195,7 +205,12 @@ impl Run {
             assign: vec![assign],
             ..Plan::default()
         }));
-        let given = Given(self.state.applied());
+        (job, worker, Given(self.state.applied()))
+    }
+
+    /// So many photos are done well by a machine's worker.
+    pub fn done(&mut self, machine: &InstanceId, photos: u64) -> JobId {
+        let (job, worker, given) = self.give(machine, photos);
         let row = Row {
             started: self.at,
             ended: self.at,

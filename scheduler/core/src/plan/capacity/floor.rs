@@ -5,7 +5,7 @@ use super::{Ahead, Capped};
 use crate::market::Speed;
 use crate::observe::fleet::{Fleet, Unit};
 use crate::scaling::Foresight;
-use crate::types::Time;
+use crate::types::{Market, Pool, Time};
 
 /// What there shall be of machines for a recogniser.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Floor {
     pub machines: u32,
     /// … and together this rate, in photos in 10^12 µs.
     pub rate: u128,
+    /// Only those on demand count, those included that stand still.
+    pub on_demand: bool,
     /// Why.
     pub because: Ahead,
 }
@@ -35,6 +37,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         recogniser: one.recogniser.clone(),
         machines: one.at_least,
         rate: 0,
+        on_demand: false,
         because: Ahead::Schedule {
             name: one.name.clone(),
         },
@@ -44,6 +47,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         recogniser: one.recogniser.clone(),
         machines: 0,
         rate: u128::from(one.rate),
+        on_demand: false,
         because: Ahead::Week {
             quarter: one.quarter,
             rate: one.rate,
@@ -69,24 +73,33 @@ pub fn instances_max(now: Time, fleet: &Fleet) -> (u32, Capped) {
     }
 }
 
-/// Machines of a floor, and the rate that they have.
-fn counts(fleet: &Fleet, floor: &Floor, unit: &Unit) -> Option<u128> {
+/// The rate that a pool's machine adds to a floor, if it counts.
+fn counts(fleet: &Fleet, floor: &Floor, pool: &Pool) -> Option<u128> {
+    if floor.on_demand && pool.market != Market::OnDemand {
+        return None;
+    }
     let speeds = fleet.market.speeds.get(&floor.recogniser)?;
-    let speed: &Speed = speeds.get(&unit.pool)?;
+    let speed: &Speed = speeds.get(pool)?;
     Some(RATE / u128::from(speed.us_per_photo.max(1)))
 }
 
-/// What a floor has of machines, and of rate, in units that stay.
+/// What a floor has of machines, and of rate, in units that stay, and in those that stand still if they count.
 pub fn have<'a>(fleet: &Fleet, floor: &Floor, units: impl Iterator<Item = &'a Unit>) -> (u32, u128) {
-    let rates = units
-        .filter(|unit| !unit.leaves)
-        .filter_map(|unit| counts(fleet, floor, unit));
+    let running = units.filter(|unit| !unit.leaves).map(|unit| &unit.pool);
+    let resting = fleet
+        .resting
+        .iter()
+        .filter(|_| floor.on_demand)
+        .map(|one| &one.pool);
+    let rates = running
+        .chain(resting)
+        .filter_map(|pool| counts(fleet, floor, pool));
     rates.fold((0, 0), |(machines, rate), one| (machines + 1, rate + one))
 }
 
 /// True when a floor is held without one of its units.
 pub fn holds_without(fleet: &Fleet, floor: &Floor, unit: &Unit, gone: &[&Unit]) -> bool {
-    let Some(own) = counts(fleet, floor, unit) else {
+    let Some(own) = counts(fleet, floor, &unit.pool) else {
         return true;
     };
     let stays = |one: &&Unit| !gone.iter().any(|gone| std::ptr::eq(*gone, *one));

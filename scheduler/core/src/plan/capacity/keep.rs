@@ -94,7 +94,8 @@ fn gone(unit: &Unit, why: EndWhy, idle: u64, keep: u64) -> Option<LetGo> {
     })
 }
 
-fn idle_too_long(now: Time, fleet: &Fleet, unit: &Unit) -> Option<LetGo> {
+/// What lets an idle machine go, or stand still.
+pub fn idle_too_long(now: Time, fleet: &Fleet, unit: &Unit) -> Option<LetGo> {
     let idle = now.0.saturating_sub(unit.idle?.0);
     let ready = fleet.pools.get(&unit.pool).and_then(|record| record.ready_p90());
     let ready = ready.unwrap_or(fleet.control.scaling.ready);

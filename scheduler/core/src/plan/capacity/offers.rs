@@ -6,7 +6,7 @@ use super::NotChosen;
 use super::size::RATE;
 use crate::market::{Quote, Speed};
 use crate::observe::fleet::{Fleet, Place, Unit};
-use crate::scaling::{Escape, Scaling, WHOLE};
+use crate::scaling::{Commitment, Escape, Scaling, WHOLE};
 use crate::types::{Market, MicroUsd, Pool, Time};
 
 /// A pool that may be bought in.
@@ -22,6 +22,8 @@ pub(super) struct Row<'a> {
     pub away: bool,
     /// Paid for already.
     pub committed: bool,
+    /// The pool has nothing, and a capacity reservation there has.
+    pub reserved: bool,
     /// What it differs in from the best pool, which cannot be had.
     pub escape: Option<Escape>,
     /// The place of that in the policy's order.
@@ -73,7 +75,11 @@ pub(super) fn rows<'a>(
             () if way.is_none() => Err(NotChosen::Way),
             () => may_buy(now, fleet, pool, speed),
         };
-        match may {
+        let kept = match may {
+            Err(NotChosen::Closed) => reserved(fleet, pool),
+            _ => None,
+        };
+        match kept.map_or(may, Ok) {
             Ok(most) => rows.push(Row {
                 pool,
                 quote,
@@ -82,6 +88,7 @@ pub(super) fn rows<'a>(
                 total,
                 away: !place.home.is_empty() && place.home != pool.region,
                 committed: false,
+                reserved: kept.is_some(),
                 escape: None,
                 step: 0,
             }),
@@ -92,6 +99,7 @@ pub(super) fn rows<'a>(
     escape(scaling, place, &mut rows, &others);
     rows.sort_by_key(|row| (row.step, row.rank(scaling), row.pool));
     let mut paid = committed(fleet, &rows);
+    rows.retain(|row| !row.reserved);
     paid.append(&mut rows);
     (paid, others)
 }
@@ -151,22 +159,39 @@ fn differences(one: &Pool, other: &Pool) -> Vec<Escape> {
         .collect()
 }
 
+/// True when a pool's machines are a commitment's.
+fn covers(one: &Commitment, pool: &Pool) -> bool {
+    pool.market == Market::OnDemand
+        && pool.region == one.region
+        && (one.zone_id.is_empty() || pool.zone_id == one.zone_id)
+        && pool.instance_type == one.instance_type
+}
+
+/// Machines of a commitment that are not there.
+fn left(fleet: &Fleet, one: &Commitment) -> u32 {
+    let of = |unit: &&Unit| !unit.leaves && covers(one, &unit.pool);
+    let there = fleet.units.iter().filter(of).count() as u32;
+    one.machines.saturating_sub(there)
+}
+
+/// Machines that a capacity reservation has for us in a pool, whatever else that has.
+fn reserved(fleet: &Fleet, pool: &Pool) -> Option<u32> {
+    let all = fleet.control.scaling.commitments.iter();
+    let here = all.filter(|one| !one.zone_id.is_empty() && covers(one, pool));
+    let most = here.map(|one| left(fleet, one)).max()?;
+    let banned = fleet
+        .pools
+        .get(pool)
+        .is_some_and(|record| record.banned.is_some());
+    (most > 0 && !banned).then_some(most)
+}
+
 /// What is paid for already and not there: of each commitment in the first of its pools, costing only the way.
 fn committed<'a>(fleet: &Fleet, rows: &[Row<'a>]) -> Vec<Row<'a>> {
     let mut paid = Vec::new();
     for one in &fleet.control.scaling.commitments {
-        let is = |pool: &Pool| {
-            pool.market == Market::OnDemand
-                && pool.region == one.region
-                && pool.instance_type == one.instance_type
-        };
-        let there = fleet
-            .units
-            .iter()
-            .filter(|unit| !unit.leaves && is(&unit.pool))
-            .count() as u32;
-        let first = rows.iter().find(|row| is(row.pool));
-        let left = one.machines.saturating_sub(there);
+        let left = left(fleet, one);
+        let first = rows.iter().find(|row| covers(one, row.pool));
         if let Some(row) = first.filter(|_| left > 0) {
             let spent = row.speed.machine.0.saturating_add(row.speed.risk.0);
             paid.push(Row {

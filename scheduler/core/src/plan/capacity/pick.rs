@@ -18,7 +18,7 @@ use crate::types::{EnvId, Market, MicroUsd, Time};
 const NEAR: u64 = 1_500;
 
 /// What is still free under the caps while a plan is made.
-struct Room<'a> {
+pub(super) struct Room<'a> {
     fleet: &'a Fleet,
     used: Committed,
     canary: u64,
@@ -28,7 +28,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    fn new(now: Time, fleet: &Fleet) -> Room<'_> {
+    pub fn new(now: Time, fleet: &Fleet) -> Room<'_> {
         let unproven = fleet
             .units
             .iter()
@@ -65,7 +65,7 @@ impl Room<'_> {
     }
 
     /// As many machines of a launch as the caps allow, and the cap that stopped more.
-    fn fit(&self, env: EnvId, wanted: Wanted) -> (Wanted, Option<Capped>) {
+    pub fn fit(&self, env: EnvId, wanted: Wanted) -> (Wanted, Option<Capped>) {
         let Some(capped) = self.breaks(env, &wanted) else {
             return (wanted, None);
         };
@@ -207,7 +207,8 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
 /// Machines that a floor lacks.
 fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Buy> {
     let scaling = &fleet.control.scaling;
-    let (rows, others) = rows(now, fleet, &floor.recogniser, &Place::default());
+    let (mut rows, others) = rows(now, fleet, &floor.recogniser, &Place::default());
+    rows.retain(|row| !floor.on_demand || row.pool.market == Market::OnDemand);
     let Some(first) = rows.first() else {
         return Vec::new();
     };
@@ -318,7 +319,7 @@ fn launches<'r, 'a>(rows: &'r [Row<'a>], counts: &[u32], template: u32) -> Vec<(
     all.into_iter().map(launch).collect()
 }
 
-fn choice(row: &Row) -> Choice {
+pub(super) fn choice(row: &Row) -> Choice {
     Choice {
         zone_id: row.pool.zone_id.clone(),
         instance_type: row.pool.instance_type.clone(),

@@ -12,11 +12,13 @@ use crate::scaling::{Caps, Scaling, Threshold};
 use crate::state::buying::Committed;
 use crate::state::control::{Brake, Control, Freeze};
 use crate::state::pools::PoolRecord;
+use crate::state::ready::Ready;
 use crate::types::{EnvId, Market, Resources, SECOND, WorkerId};
 
 mod bounds;
 mod burst;
 mod choice;
+mod kept;
 
 const MINUTE: u64 = 60 * SECOND;
 const NOW: Time = Time(1_000_000 * SECOND);
@@ -115,6 +117,7 @@ fn fleet(due: &[(Option<Time>, u64)]) -> Fleet {
 
 fn unit(pool: Pool, ready: Time) -> Unit {
     Unit {
+        since: None,
         machine: None,
         pool,
         worker: None,
@@ -131,6 +134,7 @@ fn unit(pool: Pool, ready: Time) -> Unit {
 
 fn working(number: u64, pool: Pool, idle: Option<Time>) -> Unit {
     Unit {
+        since: Some(NOW),
         machine: Some(InstanceId(format!("i-{number}"))),
         worker: Some(WorkerId(number)),
         held: u64::from(idle.is_none()),
@@ -403,7 +407,10 @@ fn an_idle_machine_stays_as_long_as_another_one_would_take() {
     assert_eq!(gone(&fleet), [], "its minute is paid for");
     fleet.units[0].paid_for_until = NOW;
     let slow = PoolRecord {
-        ready: vec![2 * MINUTE],
+        ready: vec![Ready {
+            boot: 2 * MINUTE,
+            ..Ready::default()
+        }],
         ..PoolRecord::default()
     };
     fleet.pools.insert(spot("a"), slow);

@@ -187,6 +187,7 @@ fn what_is_paid_for_comes_first_and_once() {
     let mut fleet = fleet(&[(Some(later(180)), 5_000)]);
     fleet.control.scaling.commitments = vec![Commitment {
         region: HOME.into(),
+        zone_id: String::new(),
         instance_type: "c5.xlarge".into(),
         machines: 3,
     }];
