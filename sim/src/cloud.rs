@@ -1,29 +1,26 @@
-//! A cloud with EC2's behaviour: tokens, buckets of calls, pools that run dry, fleets that come in part, lists that lag
-//! behind, machines that never join and machines that are taken back. It knows nothing of the cluster but its calls.
+//! A cloud with EC2's behaviour: tokens, buckets of calls, pools that are used up, machines that are taken back. It knows
+//! nothing of the cluster but its calls. It does well what it is asked for, but in [spells](SimCloud::befall) of trouble.
 
 use std::collections::BTreeMap;
 
 use rebound_core::cloud::{CloudCall, CloudOutcome, Found};
 use rebound_core::state::buying::Started;
-use rebound_core::state::launches::{Lack, Wanted};
+use rebound_core::state::launches::{Choice, Lack, Wanted};
 use rebound_core::types::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::faults::Kind;
 use crate::rng::Rng;
 
-/// How the cloud behaves in one seed. Times in µs, shares in a million.
+mod spells;
+
+use spells::{Manner, Spells};
+
+/// How the cloud is when all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nature {
-    /// New machines are missing from lists for so long at most.
+    /// New machines are missing from lists for so long at most, in µs.
     pub lag: u64,
-    /// Of calls so many are refused: too many at once.
-    pub throttled: u64,
-    /// Of calls so many fail before they did anything.
-    pub failing: u64,
-    /// Of answers so many are lost.
-    pub lost: u64,
-    /// Of fleets so many are empty without a word why.
-    pub empty: u64,
     /// Machines that each pool has.
     pub room: u32,
     /// vCPUs that the account may have.
@@ -103,7 +100,7 @@ struct Answered {
 
 /// See the module.
 pub struct SimCloud {
-    /// How it behaves; calm it is kind.
+    /// How it is when all is well.
     pub nature: Nature,
     /// All machines that there ever were.
     pub instances: BTreeMap<InstanceId, Instance>,
@@ -116,6 +113,9 @@ pub struct SimCloud {
     /// How often what was called.
     pub calls: BTreeMap<&'static str, u64>,
     tokens: BTreeMap<(String, String), Answered>,
+    /// Machines that have ended, and that lists show as running until then.
+    lingers: BTreeMap<InstanceId, u64>,
+    spells: Spells,
     fleets: Bucket,
     endings: Bucket,
     lists: Bucket,
@@ -134,6 +134,8 @@ impl SimCloud {
             rooms: BTreeMap::new(),
             calls: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            lingers: BTreeMap::new(),
+            spells: Spells::new(&rng),
             fleets: Bucket::new(CREATE_FLEET),
             endings: Bucket::new(TERMINATE),
             lists: Bucket::new(DESCRIBE),
@@ -142,10 +144,25 @@ impl SimCloud {
         }
     }
 
-    /// True when an answer is lost, or a call before it comes.
-    pub fn loses(&mut self) -> bool {
-        let lost = self.nature.lost;
-        self.rng.chance(lost)
+    /// Trouble of a kind comes over it until then: so many calls, or machines, in a million meet it.
+    pub fn befall(&mut self, kind: Kind, until: u64, ppm: u64) {
+        self.spells.befall(kind, until, ppm);
+    }
+
+    /// All is well from now on.
+    pub fn heal(&mut self) {
+        self.spells.end();
+        self.dry.clear();
+        self.prices.clear();
+    }
+
+    /// Whether a call, or a machine, meets a kind of trouble.
+    pub fn meets(&mut self, kind: Kind, now: u64) -> bool {
+        self.spells.strikes(kind, now)
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.calls.entry(what).or_default() += 1;
     }
 
     /// How long a call or its answer is on its way.
@@ -160,13 +177,14 @@ impl SimCloud {
             CloudCall::Terminate { .. } => ("terminations called", &mut self.endings),
             CloudCall::List { .. } => ("lists called", &mut self.lists),
         };
-        *self.calls.entry(name).or_default() += 1;
-        if !bucket.take(now) || self.rng.chance(self.nature.throttled) {
-            *self.calls.entry("calls throttled").or_default() += 1;
+        let takes = bucket.take(now);
+        self.count(name);
+        if !takes || self.meets(Kind::Throttle, now) {
+            self.count("calls throttled");
+            if matches!(call, CloudCall::Launch { .. }) {
+                self.count("launches throttled");
+            }
             return CloudOutcome::Retry { after: SECOND };
-        }
-        if self.rng.chance(self.nature.failing) {
-            return CloudOutcome::Unknown;
         }
         match call {
             CloudCall::Launch {
@@ -189,32 +207,14 @@ impl SimCloud {
                     why: "IdempotentParameterMismatch".into(),
                 };
             }
-            *self.calls.entry("launches answered by their token").or_default() += 1;
+            let started = before.started.clone();
+            self.count("launches answered by their token");
             return CloudOutcome::Launched {
-                started: before.started.clone(),
+                started,
                 lacked: Vec::new(),
             };
         }
-        let (mut started, mut lacked) = (Vec::new(), Vec::new());
-        if !self.rng.chance(self.nature.empty) {
-            for choice in wanted.choices.iter().cycle().take(wanted.count as usize) {
-                match self.start(now, launch, wanted, choice) {
-                    Ok(one) => started.push(one),
-                    Err(lack) => {
-                        let why = (choice.zone_id.clone(), choice.instance_type.clone(), lack);
-                        if !lacked.contains(&why) {
-                            lacked.push(why);
-                        }
-                    }
-                }
-            }
-        }
-        let name = match (started.len() as u32 == wanted.count, started.is_empty()) {
-            (true, _) => "launches filled",
-            (_, true) => "launches empty",
-            _ => "launches filled in part",
-        };
-        *self.calls.entry(name).or_default() += 1;
+        let (started, lacked) = self.fleet(now, launch, wanted);
         self.tokens.insert(
             key,
             Answered {
@@ -225,12 +225,54 @@ impl SimCloud {
         CloudOutcome::Launched { started, lacked }
     }
 
+    /// The machines that there are, and why not more.
+    fn fleet(
+        &mut self,
+        now: u64,
+        launch: LaunchId,
+        wanted: &Wanted,
+    ) -> (Vec<Started>, Vec<(String, String, Lack)>) {
+        let manner = self.spells.manner(now);
+        let count = match manner {
+            Manner::Empty => 0,
+            Manner::Half => wanted.count / 2,
+            Manner::Plain | Manner::Elsewhere => wanted.count,
+        };
+        let (mut started, mut lacked) = (Vec::new(), Vec::new());
+        for choice in wanted.choices.iter().cycle().take(count as usize) {
+            let mut one = self.start(now, launch, wanted, choice);
+            if let Err(lack) = one {
+                let why = (choice.zone_id.clone(), choice.instance_type.clone(), lack);
+                if !lacked.contains(&why) {
+                    lacked.push(why);
+                }
+                if manner == Manner::Elsewhere {
+                    let mut others = wanted.choices.iter().filter(|other| *other != choice);
+                    one = others
+                        .find_map(|other| self.start(now, launch, wanted, other).ok())
+                        .ok_or(lack);
+                }
+            }
+            started.extend(one);
+        }
+        let all = started.len() as u32 == wanted.count;
+        self.count(match (all, started.is_empty(), lacked.is_empty()) {
+            (true, _, true) => "launches filled",
+            (true, _, false) => "launches filled with errors",
+            (false, true, true) => "launches empty without a word",
+            (false, true, false) => "launches empty",
+            (false, false, true) => "launches filled in part without a word",
+            (false, false, false) => "launches filled in part",
+        });
+        (started, lacked)
+    }
+
     fn start(
         &mut self,
         now: u64,
         launch: LaunchId,
         wanted: &Wanted,
-        choice: &rebound_core::state::launches::Choice,
+        choice: &Choice,
     ) -> Result<Started, Lack> {
         let pool = wanted.pool(choice);
         let live = || self.instances.values().filter(|one| one.is_live());
@@ -245,12 +287,13 @@ impl SimCloud {
         }
         self.next += 1;
         let id = InstanceId(format!("i-{:017x}", self.next));
+        let lag = now + self.rng.within(0, self.nature.lag);
         let instance = Instance {
             pool,
             vcpus: choice.vcpus,
             launch,
             began: now,
-            shown: now + self.rng.within(0, self.nature.lag),
+            shown: self.spells.delays(Kind::StaleList, now).max(lag),
             runs: now + self.rng.within(2 * SECOND, 20 * SECOND),
             ended: None,
         };
@@ -268,21 +311,21 @@ impl SimCloud {
         if !machines.iter().all(known) {
             return CloudOutcome::Retry { after: 5 * SECOND };
         }
-        for id in machines {
-            if let Some(one) = self.instances.get_mut(id).filter(|one| one.is_live()) {
-                one.ended = Some((now, false));
-            }
-        }
+        machines.iter().for_each(|id| self.end(now, id, false));
         CloudOutcome::Terminating
     }
 
     fn list(&mut self, now: u64, region: &str, wall: impl Fn(u64) -> Time) -> Vec<Found> {
         let mut found = Vec::new();
+        let (mut lacks, mut lingers) = (false, false);
         for (id, one) in &self.instances {
             let old = one.ended.is_some_and(|(at, _)| at + SHOWN < now);
             if one.pool.region != region || one.shown > now || old {
+                lacks |= one.is_live() && one.shown > now;
                 continue;
             }
+            let seen = self.lingers.get(id).is_none_or(|until| *until <= now);
+            lingers |= one.ended.is_some() && !seen;
             let started = Started {
                 id: id.clone(),
                 zone_id: one.pool.zone_id.clone(),
@@ -293,17 +336,38 @@ impl SimCloud {
                 pool: one.pool.clone(),
                 launch: one.launch,
                 running: (one.runs <= now).then(|| wall(one.runs)),
-                ended: one.ended.map(|(at, reclaimed)| (wall(at), reclaimed)),
+                ended: one.ended.filter(|_| seen).map(|(at, reclaimed)| (wall(at), reclaimed)),
             });
+        }
+        let stale = self.spells.has(Kind::StaleList, now);
+        if lacks && stale {
+            self.count("lists without new machines");
+        }
+        if lingers {
+            self.count("lists with ended machines");
         }
         found
     }
 
+    fn end(&mut self, now: u64, id: &InstanceId, reclaimed: bool) {
+        let Some(one) = self.instances.get_mut(id).filter(|one| one.is_live()) else {
+            return;
+        };
+        one.ended = Some((now, reclaimed));
+        if self.spells.has(Kind::StaleList, now) {
+            let until = self.spells.delays(Kind::StaleList, now);
+            self.lingers.insert(id.clone(), until);
+        }
+    }
+
     /// The cloud takes a machine back.
     pub fn reclaim(&mut self, now: u64, id: &InstanceId) {
-        if let Some(one) = self.instances.get_mut(id).filter(|one| one.is_live()) {
-            one.ended = Some((now, true));
-        }
+        self.end(now, id, true);
+    }
+
+    /// A machine ends by itself: what it ran on is broken.
+    pub fn breaks(&mut self, now: u64, id: &InstanceId) {
+        self.end(now, id, false);
     }
 
     /// Machines that have not ended.
@@ -313,121 +377,4 @@ impl SimCloud {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rebound_core::state::launches::Choice;
-
-    fn cloud(nature: Nature) -> SimCloud {
-        SimCloud::new(nature, Rng::new(1))
-    }
-
-    fn kind() -> Nature {
-        Nature {
-            room: 4,
-            quota: 100,
-            ..Nature::default()
-        }
-    }
-
-    fn launch(count: u32, token: &str) -> CloudCall {
-        let choice = |zone: &str| Choice {
-            zone_id: zone.into(),
-            instance_type: "c5.large".into(),
-            vcpus: 2,
-            price: MicroUsd(1),
-            bound: MicroUsd(2),
-        };
-        let wanted = Wanted {
-            region: "r".into(),
-            market: Market::Spot,
-            choices: vec![choice("a"), choice("b")],
-            count,
-            template: 1,
-        };
-        CloudCall::Launch {
-            launch: LaunchId(7),
-            token: token.into(),
-            wanted,
-            not_after: Time(u64::MAX),
-        }
-    }
-
-    fn ids(outcome: CloudOutcome) -> (Vec<String>, usize) {
-        match outcome {
-            CloudOutcome::Launched { started, lacked } => {
-                (started.into_iter().map(|one| one.id.0).collect(), lacked.len())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_token_gives_the_same_machines_and_takes_no_other_request() {
-        let mut cloud = cloud(kind());
-        let first = ids(cloud.call(0, &launch(3, "t"), Time));
-        assert_eq!(ids(cloud.call(9, &launch(3, "t"), Time)), first);
-        assert_eq!(cloud.live().count(), 3);
-        assert!(matches!(
-            cloud.call(9, &launch(2, "t"), Time),
-            CloudOutcome::Refused { .. }
-        ));
-        assert_ne!(ids(cloud.call(9, &launch(3, "u"), Time)), first);
-    }
-
-    #[test]
-    fn pools_run_dry_and_quotas_are_used_up() {
-        let mut cloud = cloud(kind());
-        assert_eq!(
-            ids(cloud.call(0, &launch(10, "t"), Time)).1,
-            2,
-            "four in each of two pools"
-        );
-        assert_eq!(cloud.live().count(), 8);
-        let mut small = SimCloud::new(Nature { quota: 5, ..kind() }, Rng::new(1));
-        assert_eq!(ids(small.call(0, &launch(4, "t"), Time)).0.len(), 2);
-    }
-
-    #[test]
-    fn lists_lag_behind_and_what_is_not_shown_cannot_be_ended() {
-        let mut cloud = cloud(Nature {
-            lag: 300 * SECOND,
-            ..kind()
-        });
-        let (started, _) = ids(cloud.call(0, &launch(4, "t"), Time));
-        let machines: Vec<InstanceId> = started.into_iter().map(InstanceId).collect();
-        let list = CloudCall::List { region: "r".into() };
-        let shown = |cloud: &mut SimCloud, now| match cloud.call(now, &list, Time) {
-            CloudOutcome::Listed(found) => found,
-            other => panic!("{other:?}"),
-        };
-        assert!(shown(&mut cloud, 0).len() < 4);
-        let end = CloudCall::Terminate {
-            region: "r".into(),
-            machines,
-        };
-        assert!(matches!(cloud.call(0, &end, Time), CloudOutcome::Retry { .. }));
-        let later = 301 * SECOND;
-        assert_eq!(shown(&mut cloud, later).len(), 4);
-        assert!(matches!(cloud.call(later, &end, Time), CloudOutcome::Terminating));
-        assert!(
-            shown(&mut cloud, later)
-                .iter()
-                .all(|one| one.ended.is_some() && one.running.is_some())
-        );
-        assert_eq!(shown(&mut cloud, later + SHOWN + 1), []);
-    }
-
-    #[test]
-    fn too_many_calls_at_once_are_refused() {
-        let mut cloud = cloud(Nature {
-            room: 1_000,
-            quota: 100_000,
-            ..kind()
-        });
-        let refused = (0..60).filter(|n| {
-            let outcome = cloud.call(SECOND, &launch(1, &format!("{n}")), Time);
-            matches!(outcome, CloudOutcome::Retry { .. })
-        });
-        assert_eq!(refused.count(), 10);
-    }
-}
+mod tests;

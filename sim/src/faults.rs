@@ -72,15 +72,21 @@ impl Faults {
             _ => chosen.extend(all.into_iter().filter(|_| rng.chance(800_000))),
         }
         let strong = style < 20;
-        let cloud = Cloud::draw(&mut rng.branch("cloud"));
+        // A kind that is alone has what it needs.
+        let needed = strong && chosen.iter().any(|kind| kind.is_of_cloud());
+        let mut cloud = Cloud::draw(&mut rng.branch("cloud"), needed);
         let mut load = Load::draw(&mut rng.branch("load"));
         if cloud.is_some() {
             // What there is without machines that are bought is little.
             (load.agents, load.slots) = (1, 1);
         }
         let strength = |kind: Kind| (kind, kind.strength(&mut rng.branch(kind.name()), strong));
-        let allowed = chosen.into_iter().filter(|kind| choice.allows(*kind));
+        let can = |kind: &Kind| cloud.is_some() || !kind.is_of_cloud();
+        let allowed = chosen.into_iter().filter(can).filter(|kind| choice.allows(*kind));
         let kinds: BTreeMap<Kind, Strength> = allowed.map(strength).collect();
+        if let Some(cloud) = cloud.as_mut().filter(|_| !kinds.contains_key(&Kind::Dry)) {
+            cloud.has_plenty();
+        }
         let extremes = kinds
             .contains_key(&Kind::Limits)
             .then(|| Extremes::draw(&mut rng.branch("extremes")));
@@ -100,6 +106,11 @@ impl Faults {
     /// Of a kind's strength in a million; 0 without it.
     pub fn ppm(&self, kind: Kind) -> u64 {
         self.of(kind).map_or(0, |strength| strength.ppm)
+    }
+
+    /// A photo takes so many times as long during the storm.
+    pub fn photo_times(&self) -> u64 {
+        self.cloud.as_ref().map_or(1, |cloud| cloud.photo_times)
     }
 
     /// The network during the storm.

@@ -1,4 +1,5 @@
-//! Whether a seed's cluster buys machines, and how its cloud behaves meanwhile. Drawn from a branch of its own.
+//! Whether a seed's cluster buys machines, how its cloud is when it is well, and what the operator wants of it. Drawn
+//! from a branch of its own. What goes wrong there are [kinds](super::Kind) of faults.
 
 use std::fmt;
 
@@ -10,28 +11,20 @@ use crate::rng::Rng;
 
 /// Of all seeds so many have a cloud, in a million.
 const WITH_CLOUD: u64 = 400_000;
+/// Machines of a pool, and vCPUs of the account, where nothing runs dry.
+const PLENTY: (u32, u32) = (1_000, 10_000);
 
 /// What is drawn. Times in µs, shares in a million; `every` 0: never.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cloud {
-    /// How calls are answered during the storm.
+    /// How lists are, and how many machines there are.
     pub nature: Nature,
     /// From running to the agent's start.
     pub boot: (u64, u64),
-    /// Of machines so many never join.
-    pub never_joins: u64,
     /// Prices come so often.
     pub prices_every: u64,
-    /// The feed of prices is gone each so often, for so long.
-    pub feed_gone: (u64, u64),
-    /// A machine is taken back so often.
-    pub reclaim_every: u64,
-    /// Of notices so many never come.
-    pub no_notice: u64,
-    /// A zone loses all its machines within three minutes so often, and has nothing for so long.
-    pub zone_lost: (u64, u64),
-    /// No call has an answer each so often, for so long.
-    pub cut: (u64, u64),
+    /// A photo takes so many times as long as without a cloud: there is work for many machines.
+    pub photo_times: u64,
     /// Most machines, and most vCPUs.
     pub caps: (u32, u32),
     /// Photos without deadline, and late ones, shall be done within so long.
@@ -45,9 +38,9 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Draws it, if the seed has one.
-    pub fn draw(rng: &mut Rng) -> Option<Cloud> {
-        if !rng.chance(WITH_CLOUD) {
+    /// Draws it, if the seed has one; `needed`: it has.
+    pub fn draw(rng: &mut Rng, needed: bool) -> Option<Cloud> {
+        if !rng.chance(WITH_CLOUD) && !needed {
             return None;
         }
         let mut some = |from, to| {
@@ -58,24 +51,15 @@ impl Cloud {
             }
         };
         let nature = Nature {
-            lag: some(SECOND, 300 * SECOND),
-            throttled: some(10_000, 500_000),
-            failing: some(10_000, 200_000),
-            lost: some(10_000, 200_000),
-            empty: some(10_000, 200_000),
+            lag: some(MILLISECOND, SECOND),
             room: some(1, 4) as u32 + 1,
             quota: 2 * some(4, 40) as u32 + 8,
         };
         Some(Cloud {
             nature,
-            never_joins: some(20_000, 400_000),
-            feed_gone: (some(20 * SECOND, 120 * SECOND), some(5 * SECOND, 1_200 * SECOND)),
-            reclaim_every: some(10 * SECOND, 200 * SECOND),
-            no_notice: some(50_000, 500_000),
-            zone_lost: (some(60 * SECOND, 300 * SECOND), some(10 * SECOND, 300 * SECOND)),
-            cut: (some(30 * SECOND, 300 * SECOND), some(5 * SECOND, 400 * SECOND)),
             boot: (2 * SECOND, rng.scaled(3 * SECOND, 90 * SECOND)),
             prices_every: rng.scaled(SECOND, 60 * SECOND),
+            photo_times: rng.scaled(2, 20),
             caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
             hurry: rng.scaled(SECOND, 60 * SECOND),
             threshold: rng.chance(500_000),
@@ -90,40 +74,20 @@ impl Cloud {
         })
     }
 
-    /// The same without what breaks.
-    pub fn calm(&self) -> Nature {
-        Nature {
-            lag: 10 * MILLISECOND,
-            throttled: 0,
-            failing: 0,
-            lost: 0,
-            empty: 0,
-            ..self.nature
-        }
+    /// Whatever is asked for is there.
+    pub fn has_plenty(&mut self) {
+        (self.nature.room, self.nature.quota) = PLENTY;
     }
 }
 
 impl fmt::Display for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = |ppm: u64| format!("{} %", ppm / 10_000);
-        let every = |(every, long): (u64, u64)| match every {
-            0 => "never".to_owned(),
-            _ => format!("each {} for {}", seconds(every), seconds(long)),
-        };
-        let Nature {
-            lag,
-            throttled,
-            failing,
-            lost,
-            empty,
-            room,
-            quota,
-        } = self.nature;
+        let Nature { lag, room, quota } = self.nature;
         write!(
             f,
-            "buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule, caps halved each {}; pools have {room}, the account {quota} vCPUs; lists lag {}; of calls {} \
-             throttled, {} failing, {} unanswered, {} empty; boot to {}, {} never join; taken back each {}, {} without notice; \
-             unanswered {}; a zone lost {}; prices each {}, gone {}",
+            "photos take {} times as long; buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule, caps halved each {}; \
+             pools have {room}, the account {quota} vCPUs; lists lag {}; boot to {}; prices each {}",
+            self.photo_times,
             self.caps.0,
             self.caps.1,
             seconds(self.hurry),
@@ -135,18 +99,8 @@ impl fmt::Display for Cloud {
             self.floor,
             seconds(self.recap),
             seconds(lag),
-            share(throttled),
-            share(failing),
-            share(lost),
-            share(empty),
             seconds(self.boot.1),
-            share(self.never_joins),
-            seconds(self.reclaim_every),
-            share(self.no_notice),
-            every(self.cut),
-            every(self.zone_lost),
             seconds(self.prices_every),
-            every(self.feed_gone),
         )
     }
 }

@@ -40,6 +40,14 @@ pub enum Kind {
     Members,
     Versions,
     Transfer,
+    NeverJoin,
+    Throttle,
+    LostAnswer,
+    StaleList,
+    Dry,
+    Reclaim,
+    ZoneLost,
+    Prices,
 }
 
 /// How strong a kind is in one seed; what a field means is in the kind's words.
@@ -66,7 +74,7 @@ impl Kind {
     /// All kinds with name, words, and ranges of `every`, `long` and `ppm`. In the words {every}, {long} and {ppm}
     /// stand for the strength. The name is what people and counters use.
     #[rustfmt::skip]
-    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 32] = [
+    pub const ALL: [(Kind, &'static str, &'static str, Range, Range, Range); 40] = [
         (Kind::Loss, "loss", "of messages {ppm} are lost", NO, NO, (1_000, 300_000)),
         (Kind::Copies, "copies", "of messages {ppm} come twice, up to {long} later", NO, (100 * MS, 60 * S), (1_000, 500_000)),
         (Kind::Delay, "delay", "messages take up to {long} and overtake one another", NO, (2 * MS, 2 * S), NO),
@@ -99,6 +107,14 @@ impl Kind {
         (Kind::Members, "members", "a server is added, replaced or removed, often the leader, each {every}", (10 * S, 60 * S), NO, NO),
         (Kind::Versions, "versions", "builds of two versions; a server is stopped for up to {long} to get another each {every}, and at last the upgrade is finalized", (8 * S, 40 * S), (100 * MS, 10 * S), NO),
         (Kind::Transfer, "transfer", "leadership is handed over, or its server stops gracefully, each {every}; what ends meanwhile is down for up to {long}", (3 * S, 25 * S), (100 * MS, 20 * S), NO),
+        (Kind::NeverJoin, "never-join", "of machines launched within up to {long} each {every}, {ppm} never join", (20 * S, 120 * S), (20 * S, 200 * S), (100_000, 1_000_000)),
+        (Kind::Throttle, "throttle", "the cloud refuses {ppm} of calls for their rate each {every}, for up to {long}", (10 * S, 100 * S), (5 * S, 200 * S), (50_000, 900_000)),
+        (Kind::LostAnswer, "lost-answer", "the cloud's answers or calls to it are lost each {every}, for up to {long}: {ppm} of them, or all", (20 * S, 120 * S), (5 * S, 300 * S), (20_000, 400_000)),
+        (Kind::StaleList, "stale-list", "lists lack new machines and show ended ones as running each {every}, for up to {long}", (20 * S, 120 * S), (S, 300 * S), NO),
+        (Kind::Dry, "dry", "pools and quota are small; {ppm} of spot pools run dry each {every}, for up to {long}, every other one on demand too; fleets come in part, with errors or empty", (20 * S, 120 * S), (10 * S, 300 * S), (200_000, 1_000_000)),
+        (Kind::Reclaim, "reclaim", "a spot machine is taken back each {every}, {ppm} of them without notice, others told late or twice", (8 * S, 120 * S), NO, (50_000, 500_000)),
+        (Kind::ZoneLost, "zone-lost", "a zone loses its machines within three minutes each {every}, {ppm} of them without notice, and has none for up to {long}", (40 * S, 300 * S), (10 * S, 300 * S), (50_000, 500_000)),
+        (Kind::Prices, "prices", "prices are gone, frozen, nothing, a thousandfold, of the future or above on-demand's each {every}, for up to {long}", (20 * S, 120 * S), (5 * S, 300 * S), NO),
     ];
 
     fn row(self) -> &'static (Kind, &'static str, &'static str, Range, Range, Range) {
@@ -108,6 +124,11 @@ impl Kind {
     /// Its name, for people, counters and the command line.
     pub fn name(self) -> &'static str {
         self.row().1
+    }
+
+    /// True for what a cloud does: a seed without one has none of it.
+    pub fn is_of_cloud(self) -> bool {
+        self >= Kind::NeverJoin
     }
 
     /// The kind of a name.

@@ -71,6 +71,10 @@ pub struct Outcome {
     pub launch_calls: u64,
     /// Machines that EC2 took back, or said it would.
     pub interruptions: u64,
+    /// The longest that a machine with work held some of it after its notice, in µs: until all was done or handed back.
+    pub notice_us: u64,
+    /// Machines that were gone with work in their hands, two minutes after their notice.
+    pub notices_unmet: u64,
     /// Changes of a pool from spot to on-demand, and back.
     pub rebounds: u64,
     /// Brakes that went on.

@@ -20,6 +20,7 @@ use rebound_pricer::health::Told;
 use rebound_pricer::teller::Teller;
 
 mod machines;
+mod notices;
 
 use super::bill::cost;
 use super::hand::Hand;
@@ -92,6 +93,7 @@ pub struct Play<'a> {
     outcome: Outcome,
     first_submit: Option<u64>,
     interrupted: BTreeSet<InstanceId>,
+    notices: notices::Notices,
 }
 
 /// Ages are counted by steps of so many µs.
@@ -128,6 +130,7 @@ impl<'a> Play<'a> {
             outcome: Outcome::default(),
             first_submit: None,
             interrupted: BTreeSet::new(),
+            notices: notices::Notices::default(),
         };
         play.begin();
         Ok(play)
@@ -186,6 +189,7 @@ impl<'a> Play<'a> {
                 self.happens(what);
             }
             self.handle();
+            self.times_notices();
         }
         Ok(self.sum_up())
     }
@@ -305,6 +309,7 @@ impl<'a> Play<'a> {
             (Some(Asker::Hand(at)), Ok(Answer::Welcome { worker, .. })) => {
                 self.hands[at].welcome(worker, self.now);
                 self.of_worker.insert(worker, at);
+                self.repeats_notice(at, worker);
                 self.hand_works(at);
             }
             (Some(Asker::Hand(at)), _) => self.joins(at),

@@ -14,6 +14,9 @@ const DAY: u64 = 24 * HOUR;
 /// 2016-04-19.
 const BEGIN: u64 = 1_461_024_000 * SECOND;
 
+/// A machine that has its notice holds nothing any more after so long: P1.
+const HELD_MAX: u64 = 110 * SECOND;
+
 fn pool(zone: &str) -> Pool {
     Pool {
         region: "us-east-1".into(),
@@ -118,6 +121,8 @@ fn too_dear_a_price_moves_the_work_and_takes_its_machines() {
     let outcome = play(&scenario).expect("known types");
     assert_eq!((outcome.unended, outcome.rebounds), (0, 3), "{outcome:?}");
     assert!(outcome.interruptions > 0);
+    assert!(outcome.notice_us <= HELD_MAX, "{} µs", outcome.notice_us);
+    assert_eq!(outcome.notices_unmet, 0);
     let on_demand = outcome.story.iter().filter(
         |(_, fact)| matches!(fact, Fact::Launched { pools, .. } if pools[0].market == Market::OnDemand),
     );
@@ -284,6 +289,9 @@ fn a_zone_that_is_gone_in_three_minutes_is_made_up_for_in_a_quarter_of_an_hour()
         "late by minute: {late:?}; {} machines at most",
         outcome.machines_most
     );
+    assert!(outcome.notice_us > 0, "some had work when they were told");
+    assert!(outcome.notice_us <= HELD_MAX, "{} µs", outcome.notice_us);
+    assert_eq!(outcome.notices_unmet, 0);
     // What came just before it is in the hands that are lost.
     assert_eq!(late[..16].iter().sum::<u64>(), 0, "all was well before");
     assert_eq!(late[35..].iter().sum::<u64>(), 0, "and is again");

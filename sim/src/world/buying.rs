@@ -1,7 +1,7 @@
 //! Machines that the cluster buys: calls of the cloud and their answers, machines that boot, are taken back and end, and
 //! what must hold of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rebound_core::cloud::{CloudCall, CloudOutcome};
@@ -17,6 +17,7 @@ use rebound_core::types::*;
 use super::{Happening, World};
 use crate::agents::Agent;
 use crate::cloud::SimCloud;
+use crate::faults::Kind;
 use crate::faults::cloud::Cloud;
 use crate::hosts::Clocks;
 use crate::net::FIRST_AGENT;
@@ -24,13 +25,15 @@ use crate::points::Point;
 use crate::rng::Rng;
 
 mod checks;
+mod prices;
+mod trouble;
+
+use prices::Feed;
 
 /// A call has no answer after so long, in µs.
 const CALL_TIMEOUT: u64 = 10 * SECOND;
-/// The cloud's notice.
-const NOTICE: u64 = 120 * SECOND;
-/// A zone that is lost loses its machines within so long.
-const ZONE_WITHIN: u64 = 180 * SECOND;
+/// Of calls that are lost so many fail at once, in a million.
+const FAILS_AT_ONCE: u64 = 300_000;
 /// Where spot is too dear, where it has one: soon, so that it happens often.
 const THRESHOLD: Threshold = Threshold {
     high: 700,
@@ -68,14 +71,6 @@ pub(crate) enum Step {
     Taken(InstanceId),
     /// Prices come.
     Prices,
-    /// Somebody is taken back.
-    Reclaim,
-    /// A zone is lost.
-    ZoneLost,
-    /// The feed of prices is gone.
-    FeedGone,
-    /// No call has an answer for a while.
-    CloudCut,
     /// The bill comes.
     Bill,
 }
@@ -103,10 +98,6 @@ impl Step {
             }
             Step::Taken(machine) => format!("{machine} is taken back"),
             Step::Prices => "prices".into(),
-            Step::Reclaim => "one is to be taken back".into(),
-            Step::ZoneLost => "a zone is lost".into(),
-            Step::FeedGone => "no prices for a while".into(),
-            Step::CloudCut => "the cloud does not answer for a while".into(),
             Step::Bill => "the bill comes".into(),
         }
     }
@@ -119,10 +110,9 @@ pub(crate) struct Buying {
     pub rng: Rng,
     /// The agent of each machine that has one.
     agents: BTreeMap<InstanceId, usize>,
-    /// Prices do not come before then.
-    feed_back: u64,
-    /// Nor answers to calls.
-    cut_until: u64,
+    /// Machines that were told that they will be taken back.
+    noticed: BTreeSet<InstanceId>,
+    feed: Feed,
     heard: Time,
     lately: Vec<(Time, u64)>,
     /// When each server hears, in each of its lives, that a launch's call was throttled.
@@ -136,8 +126,8 @@ impl Buying {
             drawn,
             rng: root.branch("cloud weather"),
             agents: BTreeMap::new(),
-            feed_back: 0,
-            cut_until: 0,
+            noticed: BTreeSet::new(),
+            feed: Feed::default(),
             heard: Time(0),
             lately: Vec::new(),
             throttled: BTreeMap::new(),
@@ -181,60 +171,31 @@ impl Buying {
             ..Scaling::default()
         }
     }
+}
 
-    /// The market at a moment: spot wanders between a fifth and more than the whole of on-demand.
-    fn prices(&mut self, now: Time) -> Prices {
-        if now.0 >= self.feed_back {
-            self.heard = now;
-            let share = self.rng.within(200, 1_100);
-            self.lately.push((now, share));
-            let keep = self.lately.len().saturating_sub(30);
-            self.lately.drain(..keep);
-        }
-        let mut market = Prices {
-            heard: self.heard,
-            ..Prices::default()
-        };
-        let mut speeds = BTreeMap::new();
-        for (at, zone) in ZONES.iter().enumerate() {
-            for (instance_type, vcpus, on_demand) in TYPES {
-                for kind in [Market::Spot, Market::OnDemand] {
-                    let of = |share: u64| MicroUsd(on_demand * (share + 10 * at as u64) / 1_000);
-                    let price = match kind {
-                        Market::Spot => of(self.lately.last().map_or(500, |(_, share)| *share)),
-                        _ => MicroUsd(on_demand),
-                    };
-                    let pool = Pool {
-                        region: REGION.into(),
-                        zone_id: (*zone).into(),
-                        instance_type: instance_type.into(),
-                        market: kind,
-                    };
-                    let quote = Quote {
-                        price,
-                        on_demand: MicroUsd(on_demand),
-                        lately: self.lately.iter().map(|(at, share)| (*at, of(*share))).collect(),
-                        vcpus,
-                        resources: Resources::default(),
-                        interruptions: 0,
-                    };
-                    market.pools.insert(pool.clone(), quote);
-                    let us_per_photo = 60 * MILLISECOND / u64::from(vcpus);
-                    let machine = MicroUsd(price.0 * us_per_photo / 3_600_000);
-                    speeds.insert(
-                        pool,
-                        Speed {
-                            slots: vcpus,
-                            us_per_photo,
-                            machine,
-                            ..Speed::default()
-                        },
-                    );
-                }
-            }
-        }
-        market.speeds.insert("noop".into(), speeds);
-        market
+fn pool(zone: &str, instance_type: &str, market: Market) -> Pool {
+    Pool {
+        region: REGION.into(),
+        zone_id: zone.into(),
+        instance_type: instance_type.into(),
+        market,
+    }
+}
+
+/// All that there are.
+fn pools() -> impl Iterator<Item = Pool> {
+    let types = |zone| TYPES.map(|(instance_type, ..)| (zone, instance_type));
+    let both = |(zone, instance_type)| {
+        [Market::Spot, Market::OnDemand].map(|market| pool(zone, instance_type, market))
+    };
+    ZONES.into_iter().flat_map(types).flat_map(both)
+}
+
+/// The same machines on demand.
+fn on_demand(pool: &Pool) -> Pool {
+    Pool {
+        market: Market::OnDemand,
+        ..pool.clone()
     }
 }
 
@@ -245,14 +206,10 @@ fn wall(at: u64) -> Time {
 
 impl World {
     pub(super) fn begin_buying(&mut self) {
-        let Some(buying) = &self.buying else { return };
-        let drawn = buying.drawn.clone();
-        self.buys(SECOND, Step::Prices);
-        self.buys_again(drawn.reclaim_every, Step::Reclaim);
-        self.buys_again(drawn.zone_lost.0, Step::ZoneLost);
-        self.buys_again(drawn.feed_gone.0, Step::FeedGone);
-        self.buys_again(drawn.cut.0, Step::CloudCut);
-        self.begin_bills();
+        if self.buying.is_some() {
+            self.buys(SECOND, Step::Prices);
+            self.begin_bills();
+        }
     }
 
     fn buys(&mut self, us: u64, step: Step) {
@@ -344,24 +301,17 @@ impl World {
             Step::Noticed(machine, within) => self.hears_notice(&machine, within),
             Step::Taken(machine) => self.taken(&machine),
             Step::Prices => self.tells_prices(),
-            Step::Reclaim => self.reclaims(),
-            Step::ZoneLost => self.loses_zone(),
-            Step::FeedGone => self.loses_feed(),
-            Step::CloudCut => self.cuts_cloud(),
             Step::Bill => self.tells_bill(),
         }
     }
 
     fn called(&mut self, server: u64, life: u64, id: CallId, call: &CloudCall) {
-        let (now, calm) = (self.now, self.calm);
+        let now = self.now;
         let Some(buying) = &mut self.buying else { return };
-        if calm {
-            buying.cloud.nature = buying.drawn.calm();
-        }
-        let cut = !calm && now < buying.cut_until;
-        let (lost, way) = (buying.cloud.loses() || cut, buying.cloud.way());
+        let (lost, way) = (buying.cloud.meets(Kind::LostAnswer, now), buying.cloud.way());
         // A call that never came there, and one whose answer is lost, look the same from here.
         let reached = !lost || buying.rng.chance(500_000);
+        let at_once = lost && buying.rng.chance(FAILS_AT_ONCE);
         let before: Vec<InstanceId> = buying.cloud.instances.keys().cloned().collect();
         let outcome = match reached {
             true => buying.cloud.call(now, call, wall),
@@ -373,13 +323,17 @@ impl World {
             .iter()
             .filter(|(id, _)| !before.contains(id));
         let new: Vec<(InstanceId, u64)> = new.map(|(id, one)| (id.clone(), one.runs)).collect();
-        let unknown = lost || outcome == CloudOutcome::Unknown;
-        if unknown {
+        if lost {
             self.count("calls without an answer");
+            self.count(match (reached, at_once) {
+                (false, _) => "calls lost",
+                (true, false) => "answers lost",
+                (true, true) => "calls done that failed",
+            });
         }
         for (machine, runs) in new {
             let Some(buying) = &mut self.buying else { return };
-            if !calm && buying.rng.chance(buying.drawn.never_joins) {
+            if buying.cloud.meets(Kind::NeverJoin, now) {
                 self.count("machines that never join");
                 continue;
             }
@@ -391,9 +345,10 @@ impl World {
             machines.iter().for_each(|machine| self.machine_ends(machine));
         }
         self.check_machines();
-        let (after, outcome) = match unknown {
-            true => (CALL_TIMEOUT, CloudOutcome::Unknown),
-            false => (way, outcome),
+        let (after, outcome) = match (lost, at_once) {
+            (true, false) => (CALL_TIMEOUT, CloudOutcome::Unknown),
+            (true, true) => (way, CloudOutcome::Unknown),
+            (false, _) => (way, outcome),
         };
         self.note_throttled((server, life), call, &outcome, after);
         self.buys(
@@ -440,134 +395,5 @@ impl World {
         host.stream = None;
         host.spool.clear();
         self.streams.retain(|_, (of, _)| *of != agent);
-    }
-
-    fn hears_notice(&mut self, machine: &InstanceId, within: u64) {
-        self.count("notices");
-        let agent = self
-            .buying
-            .as_ref()
-            .and_then(|buying| buying.agents.get(machine).copied());
-        if let Some(agent) = agent {
-            self.agent_hears_notice(agent, within);
-        }
-    }
-
-    fn taken(&mut self, machine: &InstanceId) {
-        let now = self.now;
-        let Some(buying) = &mut self.buying else { return };
-        if buying
-            .cloud
-            .instances
-            .get(machine)
-            .is_some_and(|one| one.is_live())
-        {
-            buying.cloud.reclaim(now, machine);
-            self.count("machines taken back");
-            self.machine_ends(machine);
-        }
-    }
-
-    /// Told two minutes before, or late, or never.
-    fn will_be_taken(&mut self, machine: InstanceId, at: u64) {
-        let now = self.now;
-        let Some(buying) = &mut self.buying else { return };
-        let silent = buying.rng.chance(buying.drawn.no_notice);
-        let told = at.saturating_sub(NOTICE).max(now);
-        if !silent {
-            self.at(told, Happening::Buying(Step::Noticed(machine.clone(), at - told)));
-        }
-        self.at(at, Happening::Buying(Step::Taken(machine)));
-    }
-
-    fn spot_machines(&self, zone: Option<&str>) -> Vec<InstanceId> {
-        let live = self.buying.iter().flat_map(|buying| buying.cloud.live());
-        let of = live.filter(|(_, one)| {
-            one.pool.market == Market::Spot && zone.is_none_or(|zone| one.pool.zone_id == zone)
-        });
-        of.map(|(id, _)| id.clone()).collect()
-    }
-
-    fn reclaims(&mut self) {
-        if self.calm {
-            return;
-        }
-        let machines = self.spot_machines(None);
-        let every = self
-            .buying
-            .as_ref()
-            .map_or(0, |buying| buying.drawn.reclaim_every);
-        let picked = self
-            .buying
-            .as_mut()
-            .and_then(|buying| buying.rng.pick(&machines).cloned());
-        if let Some(machine) = picked {
-            self.will_be_taken(machine, self.now + NOTICE);
-        }
-        self.buys_again(every, Step::Reclaim);
-    }
-
-    fn loses_zone(&mut self) {
-        let now = self.now;
-        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else {
-            return;
-        };
-        let zone = *buying.rng.pick(&ZONES).expect("there are some");
-        let (every, long) = buying.drawn.zone_lost;
-        for (instance_type, ..) in TYPES {
-            for market in [Market::Spot, Market::OnDemand] {
-                let pool = Pool {
-                    region: REGION.into(),
-                    zone_id: zone.into(),
-                    instance_type: instance_type.into(),
-                    market,
-                };
-                buying.cloud.dry.insert(pool, now + long);
-            }
-        }
-        self.count("zones lost");
-        for machine in self.spot_machines(Some(zone)) {
-            let within = self
-                .buying
-                .as_mut()
-                .map_or(0, |buying| buying.rng.within(0, ZONE_WITHIN));
-            self.will_be_taken(machine, now + within);
-        }
-        self.buys_again(every, Step::ZoneLost);
-    }
-
-    fn loses_feed(&mut self) {
-        let now = wall(self.now);
-        let Some(buying) = self.buying.as_mut().filter(|_| !self.calm) else {
-            return;
-        };
-        let (every, long) = buying.drawn.feed_gone;
-        buying.feed_back = now.0 + long;
-        self.count("feeds gone");
-        self.buys_again(every, Step::FeedGone);
-    }
-
-    fn cuts_cloud(&mut self) {
-        let now = self.now;
-        let Some(buying) = &mut self.buying else { return };
-        let (every, long) = buying.drawn.cut;
-        buying.cut_until = now + long;
-        self.count("clouds cut");
-        self.buys_again(every, Step::CloudCut);
-    }
-
-    fn tells_prices(&mut self) {
-        let (now, calm) = (wall(self.now), self.calm);
-        let Some(buying) = &mut self.buying else { return };
-        if calm {
-            buying.feed_back = 0;
-        }
-        let every = buying.drawn.prices_every;
-        let market = Arc::new(buying.prices(now));
-        for server in 1..=self.count_servers() {
-            let life = self.host(server).life;
-            self.input(server, life, Input::Market(market.clone()));
-        }
-        self.buys(every, Step::Prices);
     }
 }

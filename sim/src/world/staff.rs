@@ -80,7 +80,12 @@ impl World {
                     self.suspect_begins(agent, (task.job, task.task));
                 }
                 let slow = !self.calm;
-                let (took, outcome) = self.agents[agent].recognise(&uri, self.faults.ppm(Kind::Poison), slow);
+                let times = match slow {
+                    true => self.agents[agent].slower * self.faults.photo_times(),
+                    false => 1,
+                };
+                let poison = self.faults.ppm(Kind::Poison);
+                let (took, outcome) = self.agents[agent].recognise(&uri, poison, times);
                 if outcome.is_err() {
                     self.count(Kind::Poison.name());
                 }

@@ -89,6 +89,8 @@ impl World {
             Kind::Members => self.change_members(),
             Kind::Versions => self.roll(),
             Kind::Transfer => self.hand_over(),
+            Kind::NeverJoin | Kind::Throttle | Kind::LostAnswer | Kind::StaleList => self.befalls_cloud(kind),
+            Kind::Dry | Kind::Reclaim | Kind::ZoneLost | Kind::Prices => self.befalls_cloud(kind),
             // These are there all the time.
             Kind::Loss | Kind::Copies | Kind::Delay | Kind::Torn => {}
             Kind::SlowAgent | Kind::Liar | Kind::Poison | Kind::Limits => {}
@@ -169,6 +171,7 @@ impl World {
         self.net.heal();
         self.net.weather = Weather::CALM;
         self.armed.clear();
+        self.heals_cloud();
         let now = self.now;
         for server in &mut self.servers {
             server.disk.restore();

@@ -78,6 +78,7 @@ impl Play<'_> {
         let live = self.cloud.instances.get(machine).is_some_and(|one| one.is_live());
         if live {
             self.interrupted.insert(machine.clone());
+            self.begins_notice(machine, at);
         }
         let Some(hand) = self.of_machine.get(machine).copied().filter(|_| live) else {
             return;
@@ -102,6 +103,7 @@ impl Play<'_> {
         let Some((_, taken)) = self.cloud.instances.get(machine).and_then(|one| one.ended) else {
             return;
         };
+        self.ends_notice(machine);
         let Some(hand) = self.of_machine.remove(machine) else {
             return;
         };
