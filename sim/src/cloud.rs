@@ -13,6 +13,7 @@ use crate::faults::Kind;
 use crate::rng::Rng;
 
 mod spells;
+mod standstill;
 
 use spells::{Manner, Spells};
 
@@ -79,8 +80,12 @@ pub struct Instance {
     pub began: u64,
     /// See `began`.
     pub shown: u64,
-    /// See `began`.
+    /// See `began`; again after each start.
     pub runs: u64,
+    /// It stands still, since then.
+    pub stopped: Option<u64>,
+    /// From when until when it ran before it stood still.
+    pub ran: Vec<(u64, u64)>,
     /// When it ended, and whether the cloud took it.
     pub ended: Option<(u64, bool)>,
 }
@@ -89,6 +94,11 @@ impl Instance {
     /// True until it has ended.
     pub fn is_live(&self) -> bool {
         self.ended.is_none()
+    }
+
+    /// True while it runs, or will: it counts for quotas and is billed.
+    pub fn is_on(&self) -> bool {
+        self.is_live() && self.stopped.is_none()
     }
 }
 
@@ -110,6 +120,8 @@ pub struct SimCloud {
     pub prices: BTreeMap<Pool, MicroUsd>,
     /// Machines of pools that have another number than [`Nature::room`].
     pub rooms: BTreeMap<Pool, u32>,
+    /// What a machine that stands still costs an hour: its volume.
+    pub volume: MicroUsd,
     /// How often what was called.
     pub calls: BTreeMap<&'static str, u64>,
     tokens: BTreeMap<(String, String), Answered>,
@@ -132,6 +144,7 @@ impl SimCloud {
             dry: BTreeMap::new(),
             prices: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            volume: MicroUsd(0),
             calls: BTreeMap::new(),
             tokens: BTreeMap::new(),
             lingers: BTreeMap::new(),
@@ -175,6 +188,8 @@ impl SimCloud {
         let (name, bucket) = match call {
             CloudCall::Launch { .. } => ("launches called", &mut self.fleets),
             CloudCall::Terminate { .. } => ("terminations called", &mut self.endings),
+            CloudCall::Stop { .. } => ("stops called", &mut self.endings),
+            CloudCall::Start { .. } => ("starts called", &mut self.fleets),
             CloudCall::List { .. } => ("lists called", &mut self.lists),
         };
         let takes = bucket.take(now);
@@ -194,6 +209,8 @@ impl SimCloud {
                 ..
             } => self.launch(now, *launch, token, wanted),
             CloudCall::Terminate { machines, .. } => self.terminate(now, machines),
+            CloudCall::Stop { machines, .. } => self.stop(now, machines),
+            CloudCall::Start { machine, .. } => self.start_again(now, machine),
             CloudCall::List { region } => CloudOutcome::Listed(self.list(now, region, wall)),
         }
     }
@@ -275,7 +292,7 @@ impl SimCloud {
         choice: &Choice,
     ) -> Result<Started, Lack> {
         let pool = wanted.pool(choice);
-        let live = || self.instances.values().filter(|one| one.is_live());
+        let live = || self.instances.values().filter(|one| one.is_on());
         if live().map(|one| one.vcpus).sum::<u32>() + choice.vcpus > self.nature.quota {
             return Err(Lack::Quota);
         }
@@ -295,6 +312,8 @@ impl SimCloud {
             began: now,
             shown: self.spells.delays(Kind::StaleList, now).max(lag),
             runs: now + self.rng.within(2 * SECOND, 20 * SECOND),
+            stopped: None,
+            ran: Vec::new(),
             ended: None,
         };
         self.instances.insert(id.clone(), instance);
@@ -335,8 +354,12 @@ impl SimCloud {
                 started,
                 pool: one.pool.clone(),
                 launch: one.launch,
-                running: (one.runs <= now).then(|| wall(one.runs)),
-                ended: one.ended.filter(|_| seen).map(|(at, reclaimed)| (wall(at), reclaimed)),
+                running: (one.runs <= now && one.stopped.is_none()).then(|| wall(one.runs)),
+                stopped: one.stopped.map(&wall),
+                ended: one
+                    .ended
+                    .filter(|_| seen)
+                    .map(|(at, reclaimed)| (wall(at), reclaimed)),
             });
         }
         let stale = self.spells.has(Kind::StaleList, now);
@@ -368,6 +391,11 @@ impl SimCloud {
     /// A machine ends by itself: what it ran on is broken.
     pub fn breaks(&mut self, now: u64, id: &InstanceId) {
         self.end(now, id, false);
+    }
+
+    /// Machines that run, or will.
+    pub fn on(&self) -> impl Iterator<Item = (&InstanceId, &Instance)> {
+        self.instances.iter().filter(|(_, one)| one.is_on())
     }
 
     /// Machines that have not ended.

@@ -9,7 +9,7 @@ use rebound_sim::play::played::NOTICE;
 use rebound_sim::play::slots;
 use tokio::sync::Notify;
 
-use super::{LocalCloud, What, crossings};
+use super::{Inside, LocalCloud, What, crossings};
 use crate::local::{Place, Process};
 
 /// What a machine has besides what the cloud's list says.
@@ -22,6 +22,8 @@ pub(crate) struct Host {
     pub agent: Option<Process>,
     /// When its agent's process was to start, and when it did, by the market's clock.
     pub started: Option<(Time, Time)>,
+    /// It stood still and was started: when it runs, by the market's clock.
+    pub starts: Option<Time>,
 }
 
 impl LocalCloud {
@@ -41,7 +43,7 @@ impl LocalCloud {
             CloudCall::Launch { wanted, launch, .. } => {
                 inside.calls += 1;
                 inside.wanted.insert(*launch, wanted.count);
-                let live = inside.sim.live().fold((0, 0), |(machines, vcpus), (_, one)| {
+                let live = inside.sim.on().fold((0, 0), |(machines, vcpus), (_, one)| {
                     (machines + 1, vcpus + u64::from(one.vcpus))
                 });
                 inside.most = (inside.most.0.max(live.0), inside.most.1.max(live.1));
@@ -61,6 +63,12 @@ impl LocalCloud {
                     }
                 }
             }
+            CloudCall::Stop { machines, .. } => {
+                for id in machines {
+                    self.stops(&mut inside, id, now);
+                }
+            }
+            CloudCall::Start { machine, .. } => self.starts(&mut inside, machine, now, &outcome),
             CloudCall::List { .. } => {}
         }
         let new: Vec<(InstanceId, Pool, u64)> = inside
@@ -79,12 +87,64 @@ impl LocalCloud {
                 notice: None,
                 agent: None,
                 started: None,
+                starts: None,
             };
             inside.hosts.insert(id.clone(), host);
             inside.tell(now, What::Pending, &id, Some(&pool), String::new());
             tokio::spawn(self.clone().life(id, pool, Time(runs), boots, ended));
         }
         outcome
+    }
+
+    /// It stands still from now on: its agent is told to end.
+    fn stops(&self, inside: &mut Inside, id: &InstanceId, now: Time) {
+        let Some(one) = inside
+            .sim
+            .instances
+            .get(id)
+            .filter(|one| one.stopped == Some(now.0))
+        else {
+            return;
+        };
+        let pool = one.pool.clone();
+        inside.tell(now, What::Stopped, id, Some(&pool), String::new());
+        if let Some(agent) = inside.hosts.get_mut(id).and_then(|host| host.agent.take()) {
+            agent.ask_to_end();
+            tokio::task::spawn_blocking(move || agent.wait());
+        }
+    }
+
+    /// It starts again, if there is one of its kind: what it needs is on its volume, so that it boots in a third of the time.
+    fn starts(&self, inside: &mut Inside, id: &InstanceId, now: Time, outcome: &CloudOutcome) {
+        let Some(one) = inside.sim.instances.get(id) else {
+            return;
+        };
+        let (pool, runs) = (one.pool.clone(), Time(one.runs));
+        let note = match outcome {
+            CloudOutcome::Accepted if one.is_on() && runs > now => "",
+            CloudOutcome::Lacked => "no machine of its kind",
+            _ => return,
+        };
+        let known = inside.hosts.get(id).and_then(|host| host.starts);
+        if note.is_empty() && known == Some(runs) {
+            return;
+        }
+        inside.tell(now, What::Started, id, Some(&pool), note.to_owned());
+        if !note.is_empty() {
+            return;
+        }
+        let (from, to) = self.machines.boot;
+        let boots = Time(runs.0 + inside.rng.within(from / 3, to / 3));
+        if let Some(host) = inside.hosts.get_mut(id) {
+            host.starts = Some(runs);
+        }
+        let (cloud, id, mut stop) = (self.clone(), id.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = cloud.clock.reach(boots) => cloud.boots(&id, &pool, boots),
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
     }
 
     /// One machine, from its launch to its end.
@@ -136,6 +196,15 @@ impl LocalCloud {
     }
 
     fn boots(&self, id: &InstanceId, pool: &Pool, planned: Time) {
+        {
+            // One that was stopped or ended meanwhile does not, nor one that has booted.
+            let inside = self.lock();
+            let on = inside.sim.instances.get(id).is_some_and(|one| one.is_on());
+            let booted = inside.hosts.get(id).is_some_and(|host| host.agent.is_some());
+            if !on || booted {
+                return;
+            }
+        }
         let started = self.start_agent(id, pool);
         let now = self.clock.now();
         let mut inside = self.lock();

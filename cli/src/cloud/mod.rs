@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rebound_core::types::{InstanceId, LaunchId, Pool, Time};
+use rebound_core::types::{InstanceId, LaunchId, MicroUsd, Pool, Time};
 use rebound_sim::cloud::SimCloud;
 pub use rebound_sim::play::bill::{Cost, by_hour, cost};
 use rebound_sim::play::kind;
@@ -44,6 +44,8 @@ pub struct Machines {
     pub photo_us: u64,
     /// From `running` to the agent's start, in µs of the market: drawn between the two.
     pub boot: (u64, u64),
+    /// What a machine that stands still costs an hour: its volume.
+    pub volume: MicroUsd,
 }
 
 /// One thing that happened, by the market's clock.
@@ -75,6 +77,10 @@ pub enum What {
     Notice,
     /// It was taken back.
     Taken,
+    /// It was stopped by a call: it stands still.
+    Stopped,
+    /// It was asked to start again.
+    Started,
     /// It was ended by a call.
     Ended,
     /// Spot of a pool went over its on-demand price, or back below it.
@@ -147,10 +153,12 @@ impl RunningCloud {
             .local_addr()
             .map_err(|error| Failure::failed(format!("the local cloud has no address: {error}")))?;
         let rng = Rng::new(seed);
+        let mut sim = SimCloud::new(kind(), rng.branch("cloud"));
+        sim.volume = machines.volume;
         let (stop, stopped) = watch::channel(false);
         let cloud = LocalCloud {
             inside: Arc::new(Mutex::new(Inside {
-                sim: SimCloud::new(kind(), rng.branch("cloud")),
+                sim,
                 timeline: Vec::new(),
                 left_out: 0,
                 rng: rng.branch("machines"),

@@ -104,11 +104,18 @@ fn machines_are_billed_from_running_at_the_price_in_force() {
         began: at(from).0,
         shown: at(from).0,
         runs: at(from).0,
+        stopped: None,
+        ran: Vec::new(),
         ended: Some((at(to).0, taken)),
     };
+    // It stood still for an hour between its first hour and half another.
+    let mut kept = instance(Market::OnDemand, 7_200, 9_000, false);
+    kept.ran = vec![(at(0).0, at(3_600).0)];
+    sim.volume = MicroUsd(1_000);
     let machines = [
         instance(Market::Spot, 1_800, 5_400, true),
         instance(Market::OnDemand, 0, 3_600, false),
+        kept,
     ];
     for (number, machine) in machines.into_iter().enumerate() {
         sim.instances.insert(InstanceId(format!("i-{number}")), machine);
@@ -116,8 +123,10 @@ fn machines_are_billed_from_running_at_the_price_in_force() {
     let cost = cost(&sim, &played, at(100_000));
     // Half an hour at 0.5, and half an hour at 2.5, of which nobody pays more than on-demand's 2.394.
     let micro: Vec<u64> = cost.lines.iter().map(|line| line.micro_usd).collect();
-    assert_eq!(micro, [250_000 + 1_197_000, 2_394_000]);
-    assert_eq!((cost.taken, cost.on_demand_micro_usd), (1, 2 * 2_394_000));
+    let spared = 2_394_000 * 3 / 2 + 1_000;
+    assert_eq!(micro, [250_000 + 1_197_000, 2_394_000, spared]);
+    let on_demand = 2 * 2_394_000 + spared;
+    assert_eq!((cost.taken, cost.on_demand_micro_usd), (1, on_demand));
     let steps = &played.spot[&pool(Market::Spot)];
     assert_eq!(steps.first().map(|step: &Step| step.price.0), Some(500_000));
 }

@@ -2,11 +2,18 @@
 
 use rebound_core::codec::policy::policy_out;
 use rebound_core::scaling::Mode;
+use rebound_core::types::MicroUsd;
 
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::local::asked;
 use crate::policy::load;
+
+/// What a machine that stands still costs an hour under the policy of a file or a name.
+pub fn volume(name: &str) -> Result<MicroUsd, Failure> {
+    let policy = load(name).map_err(|failure| failure.at("--policy"))?;
+    Ok(MicroUsd(policy.spares.map_or(0, |spares| spares.volume)))
+}
 
 /// The policy of a file or a name, acting.
 pub async fn apply(client: &Client, name: &str) -> Result<(), Failure> {

@@ -84,10 +84,14 @@ fn of_found(state: &State, one: &Found, begun: Time, plant: Plant, told: &mut Ve
         Some(Spare::Stopping(_)) => false,
     };
     match (spare, one.stopped) {
-        (Some(Spare::Stopping(_)), Some(at)) => told.push(Sighting::Stopped {
-            machine: id.clone(),
-            at,
-        }),
+        (None | Some(Spare::Stopping(_)), Some(at))
+            if known.is_some_and(|machine| machine.stopped < Some(at)) =>
+        {
+            told.push(Sighting::Stopped {
+                machine: id.clone(),
+                at,
+            });
+        }
         (Some(Spare::Starting(since, _)), Some(_))
             if begun.0 >= since.0.saturating_add(START_VALID + SIGHT_DELAY_MAX) =>
         {

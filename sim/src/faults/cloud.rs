@@ -35,6 +35,8 @@ pub struct Cloud {
     pub floor: u32,
     /// Caps are halved, and whole again, so often.
     pub recap: u64,
+    /// Photos of a burst that machines are kept for, and within what.
+    pub spares: Option<(u32, u64)>,
 }
 
 impl Cloud {
@@ -71,6 +73,10 @@ impl Cloud {
                 true => rng.scaled(5 * SECOND, 60 * SECOND),
                 false => 0,
             },
+            spares: match rng.chance(400_000) {
+                true => Some((rng.within(1, 200) as u32, rng.scaled(12 * SECOND, 60 * SECOND))),
+                false => None,
+            },
         })
     }
 
@@ -85,7 +91,7 @@ impl fmt::Display for Cloud {
         let Nature { lag, room, quota } = self.nature;
         write!(
             f,
-            "photos take {} times as long; buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule, caps halved each {}; \
+            "photos take {} times as long; buys at most {} machines and {} vCPUs to be done within {}{}, {} at least by a schedule, caps halved each {}{}; \
              pools have {room}, the account {quota} vCPUs; lists lag {}; boot to {}; prices each {}",
             self.photo_times,
             self.caps.0,
@@ -98,6 +104,10 @@ impl fmt::Display for Cloud {
             },
             self.floor,
             seconds(self.recap),
+            match self.spares {
+                Some((photos, within)) => format!(", kept for {photos} photos within {}", seconds(within)),
+                None => String::new(),
+            },
             seconds(lag),
             seconds(self.boot.1),
             seconds(self.prices_every),

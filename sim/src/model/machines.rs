@@ -8,7 +8,7 @@ use rebound_core::state::buying::Started;
 use rebound_core::state::launches::Wanted;
 use rebound_core::state::machines::EndWhy;
 use rebound_core::state::sightings::Sighting;
-use rebound_core::types::{Index, InstanceId, LaunchId, WorkerId};
+use rebound_core::types::{Index, InstanceId, LaunchId, Market, Time, WorkerId};
 
 #[derive(Default)]
 struct Machine {
@@ -16,6 +16,17 @@ struct Machine {
     ending: bool,
     noticed: bool,
     gone: bool,
+    on_demand: bool,
+    spare: Option<Spare>,
+    /// When it last stopped.
+    stopped: Option<Time>,
+}
+
+/// One that does not run, or is about to stop. Whether one that stands still was started changes nothing here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spare {
+    Stopping,
+    Still(Time),
 }
 
 /// See the module.
@@ -43,10 +54,13 @@ impl Machines {
                     let id = LaunchId(index * LAUNCHES_PER_PLAN_MAX + place as u64);
                     self.launches.insert(id, (buy.wanted.clone(), 0));
                 }
+                let rest = plan.rest.iter();
+                let mut none: Vec<WorkerId> = rest
+                    .filter_map(|one| self.rests(&one.machine, &lives, &holds))
+                    .collect();
                 let let_go = plan.let_go.iter();
-                let_go
-                    .filter_map(|one| self.let_go(&one.machine, one.why, &lives, &holds))
-                    .collect()
+                none.extend(let_go.filter_map(|one| self.let_go(&one.machine, one.why, &lives, &holds)));
+                none
             }
             Command::LaunchSettled(settled) => {
                 if self.settled.insert(settled.launch) {
@@ -82,7 +96,10 @@ impl Machines {
                     return Vec::new();
                 };
                 one.worker = Some(worker);
-                if one.ending || one.noticed {
+                if let Some(Spare::Still(_)) = one.spare {
+                    one.spare = None;
+                }
+                if one.ending || one.noticed || one.spare.is_some() {
                     vec![worker]
                 } else {
                     Vec::new()
@@ -99,7 +116,7 @@ impl Machines {
         lives: impl Fn(WorkerId) -> bool,
         holds: impl Fn(WorkerId) -> bool,
     ) -> Option<WorkerId> {
-        let by_choice = matches!(why, EndWhy::Idle | EndWhy::TooDear);
+        let by_choice = matches!(why, EndWhy::Idle | EndWhy::TooDear | EndWhy::Spare);
         let one = self.machines.get_mut(id).filter(|one| !one.gone && !one.ending)?;
         if by_choice && self.frozen {
             return None;
@@ -107,6 +124,34 @@ impl Machines {
         let worker = one.worker.filter(|worker| lives(*worker));
         one.ending = !worker.is_some_and(holds);
         worker
+    }
+
+    /// One with nothing to do shall stop.
+    fn rests(
+        &mut self,
+        id: &InstanceId,
+        lives: impl Fn(WorkerId) -> bool,
+        holds: impl Fn(WorkerId) -> bool,
+    ) -> Option<WorkerId> {
+        let frozen = self.frozen;
+        let may = |one: &&mut Machine| {
+            let useful = !one.gone && !one.ending && !one.noticed && one.spare.is_none();
+            useful && one.on_demand && !frozen
+        };
+        let one = self.machines.get_mut(id).filter(may)?;
+        let worker = one.worker.filter(|worker| lives(*worker) && !holds(*worker))?;
+        one.spare = Some(Spare::Stopping);
+        Some(worker)
+    }
+
+    fn stands(&mut self, id: &InstanceId, at: Time) {
+        let may = |one: &&mut Machine| {
+            let runs = matches!(one.spare, None | Some(Spare::Stopping));
+            !one.gone && one.on_demand && runs && one.stopped.is_none_or(|before| at > before)
+        };
+        if let Some(one) = self.machines.get_mut(id).filter(may) {
+            (one.spare, one.stopped, one.worker) = (Some(Spare::Still(at)), Some(at), None);
+        }
     }
 
     fn known(&mut self, launch: LaunchId, started: &Started) {
@@ -120,11 +165,15 @@ impl Machines {
             *given += u32::from(fits);
             fits
         };
+        let on_demand = launch
+            .as_ref()
+            .is_some_and(|(wanted, _)| wanted.market == Market::OnDemand);
         let ending = !launch.is_some_and(fits);
         self.machines.insert(
             started.id.clone(),
             Machine {
                 ending,
+                on_demand,
                 ..Machine::default()
             },
         );
@@ -139,7 +188,14 @@ impl Machines {
                 one.noticed = true;
                 return one.worker.filter(|worker| lives(*worker));
             }
-            Sighting::Running { .. } | Sighting::Nothing { .. } => {}
+            Sighting::Running { machine, since } => {
+                let one = self.machines.get_mut(machine).filter(|one| !one.gone)?;
+                if matches!(one.spare, Some(Spare::Still(at)) if *since > at) {
+                    one.spare = None;
+                }
+            }
+            Sighting::Stopped { machine, at } => self.stands(machine, *at),
+            Sighting::StartLacked { .. } | Sighting::Nothing { .. } => {}
         }
         None
     }

@@ -6,7 +6,7 @@ use rebound_core::types::{Market, MicroUsd, Time};
 use serde::Serialize;
 
 use super::Played;
-use crate::cloud::SimCloud;
+use crate::cloud::{Instance, SimCloud};
 
 /// One machine's bill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,15 +54,35 @@ pub fn by_hour(sim: &SimCloud, played: &Played, now: Time, hours: u64) -> Vec<(u
     each.filter(|(_, spent)| *spent > 0).collect()
 }
 
+/// What a machine's volume costs while it stands still.
+fn volumes(sim: &SimCloud, one: &Instance, until: Time) -> u64 {
+    let ended = one.ended.map_or(until.0, |(at, _)| at).min(until.0);
+    let begins = one.ran.iter().skip(1).map(|(from, _)| *from);
+    let again = begins
+        .chain(one.stopped.is_none().then_some(one.runs))
+        .chain([ended]);
+    let stood = one
+        .ran
+        .iter()
+        .zip(again)
+        .map(|((_, stopped), again)| again.min(ended).saturating_sub(*stopped));
+    stood.map(|us| rebound_core::bill::cost(sim.volume, us)).sum()
+}
+
 /// What machines cost up to an instant.
 pub fn cost(sim: &SimCloud, played: &Played, until: Time) -> Cost {
     let mut all = Cost::default();
     for (id, one) in &sim.instances {
         let (ended, taken) = one.ended.unwrap_or((until.0, false));
-        let (from, to) = (Time(one.runs), Time(ended.min(until.0)));
-        if to <= from {
+        let last = one.stopped.is_none().then_some((one.runs, ended));
+        let runs: Vec<(u64, u64)> = one.ran.iter().copied().chain(last).collect();
+        let runs = runs
+            .into_iter()
+            .map(|(from, to)| (Time(from), Time(to.min(until.0))));
+        let runs: Vec<(Time, Time)> = runs.filter(|(from, to)| to > from).collect();
+        let (Some((from, _)), Some((_, to))) = (runs.first().copied(), runs.last().copied()) else {
             continue;
-        }
+        };
         let spot_pool = rebound_core::types::Pool {
             market: Market::Spot,
             ..one.pool.clone()
@@ -87,8 +107,12 @@ pub fn cost(sim: &SimCloud, played: &Played, until: Time) -> Cost {
             Market::Spot => &bounded[..],
             _ => &always[..],
         };
-        let paid = bill(&played.terms, steps, from, to, taken).total();
-        let instead = bill(&played.terms, &always, from, to, false).total();
+        let mut paid = volumes(sim, one, until);
+        let mut instead = paid;
+        for (from, to) in runs {
+            paid += bill(&played.terms, steps, from, to, taken).total();
+            instead += bill(&played.terms, &always, from, to, false).total();
+        }
         all.micro_usd += paid;
         all.on_demand_micro_usd += instead;
         all.taken += u64::from(taken);

@@ -75,6 +75,10 @@ pub struct Outcome {
     pub notice_us: u64,
     /// Machines that were gone with work in their hands, two minutes after their notice.
     pub notices_unmet: u64,
+    /// Machines that were stopped, and started again.
+    pub stops: u64,
+    /// See `stops`.
+    pub starts: u64,
     /// Changes of a pool from spot to on-demand, and back.
     pub rebounds: u64,
     /// Brakes that went on.

@@ -93,6 +93,8 @@ pub struct Play<'a> {
     outcome: Outcome,
     first_submit: Option<u64>,
     interrupted: BTreeSet<InstanceId>,
+    /// When each machine that was started again runs.
+    starting: BTreeMap<InstanceId, u64>,
     notices: notices::Notices,
 }
 
@@ -130,8 +132,11 @@ impl<'a> Play<'a> {
             outcome: Outcome::default(),
             first_submit: None,
             interrupted: BTreeSet::new(),
+            starting: BTreeMap::new(),
             notices: notices::Notices::default(),
         };
+        let spares = scenario.policy.spares.as_ref();
+        play.cloud.volume = MicroUsd(spares.map_or(0, |spares| spares.volume));
         play.begin();
         Ok(play)
     }
@@ -342,7 +347,7 @@ impl<'a> Play<'a> {
         };
         let join = Join {
             name: hand.machine.0.clone(),
-            nonce: 1,
+            nonce: at as u64 + 1,
             slots,
             resources: Resources {
                 milli_cpu: facts.vcpu.saturating_mul(1_000),
@@ -467,8 +472,11 @@ impl<'a> Play<'a> {
             Fact::Launched { .. } => self.outcome.launches += 1,
             Fact::PoolDear { .. } => self.outcome.rebounds += 1,
             Fact::Braked { .. } => self.outcome.brakes += 1,
-            Fact::MachineGone { paid, .. } => self.outcome.ledger_micro_usd += paid,
-            Fact::MachineKnown { .. }
+            Fact::SpareStarting { .. }
+            | Fact::SpareStopping { .. }
+            | Fact::MachineStopped { .. }
+            | Fact::MachineGone { .. }
+            | Fact::MachineKnown { .. }
             | Fact::MachineRunning { .. }
             | Fact::MachineEnding { .. }
             | Fact::PoolClosed { .. }
@@ -509,7 +517,11 @@ impl<'a> Play<'a> {
         }
         let bill = cost(&self.cloud, &self.scenario.market, Time(self.now));
         let ages = self.ages.iter().map(|(age, count)| (age * AGE_STEP, *count));
+        let state = self.replica.state();
+        let paid: u64 = state.spend.hours().map(|(_, hour)| hour.money).sum();
+        let unpaid = state.machines.live().map(|(_, one)| one.unpaid(Time(self.now)));
         Outcome {
+            ledger_micro_usd: paid + unpaid.sum::<u64>(),
             micro_usd: bill.micro_usd,
             on_demand_micro_usd: bill.on_demand_micro_usd,
             machines: bill.lines.len() as u64,

@@ -8,7 +8,7 @@ use rebound_core::cloud::{CloudCall, CloudOutcome};
 use rebound_core::command::Command;
 use rebound_core::io::{Input, Request};
 use rebound_core::market::{Market as Prices, Quote, Speed};
-use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Threshold};
+use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Spares, Threshold};
 use rebound_core::schedule::Schedule;
 use rebound_core::state::State;
 use rebound_core::state::machines::EndWhy;
@@ -87,6 +87,8 @@ impl Step {
                     )
                 }
                 CloudCall::Terminate { machines, .. } => format!("s{server} calls {id}: end {machines:?}"),
+                CloudCall::Stop { machines, .. } => format!("s{server} calls {id}: stop {machines:?}"),
+                CloudCall::Start { machine, .. } => format!("s{server} calls {id}: start {machine}"),
                 CloudCall::List { .. } => format!("s{server} calls {id}: list"),
             },
             Step::Answered {
@@ -112,6 +114,8 @@ pub(crate) struct Buying {
     agents: BTreeMap<InstanceId, usize>,
     /// Machines that were told that they will be taken back.
     noticed: BTreeSet<InstanceId>,
+    /// When each machine that was started again runs.
+    starting: BTreeMap<InstanceId, u64>,
     feed: Feed,
     heard: Time,
     lately: Vec<(Time, u64)>,
@@ -127,6 +131,7 @@ impl Buying {
             rng: root.branch("cloud weather"),
             agents: BTreeMap::new(),
             noticed: BTreeSet::new(),
+            starting: BTreeMap::new(),
             feed: Feed::default(),
             heard: Time(0),
             lately: Vec::new(),
@@ -160,6 +165,17 @@ impl Buying {
                 false => vec![floor],
             },
             foresight: Foresight::Act,
+            spares: self
+                .drawn
+                .spares
+                .filter(|_| !calm)
+                .map(|(photos, within)| Spares {
+                    recogniser: "noop".into(),
+                    photos,
+                    within,
+                    start: 10 * SECOND,
+                    volume: 1_000,
+                }),
             ready: 30 * SECOND,
             caps: Caps {
                 instances,
@@ -344,6 +360,12 @@ impl World {
         if let CloudCall::Terminate { machines, .. } = call {
             machines.iter().for_each(|machine| self.machine_ends(machine));
         }
+        if let CloudCall::Stop { machines, .. } = call {
+            machines.iter().for_each(|machine| self.machine_ends(machine));
+        }
+        if let CloudCall::Start { machine, .. } = call {
+            self.machine_starts(machine);
+        }
         self.check_machines();
         let (after, outcome) = match (lost, at_once) {
             (true, false) => (CALL_TIMEOUT, CloudOutcome::Unknown),
@@ -364,9 +386,17 @@ impl World {
 
     fn boots(&mut self, machine: InstanceId) {
         let Some(buying) = &mut self.buying else { return };
-        let Some(instance) = buying.cloud.instances.get(&machine).filter(|one| one.is_live()) else {
+        let Some(instance) = buying.cloud.instances.get(&machine).filter(|one| one.is_on()) else {
             return;
         };
+        // One that stopped before it had booted boots once.
+        if buying
+            .agents
+            .get(&machine)
+            .is_some_and(|agent| !self.agents[*agent].gone)
+        {
+            return;
+        }
         let (slots, index) = (instance.vcpus, self.agents.len());
         let rng = buying.rng.branch(&machine.0);
         let node = FIRST_AGENT + index as u64;
@@ -377,14 +407,38 @@ impl World {
         self.start_agent(index);
     }
 
-    /// What is on a machine that has ended is gone.
+    /// A machine that stood still starts: its agent comes sooner than at first, or never.
+    fn machine_starts(&mut self, machine: &InstanceId) {
+        let now = self.now;
+        let Some(buying) = &mut self.buying else { return };
+        let one = buying.cloud.instances.get(machine);
+        let Some(runs) = one
+            .filter(|one| one.is_on() && one.runs > now)
+            .map(|one| one.runs)
+        else {
+            return;
+        };
+        if one.is_some_and(|one| one.ran.is_empty())
+            || buying.starting.insert(machine.clone(), runs) == Some(runs)
+        {
+            return;
+        }
+        if buying.cloud.meets(Kind::NeverJoin, now) {
+            return self.count("machines that never join");
+        }
+        let (from, to) = buying.drawn.boot;
+        let boot = buying.rng.within(from, from + (to - from) / 3);
+        self.at(runs + boot, Happening::Buying(Step::Boots(machine.clone())));
+    }
+
+    /// What is on a machine that has ended, or stands still, is gone.
     fn machine_ends(&mut self, machine: &InstanceId) {
         let Some(buying) = &self.buying else { return };
         let ended = buying
             .cloud
             .instances
             .get(machine)
-            .is_some_and(|one| !one.is_live());
+            .is_some_and(|one| !one.is_on());
         let Some(agent) = buying.agents.get(machine).copied().filter(|_| ended) else {
             return;
         };

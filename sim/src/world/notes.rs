@@ -2,6 +2,7 @@
 
 use rebound_core::event::{Event, Fact, Verdict};
 use rebound_core::io::{Answer, Output};
+use rebound_core::plan::capacity::Ahead;
 use rebound_core::reply::{Refused, Rejected};
 use rebound_core::state::launches::Lack;
 use rebound_core::state::machines::EndWhy;
@@ -123,7 +124,16 @@ impl World {
                 EndWhy::Silent => "machines let go: silent",
                 EndWhy::Orphan => "machines let go: orphans",
                 EndWhy::Asked => "machines let go: asked",
+                EndWhy::Spare => "machines let go: spares",
             }),
+            Fact::Launched { because, .. } => match because.ahead {
+                Some(Ahead::Burst { .. }) => self.count("launches of spares"),
+                Some(Ahead::Cheaper { .. }) => self.count("launches that replace"),
+                _ => {}
+            },
+            Fact::SpareStopping { .. } => self.count("machines that shall rest"),
+            Fact::MachineStopped { .. } => self.count("spares stopped"),
+            Fact::SpareStarting { .. } => self.count("spares to start"),
             Fact::PoolDear { flip } => self.count(match flip.dear {
                 true => "pools too dear",
                 false => "pools no longer too dear",

@@ -156,6 +156,7 @@ async fn play(
         dir: dir.to_owned(),
         photo_us: asked.photo,
         boot: BOOT,
+        volume: super::policy::volume(&own.policy)?,
     };
     let era = played.era;
     let (trap, mut held) = Trap::new(own.kill_at_launches);

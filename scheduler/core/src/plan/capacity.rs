@@ -242,24 +242,23 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
         scale.short = short::change(now, fleet, &gaps, true);
         return scale;
     }
-    let nothing_missing = gaps.is_empty();
     let mix = spares::mix(now, fleet);
     let mut floors = floor::floors(now, fleet);
     floors.extend(spares::floors(fleet, mix.as_ref()));
     if fleet.control.brake.is_none() {
-        let gaps = if size::is_time(now, fleet, &gaps) {
+        let bought_for = if size::is_time(now, fleet, &gaps) {
             &gaps[..]
         } else {
             &[]
         };
-        let (start, started) = spares::starts(now, fleet, gaps);
+        let (start, started) = spares::starts(now, fleet, bought_for);
         scale.start = start;
         scale.buy = match started {
             // What stands still is started before anything is bought; that is for what is missing then.
             Some((after, gaps)) => pick::pick(now, &after, &gaps, &floors),
-            None => pick::pick(now, fleet, gaps, &floors),
+            None => pick::pick(now, fleet, bought_for, &floors),
         };
-        if nothing_missing && scale.buy.is_empty() {
+        if gaps.is_empty() && scale.buy.is_empty() {
             scale.buy = replace::buys(now, fleet);
         }
         scale.rest = spares::rest(now, fleet, mix.as_ref(), &gaps, &floors);
@@ -270,7 +269,7 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     let stays = |one: &LetGo| !scale.rest.iter().any(|rest| rest.machine == one.machine);
     let idle = keep::let_go(now, fleet, &gaps, &floors);
     scale.let_go.extend(idle.into_iter().filter(stays));
-    if nothing_missing {
+    if gaps.is_empty() {
         scale.let_go.extend(replace::replaced(now, fleet));
     }
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);

@@ -259,7 +259,7 @@ impl State {
         let Some(machine) = self.machines.get(&let_go.machine).filter(|one| one.is_live()) else {
             return false;
         };
-        let by_choice = matches!(let_go.why, EndWhy::Idle | EndWhy::TooDear);
+        let by_choice = matches!(let_go.why, EndWhy::Idle | EndWhy::TooDear | EndWhy::Spare);
         if machine.ending.is_some() || (by_choice && self.control.get().frozen.is_some()) {
             return false;
         }
@@ -399,6 +399,7 @@ impl State {
             notice: None,
             ending: None,
             spare: None,
+            stopped: None,
             restarted: None,
             gone: None,
             paid: 0,

@@ -90,6 +90,8 @@ pub struct Machine {
     pub ending: Option<(EndWhy, Time)>,
     /// It does not run, by the cluster's own will; none: it does, or will.
     pub spare: Option<Spare>,
+    /// When it last stopped, as the cloud says.
+    pub stopped: Option<Time>,
     /// When its last start from standstill was committed, if there was one.
     pub restarted: Option<Time>,
     /// It has ended: how, and when.

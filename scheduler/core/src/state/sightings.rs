@@ -33,7 +33,7 @@ pub enum Sighting {
     },
     /// The cloud said that it takes the machine back then.
     Noticed { machine: InstanceId, at: Time },
-    /// It has stopped, as the cluster wanted.
+    /// It stands still since then, as the cloud says.
     Stopped { machine: InstanceId, at: Time },
     /// It was to start again, and the cloud had nothing for it, or stands still long after that.
     StartLacked { machine: InstanceId },
@@ -231,6 +231,13 @@ impl State {
             return;
         };
         self.machines.join(id, worker, at);
+        if matches!(machine.spare, Some(Spare::Stopped(..) | Spare::Starting(..)))
+            && let Some(machine) = self.machines.get_mut(id)
+        {
+            // Whoever started it: it runs.
+            machine.spare = None;
+            machine.restarted = machine.restarted.or(Some(at));
+        }
         if machine.joined.is_none() {
             self.note_joined(&machine, at);
             let template = self
@@ -241,7 +248,8 @@ impl State {
             control.proven = control.proven.max(template);
             control.never_joined = 0;
         }
-        if machine.ending.is_some() || machine.notice.is_some() {
+        let stops = matches!(machine.spare, Some(Spare::Stopping(_)));
+        if machine.ending.is_some() || machine.notice.is_some() || stops {
             let _ = self.worker_drain(context, worker);
         }
     }
@@ -271,7 +279,7 @@ impl State {
         let at = context.at;
         for id in ids {
             let is = |one: &&super::machines::Machine| {
-                one.is_live() && one.joined.is_none() && one.ending.is_none() && !one.rests()
+                one.is_live() && one.joined.is_none() && one.ending.is_none()
             };
             let Some(machine) = self.machines.get(id).filter(is) else {
                 continue;

@@ -1,7 +1,7 @@
 //! Machines kept for a burst: one with nothing to do is stopped, and started again when photos ask for it. Both are
 //! committed before any call, and caps are held before a start.
 
-use super::machines::Spare;
+use super::machines::{Machine, Spare};
 use super::sightings::by_cloud;
 use super::workers::Standing;
 use super::{Context, State};
@@ -56,8 +56,13 @@ impl State {
         };
         let worker = machine.joined.map(|(worker, _)| worker);
         let live = worker.filter(|worker| self.workers.live(*worker).is_some());
-        let on_demand = machine.pool.market == Market::OnDemand && machine.running.is_some();
-        let Some(worker) = live.filter(|_| on_demand && self.stands_still().is_ok()) else {
+        let on_demand = machine.pool.market == Market::OnDemand;
+        // A freeze stops this too; a brake is for launches.
+        let frozen = self
+            .control
+            .known()
+            .is_some_and(|control| control.frozen.is_some());
+        let Some(worker) = live.filter(|_| on_demand && !frozen) else {
             return false;
         };
         if self.runs.held_by(worker) > 0 && !self.plant.is(Plant::BusyStopped) {
@@ -74,19 +79,19 @@ impl State {
         true
     }
 
-    /// The cloud says that a machine has stopped.
+    /// The cloud says that a machine has stopped, as the cluster wanted or as somebody else did. What a list says of the
+    /// stop before is old.
     pub(super) fn stopped(&mut self, context: &mut Context, id: &InstanceId, at: Time) {
-        let stopping = |spare| matches!(spare, Some(Spare::Stopping(_)));
-        let Some(machine) = self
-            .machines
-            .get(id)
-            .filter(|one| one.is_live() && stopping(one.spare))
-        else {
+        let is = |one: &&Machine| {
+            let may = matches!(one.spare, None | Some(Spare::Stopping(_)));
+            let is_new = one.stopped.is_none_or(|before| at > before);
+            one.is_live() && may && is_new && one.pool.market == Market::OnDemand
+        };
+        let Some(machine) = self.machines.get(id).filter(is) else {
             return;
         };
-        let least = Time(machine.paid_for_until().0);
-        let at = at.max(machine.running.unwrap_or(at)).min(by_cloud(context.at));
-        self.pay(id, at.max(least));
+        let ended = at.max(machine.running.unwrap_or(at)).min(by_cloud(context.at));
+        self.pay(id, ended.max(machine.paid_for_until()));
         self.machines.unjoin(id);
         let volume = self
             .control
@@ -98,8 +103,9 @@ impl State {
             return;
         };
         machine.running = None;
+        machine.stopped = Some(at);
         machine.spare = Some(Spare::Stopped(at, MicroUsd(volume)));
-        machine.paid_to = machine.paid_to.max(at);
+        machine.paid_to = machine.paid_to.max(ended);
         let machine = id.clone();
         context.tell(EnvId::default(), None, Fact::MachineStopped { machine });
     }

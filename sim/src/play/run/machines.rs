@@ -32,7 +32,13 @@ impl Play<'_> {
         if let CloudCall::Terminate { machines, .. } = call {
             machines.iter().for_each(|machine| self.ended(machine));
         }
-        let live = self.cloud.live().count() as u64;
+        if let CloudCall::Stop { machines, .. } = call {
+            machines.iter().for_each(|machine| self.stopped(machine));
+        }
+        if let CloudCall::Start { machine, .. } = call {
+            self.started(machine);
+        }
+        let live = self.cloud.on().count() as u64;
         self.outcome.machines_most = self.outcome.machines_most.max(live);
         let way = self.cloud.way();
         self.at(self.now + way, Happening::Answered(id, Box::new(outcome)));
@@ -56,6 +62,39 @@ impl Play<'_> {
         }
     }
 
+    /// It stands still: what ran on it is gone. One that has been told so already has no hand any more.
+    fn stopped(&mut self, machine: &InstanceId) {
+        let stands = self
+            .cloud
+            .instances
+            .get(machine)
+            .is_some_and(|one| one.stopped.is_some());
+        let Some(hand) = stands.then(|| self.of_machine.remove(machine)).flatten() else {
+            return;
+        };
+        self.outcome.stops += 1;
+        self.hand_leaves(hand);
+    }
+
+    /// It starts again: what is on its disk is, so that it boots in a third of the time.
+    fn started(&mut self, machine: &InstanceId) {
+        let now = self.now;
+        let one = self.cloud.instances.get(machine);
+        let Some(runs) = one
+            .filter(|one| one.is_on() && one.runs > now)
+            .map(|one| one.runs)
+        else {
+            return;
+        };
+        if self.starting.insert(machine.clone(), runs) == Some(runs) {
+            return;
+        }
+        self.outcome.starts += 1;
+        let (from, to) = self.scenario.boot;
+        let boots = runs + self.rng.within(from / 3, to / 3);
+        self.at(boots, Happening::Boots(machine.clone()));
+    }
+
     fn will_be_taken(&mut self, machine: InstanceId, told: u64) {
         let at = told + NOTICE;
         self.at(told, Happening::Noticed(machine.clone(), at));
@@ -63,7 +102,8 @@ impl Play<'_> {
     }
 
     pub(super) fn boots(&mut self, machine: InstanceId) {
-        let live = self.cloud.instances.get(&machine).filter(|one| one.is_live());
+        let live = self.cloud.instances.get(&machine).filter(|one| one.is_on());
+        let live = live.filter(|_| !self.of_machine.contains_key(&machine));
         let of_type = live.and_then(|one| slots(&self.catalogue, &one.pool.instance_type));
         let Some((_, slots)) = of_type else { return };
         let at = self.hands.len();
@@ -107,14 +147,23 @@ impl Play<'_> {
         let Some(hand) = self.of_machine.remove(machine) else {
             return;
         };
-        self.hands[hand].over = true;
-        let session = self.hands[hand].session;
-        if let Some(worker) = session {
-            self.of_worker.remove(&worker);
-            if !taken {
-                let report = rebound_core::io::WorkerReport::Leaving { empty: true };
-                self.inputs.push(Input::Worker { worker, report });
+        if taken {
+            self.hands[hand].over = true;
+            if let Some(worker) = self.hands[hand].session {
+                self.of_worker.remove(&worker);
             }
+            return;
+        }
+        self.hand_leaves(hand);
+    }
+
+    /// An agent that is told to end says so.
+    fn hand_leaves(&mut self, hand: usize) {
+        self.hands[hand].over = true;
+        if let Some(worker) = self.hands[hand].session {
+            self.of_worker.remove(&worker);
+            let report = rebound_core::io::WorkerReport::Leaving { empty: true };
+            self.inputs.push(Input::Worker { worker, report });
         }
     }
 

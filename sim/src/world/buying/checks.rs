@@ -2,6 +2,8 @@
 
 use rebound_core::limits::CALL_BACKOFF;
 
+use rebound_core::state::machines::Spare;
+
 use super::*;
 
 impl World {
@@ -23,6 +25,12 @@ impl World {
                     wrong = wrong.or_else(|| ends_wrongly(state, id));
                 }
             }
+            CloudCall::Stop { machines, .. } => {
+                for id in machines {
+                    wrong = wrong.or_else(|| stops_wrongly(state, id));
+                }
+            }
+            CloudCall::Start { machine, .. } => wrong = starts_wrongly(state, machine),
             CloudCall::List { .. } => {}
         }
         if let Some(wrong) = wrong {
@@ -68,7 +76,7 @@ impl World {
         for one in buying.cloud.instances.values() {
             *of_launch.entry(one.launch).or_default() += 1;
         }
-        let live = || buying.cloud.live().map(|(_, one)| one.vcpus);
+        let live = || buying.cloud.on().map(|(_, one)| one.vcpus);
         let (instances, vcpus) = (live().count() as u32, live().sum::<u32>());
         let caps = buying.drawn.caps;
         let mut wrong = Vec::new();
@@ -137,4 +145,25 @@ fn ends_wrongly(state: &State, id: &InstanceId) -> Option<String> {
         }
         Some(_) => None,
     }
+}
+
+/// Why a machine should not be stopped.
+fn stops_wrongly(state: &State, id: &InstanceId) -> Option<String> {
+    let machine = state.machines.get(id);
+    let held = machine
+        .and_then(|one| one.joined)
+        .map_or(0, |(worker, _)| state.runs.held_by(worker));
+    match machine.and_then(|one| one.spare) {
+        Some(Spare::Stopping(_)) if held > 0 => Some(format!("M4: {id} is stopped and has {held} photos")),
+        // The cloud has shown meanwhile that it stands still.
+        Some(_) => None,
+        None => Some(format!("M1: {id} is stopped, and nothing committed says so")),
+    }
+}
+
+/// Why a machine should not be started.
+fn starts_wrongly(state: &State, id: &InstanceId) -> Option<String> {
+    let machine = state.machines.get(id);
+    let may = machine.is_some_and(|one| one.restarted.is_some());
+    (!may).then(|| format!("M1: {id} is started, and nothing committed says so"))
 }

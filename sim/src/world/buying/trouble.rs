@@ -153,10 +153,7 @@ impl World {
         let Some(one) = buying.cloud.instances.get(machine).filter(|one| one.is_live()) else {
             return;
         };
-        let (spot, told) = (
-            one.pool.market == Market::Spot,
-            buying.noticed.contains(machine),
-        );
+        let (spot, told) = (one.pool.market == Market::Spot, buying.noticed.contains(machine));
         match spot {
             true => buying.cloud.reclaim(now, machine),
             false => buying.cloud.breaks(now, machine),

@@ -35,7 +35,7 @@ fn of_live(quote: &Quote, machine: &Machine) -> Option<Change> {
 fn of_ended(quote: &Quote, machine: &Machine) -> Option<Change> {
     let (_, ended) = machine.gone.filter(|_| machine.running.is_some())?;
     let before = |(at, price): &&(Time, MicroUsd)| *at <= ended && price.0 > 0;
-    let (at, price) = quote.lately.iter().filter(before).next_back()?;
+    let (at, price) = quote.lately.iter().rfind(before)?;
     let differs = *at > machine.priced && price.min(&machine.bound) != &machine.price;
     differs.then_some(Change {
         from: machine.priced,
