@@ -276,11 +276,12 @@ impl SimCloud {
         self.count(match (all, started.is_empty(), lacked.is_empty()) {
             (true, _, true) => "launches filled",
             (true, _, false) => "launches filled with errors",
-            (false, true, true) => "launches empty without a word",
-            (false, true, false) => "launches empty",
-            (false, false, true) => "launches filled in part without a word",
-            (false, false, false) => "launches filled in part",
+            (false, true, _) => "launches empty",
+            (false, false, _) => "launches filled in part",
         });
+        if !all && lacked.is_empty() {
+            self.count("launches short without a word");
+        }
         (started, lacked)
     }
 

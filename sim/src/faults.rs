@@ -79,6 +79,7 @@ impl Faults {
         if cloud.is_some() {
             // What there is without machines that are bought is little.
             (load.agents, load.slots) = (1, 1);
+            load.jobs *= 3;
         }
         let strength = |kind: Kind| (kind, kind.strength(&mut rng.branch(kind.name()), strong));
         let can = |kind: &Kind| cloud.is_some() || !kind.is_of_cloud();

@@ -83,8 +83,8 @@ impl Spells {
         let drawn = self.now(Kind::Dry, now).map(|spell| spell.rng.within(0, 5));
         match drawn {
             Some(0) => Manner::Empty,
-            Some(1) => Manner::Half,
-            Some(2 | 3) => Manner::Elsewhere,
+            Some(1 | 2) => Manner::Half,
+            Some(3 | 4) => Manner::Elsewhere,
             _ => Manner::Plain,
         }
     }

@@ -175,7 +175,7 @@ fn while_pools_are_dry_fleets_come_in_each_manner() {
     for manner in [
         "launches filled with errors",
         "launches filled in part",
-        "launches empty without a word",
+        "launches short without a word",
     ] {
         assert!(cloud.calls.contains_key(manner), "{manner}: {:?}", cloud.calls);
     }

@@ -29,6 +29,8 @@ pub struct Cloud {
     pub caps: (u32, u32),
     /// Photos without deadline, and late ones, shall be done within so long.
     pub hurry: u64,
+    /// Spot may be bought.
+    pub spot: bool,
     /// Spot may be too dear.
     pub threshold: bool,
     /// Machines that a schedule wants at least, each odd minute.
@@ -61,12 +63,13 @@ impl Cloud {
             nature,
             boot: (2 * SECOND, rng.scaled(3 * SECOND, 90 * SECOND)),
             prices_every: rng.scaled(SECOND, 60 * SECOND),
-            photo_times: rng.scaled(2, 20),
-            caps: (rng.within(1, 12) as u32, rng.within(8, 40) as u32),
+            photo_times: rng.scaled(16, 64),
+            caps: (rng.within(1, 16) as u32, rng.within(8, 64) as u32),
             hurry: rng.scaled(SECOND, 60 * SECOND),
             threshold: rng.chance(500_000),
-            floor: match rng.chance(300_000) {
-                true => rng.within(1, 3) as u32,
+            spot: rng.chance(750_000),
+            floor: match rng.chance(600_000) {
+                true => rng.within(2, 6) as u32,
                 false => 0,
             },
             recap: match rng.chance(500_000) {
@@ -97,10 +100,10 @@ impl fmt::Display for Cloud {
             self.caps.0,
             self.caps.1,
             seconds(self.hurry),
-            if self.threshold {
-                ", of spot below a threshold"
-            } else {
-                ""
+            match (self.spot, self.threshold) {
+                (false, _) => ", none of spot",
+                (true, true) => ", of spot below a threshold",
+                (true, false) => "",
             },
             self.floor,
             seconds(self.recap),

@@ -110,10 +110,10 @@ impl Kind {
         (Kind::NeverJoin, "never-join", "of machines launched within up to {long} each {every}, {ppm} never join", (20 * S, 120 * S), (20 * S, 200 * S), (100_000, 1_000_000)),
         (Kind::Throttle, "throttle", "the cloud refuses {ppm} of calls for their rate each {every}, for up to {long}", (10 * S, 100 * S), (5 * S, 200 * S), (50_000, 900_000)),
         (Kind::LostAnswer, "lost-answer", "the cloud's answers or calls to it are lost each {every}, for up to {long}: {ppm} of them, or all", (20 * S, 120 * S), (5 * S, 300 * S), (20_000, 400_000)),
-        (Kind::StaleList, "stale-list", "lists lack new machines and show ended ones as running each {every}, for up to {long}", (20 * S, 120 * S), (S, 300 * S), NO),
-        (Kind::Dry, "dry", "pools and quota are small; {ppm} of spot pools run dry each {every}, for up to {long}, every other one on demand too; fleets come in part, with errors or empty", (20 * S, 120 * S), (10 * S, 300 * S), (200_000, 1_000_000)),
-        (Kind::Reclaim, "reclaim", "a spot machine is taken back each {every}, {ppm} of them without notice, others told late or twice", (8 * S, 120 * S), NO, (50_000, 500_000)),
-        (Kind::ZoneLost, "zone-lost", "a zone loses its machines within three minutes each {every}, {ppm} of them without notice, and has none for up to {long}", (40 * S, 300 * S), (10 * S, 300 * S), (50_000, 500_000)),
+        (Kind::StaleList, "stale-list", "lists lack new machines and show ended ones as running each {every}, for up to {long}", (10 * S, 60 * S), (S, 300 * S), NO),
+        (Kind::Dry, "dry", "pools and quota are small; {ppm} of spot pools run dry each {every}, for up to {long}, every other one on demand too; fleets come in part, with errors or empty", (5 * S, 40 * S), (20 * S, 300 * S), (200_000, 1_000_000)),
+        (Kind::Reclaim, "reclaim", "a spot machine is taken back each {every}, {ppm} of them without notice, others told late or twice", (4 * S, 60 * S), NO, (50_000, 500_000)),
+        (Kind::ZoneLost, "zone-lost", "a zone loses its machines within three minutes each {every}, {ppm} of them without notice, and has none for up to {long}", (30 * S, 200 * S), (10 * S, 300 * S), (50_000, 500_000)),
         (Kind::Prices, "prices", "prices are gone, frozen, nothing, a thousandfold, of the future or above on-demand's each {every}, for up to {long}", (20 * S, 120 * S), (5 * S, 300 * S), NO),
     ];
 

@@ -53,6 +53,7 @@ pub(crate) enum Step {
     Called {
         server: u64,
         life: u64,
+        term: Term,
         id: CallId,
         call: Box<CloudCall>,
     },
@@ -119,8 +120,8 @@ pub(crate) struct Buying {
     feed: Feed,
     heard: Time,
     lately: Vec<(Time, u64)>,
-    /// When each server hears, in each of its lives, that a launch's call was throttled.
-    throttled: BTreeMap<(u64, u64, LaunchId), u64>,
+    /// When each server hears, in each term that it leads, that a launch's call was throttled.
+    throttled: BTreeMap<(u64, Term, LaunchId), u64>,
 }
 
 impl Buying {
@@ -164,6 +165,7 @@ impl Buying {
                 true => Vec::new(),
                 false => vec![floor],
             },
+            spot: self.drawn.spot,
             foresight: Foresight::Act,
             spares: self
                 .drawn
@@ -268,6 +270,7 @@ impl World {
 
     /// A server's calls go out. False when it ended over that.
     pub(super) fn calls_cloud(&mut self, server: u64, life: u64, calls: Vec<(CallId, CloudCall)>) -> bool {
+        let term = self.term_of(server);
         for (id, call) in calls {
             let launches = matches!(call, CloudCall::Launch { .. });
             if launches && self.strikes(server, Point::LaunchUncalled) {
@@ -275,7 +278,7 @@ impl World {
             }
             // Here, and not when it comes there: the server that knows why may be gone by then.
             self.check_call(&call);
-            self.check_manners(server, life, &call);
+            self.check_manners((server, term), &call);
             let Some(buying) = &mut self.buying else {
                 return true;
             };
@@ -285,6 +288,7 @@ impl World {
                 Step::Called {
                     server,
                     life,
+                    term,
                     id,
                     call: Box::new(call),
                 },
@@ -301,9 +305,10 @@ impl World {
             Step::Called {
                 server,
                 life,
+                term,
                 id,
                 call,
-            } => self.called(server, life, id, &call),
+            } => self.called((server, life, term), id, &call),
             Step::Answered {
                 server,
                 life,
@@ -321,7 +326,7 @@ impl World {
         }
     }
 
-    fn called(&mut self, server: u64, life: u64, id: CallId, call: &CloudCall) {
+    fn called(&mut self, (server, life, term): (u64, u64, Term), id: CallId, call: &CloudCall) {
         let now = self.now;
         let Some(buying) = &mut self.buying else { return };
         let (lost, way) = (buying.cloud.meets(Kind::LostAnswer, now), buying.cloud.way());
@@ -372,7 +377,7 @@ impl World {
             (true, true) => (way, CloudOutcome::Unknown),
             (false, _) => (way, outcome),
         };
-        self.note_throttled((server, life), call, &outcome, after);
+        self.note_throttled((server, term), call, &outcome, after);
         self.buys(
             after,
             Step::Answered {

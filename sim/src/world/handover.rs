@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    fn term_of(&self, id: u64) -> Term {
+    pub(super) fn term_of(&self, id: u64) -> Term {
         let replica = self.host(id).replica.as_ref();
         replica.map_or(0, |replica| replica.status().term)
     }

@@ -41,7 +41,7 @@ impl World {
     /// A launch's call was throttled, and its server hears of it after so many µs.
     pub(super) fn note_throttled(
         &mut self,
-        by: (u64, u64),
+        by: (u64, Term),
         call: &CloudCall,
         outcome: &CloudOutcome,
         after: u64,
@@ -54,13 +54,13 @@ impl World {
         }
     }
 
-    /// M6: a call that was throttled is not made again at once by whoever made it.
-    pub(super) fn check_manners(&mut self, server: u64, life: u64, call: &CloudCall) {
+    /// M6: a call that was throttled is not made again at once by the leadership that made it: another one does not know.
+    pub(super) fn check_manners(&mut self, by: (u64, Term), call: &CloudCall) {
         let (CloudCall::Launch { launch, .. }, now) = (call, self.now) else {
             return;
         };
         let Some(buying) = &mut self.buying else { return };
-        let heard = buying.throttled.remove(&(server, life, *launch));
+        let heard = buying.throttled.remove(&(by.0, by.1, *launch));
         let passed = heard.map(|heard| now.saturating_sub(heard));
         // By the server's own clock, which may be a fast one.
         if passed.is_some_and(|passed| passed < CALL_BACKOFF / 2) {

@@ -95,8 +95,12 @@ impl World {
             told = dice.within(told, at);
         }
         let again = dice.chance(TWICE).then(|| dice.within(told, at));
-        let silent = dice.chance(ppm);
-        for told in [Some(told), again].into_iter().flatten().filter(|_| !silent) {
+        // Of one that is never told nothing is known before: it may as well go now.
+        if dice.chance(ppm) {
+            self.after(SECOND, Happening::Buying(Step::Taken(machine)));
+            return;
+        }
+        for told in [Some(told), again].into_iter().flatten() {
             self.at(told, Happening::Buying(Step::Noticed(machine.clone(), at - told)));
         }
         self.at(at, Happening::Buying(Step::Taken(machine)));
