@@ -27,7 +27,7 @@ use crate::store::pairs::{KEPT_FAMILY, Order};
 /// What every backup begins with.
 pub const MAGIC: [u8; 8] = *b"RBNDBKUP";
 /// Format of the file. Another one is refused.
-pub const FILE_FORMAT: u32 = 4;
+pub const FILE_FORMAT: u32 = 5;
 /// Jobs named of those whose kept records are not what they should be.
 pub const JOBS_NAMED_MAX: usize = 16;
 

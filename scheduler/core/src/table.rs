@@ -15,7 +15,7 @@ pub mod once;
 
 /// Format of records on disk and in snapshots, and of entries. An unknown one stops the replica. 1 had a string for each
 /// photo.
-pub const RECORD_FORMAT: u8 = 4;
+pub const RECORD_FORMAT: u8 = 5;
 
 /// A sum of hashes modulo 2^128: the order of changes does not matter.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use rocksdb::{ColumnFamily, DB, WriteBatch};
 use super::{META, StoreError, get};
 
 /// Format of the data directory. A newer one is refused.
-pub const FORMAT: u64 = 6;
+pub const FORMAT: u64 = 7;
 /// The oldest format that is taken. Records and entries of older ones are of a format that is read no more.
-pub const FORMAT_OLDEST: u64 = 6;
+pub const FORMAT_OLDEST: u64 = 7;
 
 const CLUSTER: &[u8] = b"cluster";
 const SERVER: &[u8] = b"server";

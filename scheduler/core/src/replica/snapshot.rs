@@ -18,7 +18,7 @@ use crate::table::{Digest, decode, encode};
 use crate::types::*;
 
 /// Format of snapshots and backups: of their description and of what their chunks hold.
-pub const SNAPSHOT_FORMAT: u16 = 4;
+pub const SNAPSHOT_FORMAT: u16 = 5;
 
 /// What a snapshot is of. It travels in raft's message, and stands at the head of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
