@@ -111,14 +111,21 @@ pub fn fits(pattern: &str, text: &str) -> bool {
     last.map_or(rest.is_empty(), |end| rest.ends_with(end))
 }
 
-/// Whether one of `patterns` fits the pool's text, with or without its market; with no pattern all do.
+/// Whether one of `patterns` fits the pool's text, with or without its market; with no pattern all do. The region may
+/// stand in place of the zone: zone ids do not begin with it.
 pub fn chosen(patterns: &[String], pool: &Pool) -> bool {
-    let whole = text(pool);
-    let short = whole.split('/').next().unwrap_or_default();
-    patterns.is_empty()
-        || patterns
-            .iter()
-            .any(|pattern| fits(pattern, &whole) || fits(pattern, short))
+    let of_region = Pool {
+        zone_id: pool.region.clone(),
+        ..pool.clone()
+    };
+    let names = [text(pool), text(&of_region)];
+    let one = |pattern: &String| {
+        names.iter().any(|whole| {
+            let short = whole.split('/').next().unwrap_or_default();
+            fits(pattern, whole) || fits(pattern, short)
+        })
+    };
+    patterns.is_empty() || patterns.iter().any(one)
 }
 
 #[cfg(test)]
@@ -170,5 +177,20 @@ mod tests {
             assert!(!chosen(&[pattern.to_owned()], &pool), "{pattern}");
         }
         assert!(chosen(&[], &pool));
+    }
+
+    #[test]
+    fn patterns_name_zone_ids_by_their_region() {
+        let pool = spot("m4.10xlarge", "use1-az4", &ZoneNames::new()).unwrap();
+        for (pattern, fits) in [
+            ("m4.10xlarge@us-east-1*", true),
+            ("*@us-east-1/spot", true),
+            ("*@use1-az4", true),
+            ("*@us-east-1a", false),
+            ("*@us-east-2*", false),
+            ("*@us-east-1/on-demand", false),
+        ] {
+            assert_eq!(chosen(&[pattern.to_owned()], &pool), fits, "{pattern}");
+        }
     }
 }

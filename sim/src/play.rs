@@ -5,6 +5,7 @@
 //! seed, one run.
 
 pub mod bill;
+pub mod generated;
 mod hand;
 pub mod load;
 mod outcome;

@@ -1,4 +1,4 @@
-//! The local cloud: machines are agents' processes on this machine, prices and capacity are a recording's, and each
+//! The local cloud: machines are agents' processes on this machine, prices and capacity are a played market's, and each
 //! machine has a metadata service that says when it is taken back. Servers call it over loopback
 //! ([`rebound_scheduler::cloud::local`]); what it answers to calls is what the simulator's cloud answers.
 

@@ -1,4 +1,4 @@
-//! `rebound sim compare`: policies side by side on one market, with the same photos, seed by seed.
+//! `rebound sim compare`: policies side by side on the same market, with the same photos, seed by seed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::dev::PHOTOS_PER_JOB;
-use crate::dev::market::{Asked, BOOT, Era, Load, MarketArgs, window};
+use crate::dev::market::{Asked, BOOT, Era, Load, MarketArgs, Source};
 use crate::exit::{Exit, Failure};
 use crate::output::{Align, Table, time};
 use crate::policy;
@@ -27,8 +27,9 @@ const TWO_SIDED_95: f64 = 1.96;
 /// Policies, a market and photos.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A recording of spot prices
-    #[arg(long, value_name = "FILE")]
+    /// A recording of spot prices, or generated:auction or generated:modern: then each seed draws a market, the same for
+    /// all policies
+    #[arg(long, value_name = "FILE|generated:ERA")]
     pub market: PathBuf,
     /// Pools of it, as 'm4.10xlarge@us-east-1*'; may be repeated; all if not given
     #[arg(long, value_name = "PATTERN")]
@@ -36,7 +37,7 @@ pub struct CompareArgs {
     /// The on-demand price of a type, as m4.10xlarge=2.394; those of us-east-1 in 2016 are known
     #[arg(long, value_name = "TYPE=USD")]
     pub on_demand: Vec<String>,
-    /// By which rules spot is taken back; by the recording's age if not given
+    /// By which rules spot is taken back; by the recording's age if not given. A generated market says it itself
     #[arg(long, value_enum)]
     pub era: Option<Era>,
     /// Policies: files, or names of those shipped
@@ -47,7 +48,7 @@ pub struct CompareArgs {
         default_value = "default,threshold"
     )]
     pub policies: Vec<String>,
-    /// How many seeds: each draws photos, boots and the time of a photo
+    /// How many seeds: each draws photos, boots and the time of a photo, and the market if that is generated
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub seeds: u64,
     /// The first of them
@@ -56,7 +57,8 @@ pub struct CompareArgs {
     /// Hours of the market
     #[arg(long, value_name = "H", default_value_t = 6.0)]
     pub hours: f64,
-    /// Where in the recording it begins; where spot crosses its on-demand price most often if not given
+    /// Where in the recording it begins; where spot crosses its on-demand price most often if not given. Generated
+    /// markets begin there, or in the days that they are drawn like
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
     /// How photos come
@@ -74,8 +76,9 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    fn asked(&self) -> Result<Asked, Failure> {
-        let args = MarketArgs {
+    /// The same options, as one run takes them.
+    fn own(&self) -> MarketArgs {
+        MarketArgs {
             market: Some(self.market.clone()),
             pools: self.pools.clone(),
             on_demand: self.on_demand.clone(),
@@ -90,8 +93,7 @@ impl CompareArgs {
             seed: self.first,
             kill_at_launches: 0,
             loose: false,
-        };
-        args.check()
+        }
     }
 }
 
@@ -136,6 +138,8 @@ struct Pair {
 
 #[derive(Debug, Serialize)]
 struct Comparison {
+    /// As `--market` names it; a generated one is drawn anew from each run's seed.
+    market: String,
     from: String,
     until: String,
     pools: usize,
@@ -147,28 +151,25 @@ struct Comparison {
 
 /// Runs it.
 pub fn run(ctx: &mut Context, args: &CompareArgs) -> Result<Exit, Failure> {
-    let asked = args.asked()?;
+    let own = args.own();
+    let asked = own.check()?;
     if args.seeds == 0 || args.seeds > SEEDS_MAX {
         return Err(Failure::usage(format!("must be 1 to {SEEDS_MAX}")).at("--seeds"));
     }
     if args.policies.is_empty() || args.policies.len() > POLICIES_MAX {
         return Err(Failure::usage(format!("names 1 to {POLICIES_MAX} policies")).at("--policies"));
     }
-    let played = Played::load(
-        &args.market,
-        &args.pools,
-        &asked.on_demand,
-        args.era.map(Into::into),
-    )
-    .map_err(|error| Failure::usage(error.to_string()).at("--market"))?;
-    let from = window(&played, &asked)?;
+    let source = Source::of(&args.market, args.era.map(Into::into))?;
+    let (played, from) = source.open(&own, &asked)?;
     let policies = policies(&args.policies)?;
     let played = Arc::new(played);
     let all: Vec<(usize, u64)> = (args.first..args.first + args.seeds)
         .flat_map(|seed| (0..policies.len()).map(move |at| (at, seed)))
         .collect();
     let one = |(at, seed): (usize, u64)| {
-        let scenario = scenario(&played, args, &asked, from, policies[at].1.clone(), seed);
+        let drawn = source.of_seed(&own, &asked, from, seed)?;
+        let market = drawn.map_or_else(|| played.clone(), Arc::new);
+        let scenario = scenario(market, args, &asked, from, policies[at].1.clone(), seed);
         let outcome = play(&scenario).map_err(|error| Failure::usage(error.to_string()).at("--pools"))?;
         Ok(Run {
             policy: policies[at].0.clone(),
@@ -184,6 +185,7 @@ pub fn run(ctx: &mut Context, args: &CompareArgs) -> Result<Exit, Failure> {
     let pairs = (0..policies.len()).flat_map(|a| (a + 1..policies.len()).map(move |b| (a, b)));
     let pairs = pairs.map(|(a, b)| pair(&of(&policies[a].0), &of(&policies[b].0)));
     let comparison = Comparison {
+        market: args.market.display().to_string(),
         from: time(from.0),
         until: time(from.0 + asked.length),
         pools: played.spot.len(),
@@ -244,7 +246,7 @@ fn policies(names: &[String]) -> Result<Vec<(String, Scaling)>, Failure> {
 }
 
 fn scenario(
-    played: &Arc<Played>,
+    market: Arc<Played>,
     args: &CompareArgs,
     asked: &Asked,
     from: Time,
@@ -253,7 +255,7 @@ fn scenario(
 ) -> Scenario {
     let until = Time(from.0 + asked.length);
     Scenario {
-        market: played.clone(),
+        market,
         from,
         until,
         waves: load::waves(args.load.into(), seed, from, until),
@@ -331,8 +333,8 @@ fn show(ctx: &mut Context, comparison: &Comparison) -> Result<(), Failure> {
     ctx.out
         .one(comparison, |out, all| {
             out.line(&format!(
-                "{} to {}, {} pools, {} seeds; all under the widest caps of any",
-                all.from, all.until, all.pools, all.seeds
+                "{}: {} to {}, {} pools, {} seeds; all under the widest caps of any",
+                all.market, all.from, all.until, all.pools, all.seeds
             ))?;
             let mut table = Table::new(&[
                 ("policy", Align::Left),

@@ -35,7 +35,7 @@ pub struct Played {
     pub rooms: BTreeMap<Pool, Vec<(Time, u32)>>,
     /// How machines are billed.
     pub terms: Terms,
-    /// The first and the last time of a price.
+    /// The first and the last time of a price; of a generated market, the hours it was asked for.
     pub span: (Time, Time),
 }
 

@@ -62,12 +62,13 @@ impl From<Load> for load::Load {
     }
 }
 
-/// A recorded market that is played.
+/// A recorded or generated market that is played.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "With --market: machines that the cluster buys")]
 pub struct MarketArgs {
-    /// A recording of spot prices: the cluster buys its workers on a local cloud that plays it
-    #[arg(long, value_name = "FILE")]
+    /// A recording of spot prices, or generated:auction or generated:modern, drawn from --seed: the cluster buys its
+    /// workers on a local cloud that plays it
+    #[arg(long, value_name = "FILE|generated:ERA")]
     pub market: Option<PathBuf>,
     /// Pools of it, as 'm4.10xlarge@us-east-1*'; may be repeated; all if not given
     #[arg(long, value_name = "PATTERN", requires = "market")]
@@ -75,7 +76,7 @@ pub struct MarketArgs {
     /// The on-demand price of a type, as m4.10xlarge=2.394; those of us-east-1 in 2016 are known
     #[arg(long, value_name = "TYPE=USD", requires = "market")]
     pub on_demand: Vec<String>,
-    /// By which rules spot is taken back; by the recording's age if not given
+    /// By which rules spot is taken back; by the recording's age if not given. A generated market says it itself
     #[arg(long, value_enum, requires = "market")]
     pub era: Option<Era>,
     /// The market's time goes so many times as fast as the real one
@@ -84,7 +85,8 @@ pub struct MarketArgs {
     /// Hours of the market that are played
     #[arg(long, value_name = "H", default_value_t = 1.0, requires = "market")]
     pub hours: f64,
-    /// Where in the recording it begins; where spot crosses its on-demand price most often if not given
+    /// Where in the recording it begins; where spot crosses its on-demand price most often if not given. A generated
+    /// market begins there, or in the days that it is drawn like
     #[arg(long, value_name = "TIME", requires = "market")]
     pub from: Option<String>,
     /// How photos come
@@ -99,7 +101,7 @@ pub struct MarketArgs {
     /// A policy: a file, or the name of one of those shipped
     #[arg(long, value_name = "NAME", default_value = "default", requires = "market")]
     pub policy: String,
-    /// Draws the load and the machines' boots
+    /// Draws the load and the machines' boots, and a generated market
     #[arg(long, value_name = "N", default_value_t = 1, requires = "market")]
     pub seed: u64,
     /// Kill the leader (SIGKILL) so many times after a launch was committed and before it is called, and as often after it

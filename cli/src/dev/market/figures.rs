@@ -56,6 +56,8 @@ pub struct OwnError {
 pub struct Figures {
     pub from: String,
     pub until: String,
+    /// What was played, as `--market` names it; a generated one is drawn from `seed`.
+    pub market: String,
     pub era: Era,
     pub policy: String,
     pub seed: u64,
@@ -208,7 +210,13 @@ pub fn show(ctx: &mut Context, figures: &Figures) -> Result<(), Failure> {
 fn facts(figures: &Figures) -> Table {
     let mut table = Table::facts();
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
-    row("market", format!("{} to {}", figures.from, figures.until));
+    row(
+        "market",
+        format!(
+            "{}, seed {}: {} to {}",
+            figures.market, figures.seed, figures.from, figures.until
+        ),
+    );
     row("photos", format!("{} in {} jobs", figures.photos, figures.jobs));
     row(
         "late",

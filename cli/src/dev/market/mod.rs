@@ -1,9 +1,10 @@
-//! `rebound dev --market`: a cluster that buys its own workers on a local cloud which plays a recorded market, perhaps
-//! faster than it went; what it decided and why, what that cost, and how far the run itself is off.
+//! `rebound dev --market`: a cluster that buys its own workers on a local cloud which plays a recorded or generated market,
+//! perhaps faster than it went; what it decided and why, what that cost, and how far the run itself is off.
 
 mod args;
 mod figures;
 mod kills;
+mod source;
 mod story;
 mod submit;
 
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 pub use args::{Asked, Era, Load, MarketArgs};
+pub use source::Source;
 use submit::Sent;
 
 use super::audit::{self, Audit};
@@ -55,9 +57,8 @@ const PAGE: u32 = 256;
 pub async fn run(ctx: &mut Context, args: &DevArgs, path: &Path) -> Result<Exit, Failure> {
     let own = &args.market;
     let asked = own.check()?;
-    let played = Played::load(path, &own.pools, &asked.on_demand, own.era.map(Into::into))
-        .map_err(|error| Failure::usage(error.to_string()).at("--market"))?;
-    let from = window(&played, &asked)?;
+    let source = Source::of(path, own.era.map(Into::into))?;
+    let (played, from) = source.open(own, &asked)?;
     let until = Time(from.0 + asked.length);
     let kept = DataDir::open(args.data_dir.as_ref(), "rebound-market-")?;
     ctx.out.note(&format!(
@@ -221,6 +222,10 @@ async fn play(
     let figures = figures::Figures {
         from: time(from.0),
         until: time(until.0),
+        market: own
+            .market
+            .as_ref()
+            .map_or_else(String::new, |market| market.display().to_string()),
         era,
         policy: own.policy.clone(),
         seed: own.seed,
