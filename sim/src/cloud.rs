@@ -252,18 +252,22 @@ impl SimCloud {
         let manner = self.spells.manner(now);
         let count = match manner {
             Manner::Empty => 0,
-            Manner::Half => wanted.count / 2,
+            Manner::Half => wanted.count.div_ceil(2),
             Manner::Plain | Manner::Elsewhere => wanted.count,
         };
         let (mut started, mut lacked) = (Vec::new(), Vec::new());
-        for choice in wanted.choices.iter().cycle().take(count as usize) {
-            let mut one = self.start(now, launch, wanted, choice);
+        let elsewhere = manner == Manner::Elsewhere && wanted.choices.len() > 1;
+        for (at, choice) in wanted.choices.iter().cycle().take(count as usize).enumerate() {
+            let mut one = match elsewhere && at == 0 {
+                true => Err(Lack::Capacity),
+                false => self.start(now, launch, wanted, choice),
+            };
             if let Err(lack) = one {
                 let why = (choice.zone_id.clone(), choice.instance_type.clone(), lack);
                 if !lacked.contains(&why) {
                     lacked.push(why);
                 }
-                if manner == Manner::Elsewhere {
+                if elsewhere {
                     let mut others = wanted.choices.iter().filter(|other| *other != choice);
                     one = others
                         .find_map(|other| self.start(now, launch, wanted, other).ok())

@@ -18,9 +18,9 @@ struct Spell {
 pub enum Manner {
     /// What is there, and why the rest is not.
     Plain,
-    /// Of the pools that are not dry, and which ones were.
+    /// Not of the first pool, nor of those that are dry: of the others, and which had none.
     Elsewhere,
-    /// Half of it, and not a word.
+    /// Half of it, or one more, and not a word.
     Half,
     /// Nothing, and not a word.
     Empty,
@@ -82,10 +82,10 @@ impl Spells {
     pub fn manner(&mut self, now: u64) -> Manner {
         let drawn = self.now(Kind::Dry, now).map(|spell| spell.rng.within(0, 5));
         match drawn {
-            Some(0) => Manner::Empty,
-            Some(1 | 2) => Manner::Half,
-            Some(3 | 4) => Manner::Elsewhere,
-            _ => Manner::Plain,
+            Some(0 | 1) => Manner::Empty,
+            Some(2 | 3) => Manner::Half,
+            Some(_) => Manner::Elsewhere,
+            None => Manner::Plain,
         }
     }
 }

@@ -107,7 +107,7 @@ impl Kind {
         (Kind::Members, "members", "a server is added, replaced or removed, often the leader, each {every}", (10 * S, 60 * S), NO, NO),
         (Kind::Versions, "versions", "builds of two versions; a server is stopped for up to {long} to get another each {every}, and at last the upgrade is finalized", (8 * S, 40 * S), (100 * MS, 10 * S), NO),
         (Kind::Transfer, "transfer", "leadership is handed over, or its server stops gracefully, each {every}; what ends meanwhile is down for up to {long}", (3 * S, 25 * S), (100 * MS, 20 * S), NO),
-        (Kind::NeverJoin, "never-join", "of machines launched within up to {long} each {every}, {ppm} never join", (20 * S, 120 * S), (20 * S, 200 * S), (100_000, 1_000_000)),
+        (Kind::NeverJoin, "never-join", "of machines launched within up to {long} each {every}, {ppm} never join", (10 * S, 60 * S), (60 * S, 300 * S), (200_000, 1_000_000)),
         (Kind::Throttle, "throttle", "the cloud refuses {ppm} of calls for their rate each {every}, for up to {long}", (10 * S, 100 * S), (5 * S, 200 * S), (50_000, 900_000)),
         (Kind::LostAnswer, "lost-answer", "the cloud's answers or calls to it are lost each {every}, for up to {long}: {ppm} of them, or all", (20 * S, 120 * S), (5 * S, 300 * S), (20_000, 400_000)),
         (Kind::StaleList, "stale-list", "lists lack new machines and show ended ones as running each {every}, for up to {long}", (10 * S, 60 * S), (S, 300 * S), NO),
