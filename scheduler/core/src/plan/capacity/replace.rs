@@ -47,18 +47,19 @@ fn dearer<'a>(now: Time, fleet: &'a Fleet, recogniser: &str, row: &Row) -> Vec<D
         let replacing = cost(row.quote.price, ready_in(fleet, row));
         (extra > replacing).then_some(Dearer { unit, extra })
     };
-    let works = |unit: &&Unit| {
-        unit.pool.market == Market::OnDemand && unit.machine.is_some() && unit.idle.is_none() && !unit.leaves
-    };
     let mut all: Vec<Dearer> = fleet.units.iter().filter(works).filter_map(of).collect();
     all.sort_by(|a, b| (b.extra, &b.unit.machine).cmp(&(a.extra, &a.unit.machine)));
     all
 }
 
+fn works(unit: &&Unit) -> bool {
+    unit.pool.market == Market::OnDemand && unit.machine.is_some() && unit.idle.is_none() && !unit.leaves
+}
+
 /// The best spot pool for what is done now, and who is dearer than that.
 fn look<T>(now: Time, fleet: &Fleet, then: impl FnOnce(&Row, Vec<Dearer>) -> T) -> Option<T> {
     // Machines with a commitment cost the same whether they work or not.
-    if !fleet.control.scaling.commitments.is_empty() {
+    if !fleet.control.scaling.commitments.is_empty() || !fleet.units.iter().any(|unit| works(&unit)) {
         return None;
     }
     let recogniser = &fleet.needs.first()?.recogniser;

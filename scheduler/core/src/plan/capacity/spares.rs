@@ -250,7 +250,8 @@ pub fn rest(now: Time, fleet: &Fleet, mix: Option<&Mix>, gaps: &[Gap], floors: &
     rests
 }
 
-/// Machines that stand still and are more than are kept, or of a kind that does not do it: those dearest to run first.
+/// Machines that stand still and are more than are kept by a quarter, so that a mix that changes a little moves nothing;
+/// or of a kind that does not do it. Those dearest to run go.
 pub fn surplus(fleet: &Fleet, mix: Option<&Mix>) -> Vec<LetGo> {
     let scaling = &fleet.control.scaling;
     let known = |spares: &Spares| fleet.market.speeds.get(&spares.recogniser);
@@ -266,7 +267,7 @@ pub fn surplus(fleet: &Fleet, mix: Option<&Mix>) -> Vec<LetGo> {
     };
     let mut resting: Vec<&Resting> = fleet.resting.iter().filter(|one| one.stopped).collect();
     resting.sort_by_key(|one| (!fits(one), one.price, &one.machine));
-    let kept = mix.map_or(0, |mix| mix.stopped as usize);
+    let kept = mix.map_or(0, |mix| (mix.stopped + mix.stopped / 4) as usize);
     let fitting = resting.iter().filter(|one| fits(one)).count();
     let over = resting.into_iter().skip(kept.min(fitting));
     over.map(|one| LetGo {
