@@ -76,10 +76,14 @@ impl Faults {
         let needed = strong && chosen.iter().any(|kind| kind.is_of_cloud());
         let mut cloud = Cloud::draw(&mut rng.branch("cloud"), needed);
         let mut load = Load::draw(&mut rng.branch("load"));
-        if cloud.is_some() {
-            // What there is without machines that are bought is little.
+        if let Some(cloud) = &cloud {
+            // What there is without machines that are bought is little; who keeps some for a burst must now and then have
+            // nothing to do.
             (load.agents, load.slots) = (1, 1);
-            load.jobs *= 3;
+            load.jobs = match cloud.spares {
+                None => load.jobs * 3,
+                Some(_) => load.jobs.div_ceil(3),
+            };
         }
         let strength = |kind: Kind| (kind, kind.strength(&mut rng.branch(kind.name()), strong));
         let can = |kind: &Kind| cloud.is_some() || !kind.is_of_cloud();

@@ -59,7 +59,7 @@ impl Cloud {
             room: some(1, 4) as u32 + 1,
             quota: 2 * some(4, 40) as u32 + 8,
         };
-        Some(Cloud {
+        let mut drawn = Cloud {
             nature,
             boot: (2 * SECOND, rng.scaled(3 * SECOND, 90 * SECOND)),
             prices_every: rng.scaled(SECOND, 60 * SECOND),
@@ -76,11 +76,16 @@ impl Cloud {
                 true => rng.scaled(5 * SECOND, 60 * SECOND),
                 false => 0,
             },
-            spares: match rng.chance(400_000) {
+            spares: match rng.chance(500_000) {
                 true => Some((rng.within(1, 200) as u32, rng.scaled(12 * SECOND, 60 * SECOND))),
                 false => None,
             },
-        })
+        };
+        if drawn.spares.is_some() {
+            // Whoever comes must be in a hurry, or nobody who stands still is asked.
+            drawn.hurry = drawn.hurry.min(4 * SECOND);
+        }
+        Some(drawn)
     }
 
     /// Whatever is asked for is there.

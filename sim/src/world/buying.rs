@@ -178,6 +178,11 @@ impl Buying {
                     start: 10 * SECOND,
                     volume: 1_000,
                 }),
+            // Who is kept for a burst stops as soon as its minute is over.
+            keep: match self.drawn.spares.filter(|_| !calm) {
+                Some(_) => 0,
+                None => Scaling::default().keep,
+            },
             ready: 30 * SECOND,
             caps: Caps {
                 instances,
