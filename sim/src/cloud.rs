@@ -57,8 +57,8 @@ impl Bucket {
     }
 
     fn take(&mut self, now: u64) -> bool {
-        self.left = (self.left + (now - self.at) * self.a_second).min(self.most * 1_000_000);
-        self.at = now;
+        self.left = (self.left + now.saturating_sub(self.at) * self.a_second).min(self.most * 1_000_000);
+        self.at = now.max(self.at);
         let has = self.left >= 1_000_000;
         if has {
             self.left -= 1_000_000;

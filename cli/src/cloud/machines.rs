@@ -29,8 +29,9 @@ pub(crate) struct Host {
 impl LocalCloud {
     /// What comes of a call.
     pub(crate) fn call(&self, call: &CloudCall) -> CloudOutcome {
-        let now = self.clock.now();
+        // Under the lock, so that calls come in the order of their times.
         let mut inside = self.lock();
+        let now = self.clock.now();
         for (pool, steps) in &self.played.spot {
             let behind = steps.partition_point(|step| step.at <= now);
             if let Some(step) = behind.checked_sub(1).and_then(|at| steps.get(at)) {

@@ -72,6 +72,7 @@ struct Status {
 
 #[derive(Serialize)]
 struct SparesView {
+    instance_type: String,
     hot: u32,
     stopped: u32,
     cold: u32,
@@ -239,6 +240,7 @@ fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
         day_usd_max: usd(caps.day_micro_usd),
         open_launches: reply.launches.iter().filter(|one| one.outcome == "open").count(),
         spares: reply.spares.as_ref().map(|mix| SparesView {
+            instance_type: clean(&mix.instance_type).to_string(),
             hot: mix.hot,
             stopped: mix.stopped,
             cold: mix.cold,
@@ -274,8 +276,8 @@ fn status(ctx: &mut Context, reply: &ScaleStatusReply) -> Result<(), Failure> {
             row(
                 "for a burst",
                 format!(
-                    "{} run, {} stand still, {} are bought when it comes; kept for ${:.4} an hour{late}",
-                    mix.hot, mix.stopped, mix.cold, mix.usd_per_hour
+                    "of {}: {} run, {} stand still, {} are bought when it comes; kept for ${:.4} an hour{late}",
+                    mix.instance_type, mix.hot, mix.stopped, mix.cold, mix.usd_per_hour
                 ),
             );
         }

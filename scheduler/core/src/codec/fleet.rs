@@ -89,12 +89,13 @@ pub fn status(view: &FleetView) -> v1::ScaleStatusReply {
         short_missing: short.map_or(0, |(short, _)| short.missing),
         short_due_us: short.map_or(0, |(short, _)| short.due.0),
         short_not_before_us: short.and_then(|(short, _)| short.not_before).map_or(0, |at| at.0),
-        spares: view.spares.map(|mix| v1::SpareMix {
+        spares: view.spares.as_ref().map(|mix| v1::SpareMix {
             hot: mix.hot,
             stopped: mix.stopped,
             cold: mix.cold,
             an_hour_micro_usd: mix.standing.0,
             late: mix.late,
+            instance_type: mix.instance_type.clone(),
         }),
     }
 }

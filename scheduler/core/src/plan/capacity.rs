@@ -259,7 +259,7 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
             None => pick::pick(now, fleet, bought_for, &floors),
         };
         if gaps.is_empty() && scale.buy.is_empty() {
-            scale.buy = replace::buys(now, fleet);
+            scale.buy = replace::buys(now, fleet, &floors);
         }
         scale.rest = spares::rest(now, fleet, mix.as_ref(), &gaps, &floors);
     }
@@ -270,7 +270,7 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     let idle = keep::let_go(now, fleet, &gaps, &floors);
     scale.let_go.extend(idle.into_iter().filter(stays));
     if gaps.is_empty() {
-        scale.let_go.extend(replace::replaced(now, fleet));
+        scale.let_go.extend(replace::replaced(now, fleet, &floors));
     }
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale

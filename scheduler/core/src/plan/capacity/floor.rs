@@ -16,10 +16,20 @@ pub struct Floor {
     pub machines: u32,
     /// … and together this rate, in photos in 10^12 µs.
     pub rate: u128,
+    /// Only those of this type count; empty: of any.
+    pub instance_type: String,
     /// Only those on demand count, those included that stand still.
     pub on_demand: bool,
     /// Why.
     pub because: Ahead,
+}
+
+impl Floor {
+    /// True where its machines may be.
+    pub fn takes(&self, pool: &Pool) -> bool {
+        let of_type = self.instance_type.is_empty() || pool.instance_type == self.instance_type;
+        of_type && (!self.on_demand || pool.market == Market::OnDemand)
+    }
 }
 
 /// µs before a schedule begins at which machines for it are bought.
@@ -37,6 +47,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         recogniser: one.recogniser.clone(),
         machines: one.at_least,
         rate: 0,
+        instance_type: String::new(),
         on_demand: false,
         because: Ahead::Schedule {
             name: one.name.clone(),
@@ -47,6 +58,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         recogniser: one.recogniser.clone(),
         machines: 0,
         rate: u128::from(one.rate),
+        instance_type: String::new(),
         on_demand: false,
         because: Ahead::Week {
             quarter: one.quarter,
@@ -75,7 +87,7 @@ pub fn instances_max(now: Time, fleet: &Fleet) -> (u32, Capped) {
 
 /// The rate that a pool's machine adds to a floor, if it counts.
 fn counts(fleet: &Fleet, floor: &Floor, pool: &Pool) -> Option<u128> {
-    if floor.on_demand && pool.market != Market::OnDemand {
+    if !floor.takes(pool) {
         return None;
     }
     let speeds = fleet.market.speeds.get(&floor.recogniser)?;

@@ -208,7 +208,7 @@ fn for_gap(now: Time, fleet: &Fleet, gap: &Gap, room: &mut Room) -> Vec<Buy> {
 fn for_floor(now: Time, fleet: &Fleet, floor: &Floor, room: &mut Room) -> Vec<Buy> {
     let scaling = &fleet.control.scaling;
     let (mut rows, others) = rows(now, fleet, &floor.recogniser, &Place::default());
-    rows.retain(|row| !floor.on_demand || row.pool.market == Market::OnDemand);
+    rows.retain(|row| floor.takes(row.pool));
     let Some(first) = rows.first() else {
         return Vec::new();
     };

@@ -1,10 +1,11 @@
 //! The way back to cheaper machines, replacement first: a busy machine is let go only when another one works in its place.
 //!
 //! When a cheaper pool may be bought in again, nobody knows for how long machines will be busy. So a machine is replaced
-//! once what its photos have cost more than they would have there comes to what a replacement costs before it works: the
-//! rule for renting or buying skis, which never costs more than twice what hindsight would have
-//! (Karlin et al., Competitive snoopy caching, 1988).
+//! once what its photos have cost more than they would have there comes to several times what a replacement costs before
+//! it works: the rule for renting or buying skis (Karlin et al., Competitive snoopy caching, 1988), but later than that
+//! has it, since most work comes in bursts that are over by then.
 
+use super::floor::{self, Floor};
 use super::offers::{Row, rows};
 use super::pick::{Room, choice};
 use super::size::gaps;
@@ -15,6 +16,9 @@ use crate::observe::fleet::{Fleet, Place, Unit};
 use crate::state::launches::Wanted;
 use crate::state::machines::EndWhy;
 use crate::types::{EnvId, Market, MicroUsd, Time};
+
+/// What was paid more must come to so many times what a replacement costs before it works.
+const TIMES: u64 = 10;
 
 /// What one machine has cost more than another one of a cheaper pool would have.
 struct Dearer<'a> {
@@ -45,7 +49,7 @@ fn dearer<'a>(now: Time, fleet: &'a Fleet, recogniser: &str, row: &Row) -> Vec<D
         let saved = unit.price.0.checked_sub(u64::try_from(there).ok()?)?;
         let extra = cost(MicroUsd(saved), ran);
         let replacing = cost(row.quote.price, ready_in(fleet, row));
-        (extra > replacing).then_some(Dearer { unit, extra })
+        (extra > replacing.saturating_mul(TIMES)).then_some(Dearer { unit, extra })
     };
     let mut all: Vec<Dearer> = fleet.units.iter().filter(works).filter_map(of).collect();
     all.sort_by(|a, b| (b.extra, &b.unit.machine).cmp(&(a.extra, &a.unit.machine)));
@@ -57,7 +61,12 @@ fn works(unit: &&Unit) -> bool {
 }
 
 /// The best spot pool for what is done now, and who is dearer than that.
-fn look<T>(now: Time, fleet: &Fleet, then: impl FnOnce(&Row, Vec<Dearer>) -> T) -> Option<T> {
+fn look<T>(
+    now: Time,
+    fleet: &Fleet,
+    floors: &[Floor],
+    then: impl FnOnce(&Row, Vec<Dearer>) -> T,
+) -> Option<T> {
     // Machines with a commitment cost the same whether they work or not.
     if !fleet.control.scaling.commitments.is_empty() || !fleet.units.iter().any(|unit| works(&unit)) {
         return None;
@@ -67,7 +76,18 @@ fn look<T>(now: Time, fleet: &Fleet, then: impl FnOnce(&Row, Vec<Dearer>) -> T) 
     let row = rows
         .iter()
         .find(|row| row.pool.market == Market::Spot && row.most == u32::MAX)?;
-    let dearer = dearer(now, fleet, recogniser, row);
+    let mut dearer = dearer(now, fleet, recogniser, row);
+    // What people want to be there on demand stays.
+    let mut gone: Vec<&Unit> = Vec::new();
+    dearer.retain(|one| {
+        let of_these = |floor: &&Floor| floor.on_demand;
+        let held = |floor: &Floor| floor::holds_without(fleet, floor, one.unit, &gone);
+        let may = floors.iter().filter(of_these).all(held);
+        if may {
+            gone.push(one.unit);
+        }
+        may
+    });
     (!dearer.is_empty()).then(|| then(row, dearer))
 }
 
@@ -81,7 +101,7 @@ fn without(fleet: &Fleet, gone: &[&Unit]) -> Fleet {
 }
 
 /// One launch for the machines that are to be replaced, unless one is on its way.
-pub fn buys(now: Time, fleet: &Fleet) -> Vec<Buy> {
+pub fn buys(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<Buy> {
     let coming = |unit: &Unit| unit.worker.is_none() && !unit.leaves;
     if fleet.units.iter().any(coming) {
         return Vec::new();
@@ -117,11 +137,11 @@ pub fn buys(now: Time, fleet: &Fleet) -> Vec<Buy> {
         };
         Some(Buy { wanted, because })
     };
-    look(now, fleet, buy).flatten().into_iter().collect()
+    look(now, fleet, floors, buy).flatten().into_iter().collect()
 }
 
 /// Machines in whose place others work by now: those without which nothing is missing, the dearest first.
-pub fn replaced(now: Time, fleet: &Fleet) -> Vec<LetGo> {
+pub fn replaced(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<LetGo> {
     let cheaper = |unit: &Unit| unit.pool.market == Market::Spot && unit.worker.is_some() && !unit.leaves;
     if !fleet.units.iter().any(cheaper) {
         return Vec::new();
@@ -145,5 +165,5 @@ pub fn replaced(now: Time, fleet: &Fleet) -> Vec<LetGo> {
         };
         gone.into_iter().filter_map(let_go).collect()
     };
-    look(now, fleet, go).unwrap_or_default()
+    look(now, fleet, floors, go).unwrap_or_default()
 }

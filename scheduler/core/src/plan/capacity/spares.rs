@@ -3,18 +3,20 @@
 //! deadline and the caps on machines allow.
 
 use super::floor::{self, Floor};
-use super::offers::{Row, rows};
+use super::offers::rows;
 use super::size::gaps as gaps_of;
 use super::{Ahead, Gap, LetGo, Rest, Sizing, Start, keep};
 use crate::limits::DRAINS_PER_PLAN_MAX;
 use crate::observe::fleet::{Fleet, Place, Resting, Unit};
-use crate::scaling::{Spares, WHOLE};
+use crate::scaling::WHOLE;
 use crate::state::machines::EndWhy;
 use crate::types::{Market, MicroUsd, Time};
 
 /// What is kept for the burst, and what is bought when it comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mix {
+    /// Of this instance type.
+    pub instance_type: String,
     /// Machines that run.
     pub hot: u32,
     /// Machines that stand still.
@@ -81,36 +83,47 @@ fn fill(burst: u64, most: u32, hot: Grade, stopped: Grade, cold: Grade) -> Mix {
         cold: 0,
         standing: MicroUsd(standing.saturating_add(volumes)),
         late: enough.is_none(),
+        ..Mix::default()
     }
 }
 
-/// What is to be kept now; none: the policy keeps nothing, or no pool is known for it.
+/// What is to be kept now; none: the policy keeps nothing, or no pool is known for it. All of it is of one type, the
+/// cheapest on demand, so that what prices of spot do from hour to hour changes nothing.
 pub fn mix(now: Time, fleet: &Fleet) -> Option<Mix> {
     let scaling = &fleet.control.scaling;
     let spares = scaling.spares.as_ref()?;
     let (rows, _) = rows(now, fleet, &spares.recogniser, &Place::default());
-    let cold = rows.first()?;
     let stopped = rows.iter().find(|row| row.pool.market == Market::OnDemand)?;
-    let ready = fleet.pools.get(cold.pool).and_then(|record| record.ready_p90());
-    let restart = fleet
-        .pools
-        .get(stopped.pool)
-        .and_then(|record| record.restart_p90());
-    let grade = |row: &Row, ready: u64, price: MicroUsd| Grade {
-        photos: row.speed.photos_in(spares.within.saturating_sub(ready)),
+    let instance_type = &stopped.pool.instance_type;
+    let same = || {
+        fleet
+            .pools
+            .iter()
+            .filter(|(pool, _)| pool.instance_type == *instance_type)
+    };
+    let ready = same().filter_map(|(_, record)| record.ready_p90()).max();
+    let restart = same().filter_map(|(_, record)| record.restart_p90()).max();
+    let hot = rows.iter().find(|row| row.pool.instance_type == *instance_type)?;
+    let grade = |ready: u64, price: MicroUsd| Grade {
+        photos: stopped.speed.photos_in(spares.within.saturating_sub(ready)),
         price,
     };
     let caps = &scaling.caps;
-    let vcpus = cold.quote.vcpus.max(stopped.quote.vcpus).max(1);
-    let most = floor::instances_max(now, fleet).0.min(caps.vcpus / vcpus);
+    let most = floor::instances_max(now, fleet)
+        .0
+        .min(caps.vcpus / stopped.quote.vcpus.max(1));
     let burst = u64::from(spares.photos) * u64::from(WHOLE + scaling.spare) / u64::from(WHOLE);
-    Some(fill(
+    let mix = fill(
         burst,
         most,
-        grade(cold, 0, cold.quote.price.min(cold.quote.on_demand)),
-        grade(stopped, scaling.restart(restart), MicroUsd(spares.volume)),
-        grade(cold, ready.unwrap_or(scaling.ready), MicroUsd(0)),
-    ))
+        grade(0, hot.quote.price.min(hot.quote.on_demand)),
+        grade(scaling.restart(restart), MicroUsd(spares.volume)),
+        grade(ready.unwrap_or(scaling.ready), MicroUsd(0)),
+    );
+    Some(Mix {
+        instance_type: instance_type.clone(),
+        ..mix
+    })
 }
 
 /// Machines that there shall be for it before it comes: hot ones anywhere, and on demand those that are to stand still.
@@ -126,6 +139,7 @@ pub fn floors(fleet: &Fleet, mix: Option<&Mix>) -> Vec<Floor> {
         recogniser: spares.recogniser.clone(),
         machines,
         rate: 0,
+        instance_type: mix.instance_type.clone(),
         on_demand,
         because: because.clone(),
     };
@@ -214,22 +228,16 @@ pub fn starts(now: Time, fleet: &Fleet, gaps: &[Gap]) -> (Vec<Start>, Option<(Fl
 
 /// Idle machines on demand that shall stand still from now on, as many as are lacking.
 pub fn rest(now: Time, fleet: &Fleet, mix: Option<&Mix>, gaps: &[Gap], floors: &[Floor]) -> Vec<Rest> {
-    let (Some(spares), Some(mix)) = (&fleet.control.scaling.spares, mix) else {
-        return Vec::new();
-    };
-    let Some(speeds) = fleet
-        .market
-        .speeds
-        .get(&spares.recogniser)
-        .filter(|_| gaps.is_empty())
-    else {
+    let Some(mix) = mix.filter(|_| gaps.is_empty()) else {
         return Vec::new();
     };
     let mut lacking = mix.stopped.saturating_sub(fleet.resting.len() as u32);
     let mut gone: Vec<&Unit> = Vec::new();
     let mut rests = Vec::new();
     for unit in &fleet.units {
-        let may = unit.pool.market == Market::OnDemand && speeds.contains_key(&unit.pool) && !unit.leaves;
+        let may = unit.pool.market == Market::OnDemand
+            && unit.pool.instance_type == mix.instance_type
+            && !unit.leaves;
         let idle = keep::idle_too_long(now, fleet, unit).filter(|_| may && lacking > 0);
         let Some(idle) = idle else { continue };
         // One that stands still counts for the floor of those on demand as before.
@@ -253,18 +261,11 @@ pub fn rest(now: Time, fleet: &Fleet, mix: Option<&Mix>, gaps: &[Gap], floors: &
 /// Machines that stand still and are more than are kept by a quarter, so that a mix that changes a little moves nothing;
 /// or of a kind that does not do it. Those dearest to run go.
 pub fn surplus(fleet: &Fleet, mix: Option<&Mix>) -> Vec<LetGo> {
-    let scaling = &fleet.control.scaling;
-    let known = |spares: &Spares| fleet.market.speeds.get(&spares.recogniser);
-    let speeds = scaling.spares.as_ref().map(known);
     // Nothing is heard of the market: nothing is known to be too much.
-    if speeds == Some(None) || scaling.spares.is_some() && mix.is_none() {
+    if fleet.control.scaling.spares.is_some() && mix.is_none() {
         return Vec::new();
     }
-    let fits = |one: &Resting| {
-        speeds
-            .flatten()
-            .is_some_and(|speeds| speeds.contains_key(&one.pool))
-    };
+    let fits = |one: &Resting| mix.is_some_and(|mix| mix.instance_type == one.pool.instance_type);
     let mut resting: Vec<&Resting> = fleet.resting.iter().filter(|one| one.stopped).collect();
     resting.sort_by_key(|one| (!fits(one), one.price, &one.machine));
     let kept = mix.map_or(0, |mix| (mix.stopped + mix.stopped / 4) as usize);

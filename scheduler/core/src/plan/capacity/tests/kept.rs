@@ -169,10 +169,10 @@ fn dear_one(worked: u64, due: u64) -> Fleet {
 }
 
 #[test]
-fn a_dearer_machine_is_replaced_when_it_has_cost_as_much_more_as_that_takes() {
-    // A minute of spot is what a replacement costs before it works; 140 more an hour come to that after 26 s.
-    assert!(plan(&dear_one(25 * SECOND, 300)).is_empty());
-    let scale = plan(&dear_one(27 * SECOND, 300));
+fn a_dearer_machine_is_replaced_when_it_has_cost_much_more_than_that_takes() {
+    // A minute of spot is what a replacement costs before it works; 140 more an hour come to ten of these after 258 s.
+    assert!(plan(&dear_one(257 * SECOND, 300)).is_empty());
+    let scale = plan(&dear_one(259 * SECOND, 300));
     assert_eq!(bought(&scale), [(1, Market::Spot, vec!["a"])]);
     assert!(scale.let_go.is_empty(), "replacement first");
     assert!(
@@ -196,6 +196,16 @@ fn a_dearer_machine_is_replaced_when_it_has_cost_as_much_more_as_that_takes() {
     both.units.push(working(2, spot("a"), None));
     let scale = plan(&both);
     assert!(scale.let_go.is_empty() && scale.buy.len() == 1);
+}
+
+#[test]
+fn what_is_kept_on_demand_is_not_replaced() {
+    let mut fleet = dear_one(HOUR, 300);
+    fleet.units.push(working(2, spot("a"), None));
+    let kept = keeping(1, 40, 10).control.scaling.spares;
+    fleet.control.scaling.spares = kept;
+    let scale = plan(&fleet);
+    assert!(scale.let_go.is_empty() && scale.buy.is_empty(), "{scale:?}");
 }
 
 #[test]
