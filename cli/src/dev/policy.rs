@@ -25,3 +25,17 @@ pub async fn apply(client: &Client, name: &str) -> Result<(), Failure> {
         .map_err(asked("the policy"))?;
     Ok(())
 }
+
+/// The same, but nothing is kept for a burst any more: the run is over. A policy that keeps nothing stays.
+pub async fn keep_nothing(client: &Client, name: &str) -> Result<(), Failure> {
+    let mut policy = load(name).map_err(|failure| failure.at("--policy"))?;
+    if policy.spares.take().is_none() {
+        return Ok(());
+    }
+    policy.mode = Mode::Act;
+    client
+        .apply_policy(policy_out(&policy), None)
+        .await
+        .map_err(asked("the policy"))?;
+    Ok(())
+}

@@ -11,6 +11,7 @@ use rebound_core::plan::plan;
 use rebound_core::plant::Plant;
 use rebound_core::replica::{Config, Election, Recovered, Replica};
 use rebound_core::reply::{Refused, Reply};
+use rebound_core::scaling::Scaling;
 use rebound_core::state::State;
 use rebound_core::state::members::Founder;
 use rebound_core::types::*;
@@ -89,6 +90,8 @@ pub struct Play<'a> {
     /// What was told of each pool's prices.
     told: BTreeMap<Pool, usize>,
     steered: bool,
+    /// Nothing is kept for a burst any more.
+    released: bool,
     rng: Rng,
     outcome: Outcome,
     first_submit: Option<u64>,
@@ -128,6 +131,7 @@ impl<'a> Play<'a> {
             ages: BTreeMap::new(),
             told: BTreeMap::new(),
             steered: false,
+            released: false,
             rng: rng.branch("machines"),
             outcome: Outcome::default(),
             first_submit: None,
@@ -195,8 +199,30 @@ impl<'a> Play<'a> {
             }
             self.handle();
             self.times_notices();
+            self.keeps_nothing();
         }
         Ok(self.sum_up())
+    }
+
+    /// When all is done nobody waits for another burst.
+    fn keeps_nothing(&mut self) {
+        let over = self.now > self.scenario.until.0 && self.open == 0;
+        if !over || self.released || self.scenario.policy.spares.is_none() {
+            return;
+        }
+        self.released = true;
+        self.steer(Scaling {
+            spares: None,
+            ..self.scenario.policy.clone()
+        });
+    }
+
+    fn steer(&mut self, scaling: Scaling) {
+        let command = Command::Steer {
+            scaling: Box::new(scaling),
+            check: None,
+        };
+        self.ask(Asker::Steer, Request::Steer(Box::new(command)));
     }
 
     /// Nothing is there and nothing is on its way.
@@ -267,11 +293,7 @@ impl<'a> Play<'a> {
         }
         if !self.steered && self.replica.status().ready {
             self.steered = true;
-            let command = Command::Steer {
-                scaling: Box::new(self.scenario.policy.clone()),
-                check: None,
-            };
-            self.ask(Asker::Steer, Request::Steer(Box::new(command)));
+            self.steer(self.scenario.policy.clone());
             self.tell_prices();
         }
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use rebound_core::bill::{Step, Terms};
 use rebound_core::event::Fact;
 use rebound_core::plan::capacity::Lacking;
-use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Threshold};
+use rebound_core::scaling::{Caps, Foresight, Mode, Scaling, Spares, Threshold};
 use rebound_core::types::{Market, MicroUsd, Pool};
 
 use super::*;
@@ -99,6 +99,34 @@ fn a_wave_is_done_in_time_and_the_books_agree() {
         outcome,
         "one seed, one run"
     );
+}
+
+#[test]
+fn what_is_kept_for_a_burst_stands_still_and_is_started_for_it() {
+    let at = |minutes: u64| Wave {
+        at: Time(BEGIN + HOUR + minutes * MINUTE),
+        ..wave(1_000, SECOND)
+    };
+    let mut scenario = scenario(market(Era::Modern), vec![at(15), at(45)]);
+    // Machines that are bought when it comes take most of the time that there is.
+    scenario.deadline = 60 * SECOND;
+    scenario.policy.spares = Some(Spares {
+        recogniser: "noop".into(),
+        photos: 1_000,
+        within: 60 * SECOND,
+        start: 30 * SECOND,
+        volume: 1_000,
+    });
+    scenario.policy.caps.instances = 20;
+    let outcome = play(&scenario).expect("known types");
+    assert_eq!((outcome.unended, outcome.late_photos), (0, 0), "{outcome:?}");
+    assert!(outcome.stops >= 2 && outcome.starts >= 2, "{outcome:?}");
+    let off = outcome.ledger_micro_usd.abs_diff(outcome.micro_usd);
+    assert!(off * 100 <= outcome.micro_usd, "{outcome:?}");
+    let mut cold = scenario.clone();
+    cold.policy.spares = None;
+    let cold = play(&cold).expect("known types");
+    assert!(cold.late_photos > 0, "without them the burst is late");
 }
 
 #[test]

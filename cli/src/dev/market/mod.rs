@@ -189,6 +189,7 @@ async fn play(
         house.all_up()?;
         ended(&mut house, clock, until).await?;
         let acked = results(&house, &sent).await?;
+        super::policy::keep_nothing(&house.client(), &own.policy).await?;
         empty(&mut house, &running.cloud).await?;
         Ok::<_, Failure>((sent, acked, begins))
     }
