@@ -11,7 +11,7 @@ use crate::schedule::quarter_of;
 use crate::state::State;
 use crate::state::buying::Committed;
 use crate::state::control::Control;
-use crate::state::machines::{EndWhy, Machine};
+use crate::state::machines::{EndWhy, Machine, Spare};
 use crate::state::pools::PoolRecord;
 use crate::state::workers::Standing;
 use crate::types::{EnvId, InstanceId, MicroUsd, Pool, Resources, SpecId, Time, WorkerId};
@@ -98,6 +98,8 @@ pub struct Resting {
     pub pool: Pool,
     /// It has stopped: it may be started.
     pub stopped: bool,
+    /// It shall stop since then, and has not.
+    pub stopping: Option<Time>,
     /// USD an hour when it runs, in millionths.
     pub price: MicroUsd,
 }
@@ -344,6 +346,10 @@ fn resting(state: &State) -> Vec<Resting> {
         machine: id.clone(),
         pool: one.pool.clone(),
         stopped: one.is_stopped(),
+        stopping: match one.spare {
+            Some(Spare::Stopping(since)) => Some(since),
+            _ => None,
+        },
         price: one.price,
     };
     rests.map(resting).collect()

@@ -265,6 +265,7 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     }
     scale.short = short::change(now, fleet, &gaps, scale.buy.is_empty() && scale.start.is_empty());
     scale.let_go.extend(keep::over_caps(now, fleet));
+    scale.let_go.extend(spares::stuck(now, fleet));
     scale.let_go.extend(spares::surplus(fleet, mix.as_ref()));
     let stays = |one: &LetGo| !scale.rest.iter().any(|rest| rest.machine == one.machine);
     let idle = keep::let_go(now, fleet, &gaps, &floors);

@@ -258,6 +258,25 @@ pub fn rest(now: Time, fleet: &Fleet, mix: Option<&Mix>, gaps: &[Gap], floors: &
     rests
 }
 
+/// Machines that the cloud does not stop, for so long that it never will: they run and do nothing.
+pub fn stuck(now: Time, fleet: &Fleet) -> Vec<LetGo> {
+    let within = fleet.control.scaling.brakes.join_within;
+    let is = |one: &&Resting| {
+        one.stopping
+            .is_some_and(|since| now.0.saturating_sub(since.0) > within)
+    };
+    fleet.resting.iter().filter(is).map(let_go).collect()
+}
+
+fn let_go(one: &Resting) -> LetGo {
+    LetGo {
+        machine: one.machine.clone(),
+        why: EndWhy::Spare,
+        idle: 0,
+        keep: 0,
+    }
+}
+
 /// Machines that stand still and are more than are kept by a quarter, so that a mix that changes a little moves nothing;
 /// or of a kind that does not do it. Those dearest to run go.
 pub fn surplus(fleet: &Fleet, mix: Option<&Mix>) -> Vec<LetGo> {
@@ -271,13 +290,7 @@ pub fn surplus(fleet: &Fleet, mix: Option<&Mix>) -> Vec<LetGo> {
     let kept = mix.map_or(0, |mix| (mix.stopped + mix.stopped / 4) as usize);
     let fitting = resting.iter().filter(|one| fits(one)).count();
     let over = resting.into_iter().skip(kept.min(fitting));
-    over.map(|one| LetGo {
-        machine: one.machine.clone(),
-        why: EndWhy::Spare,
-        idle: 0,
-        keep: 0,
-    })
-    .collect()
+    over.map(let_go).collect()
 }
 
 #[cfg(test)]

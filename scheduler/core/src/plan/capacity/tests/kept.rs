@@ -27,6 +27,7 @@ fn resting(number: u64, stopped: bool) -> Resting {
         machine: InstanceId(format!("i-{number}")),
         pool: pool("a", Market::OnDemand),
         stopped,
+        stopping: (!stopped).then_some(NOW),
         price: MicroUsd(200_000),
     }
 }
@@ -154,6 +155,19 @@ fn what_is_kept_no_longer_ends() {
     deaf.resting = fleet.resting.clone();
     deaf.market = Arc::default();
     assert_eq!(gone(&deaf), 0, "who hears no prices knows nothing to be too much");
+}
+
+#[test]
+fn one_that_the_cloud_does_not_stop_ends() {
+    let mut fleet = keeping(100, 40, 10);
+    fleet.resting = (0..4)
+        .map(|n| resting(n, true))
+        .chain([resting(4, false)])
+        .collect();
+    assert!(plan(&fleet).is_empty());
+    fleet.resting[4].stopping = Some(Time(NOW.0 - 16 * MINUTE));
+    let gone: Vec<_> = plan(&fleet).let_go.into_iter().map(|one| one.machine.0).collect();
+    assert_eq!(gone, ["i-4"]);
 }
 
 /// One machine on demand that has worked for so long, while spot costs 60 instead of its 200.
