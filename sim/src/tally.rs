@@ -109,7 +109,6 @@ pub const BRANCHES: &[&str] = &[
     "spares stopped",
     "spares to start",
     "machines started again",
-    "launches that replace",
     "feeds gone",
     "feeds frozen",
     "prices of nothing",
