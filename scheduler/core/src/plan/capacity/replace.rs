@@ -3,12 +3,13 @@
 //! When a cheaper pool may be bought in again, nobody knows for how long machines will be busy. So a machine is replaced
 //! once what its photos have cost more than they would have there comes to several times what a replacement costs before
 //! it works: the rule for renting or buying skis (Karlin et al., Competitive snoopy caching, 1988), but later than that
-//! has it, since most work comes in bursts that are over by then.
+//! has it, since most work comes in bursts that are over by then. Nor is it, when none has come for a while and what there
+//! is will be done before a replacement has worked for as long as it took to be ready.
 
 use super::floor::{self, Floor};
 use super::offers::{Row, rows};
 use super::pick::{Room, choice};
-use super::size::gaps;
+use super::size::{gaps, lasts};
 use super::{Ahead, Buy, LetGo, Sizing};
 use crate::bill::cost;
 use crate::limits::DRAINS_PER_PLAN_MAX;
@@ -107,6 +108,13 @@ pub fn buys(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<Buy> {
         return Vec::new();
     }
     let buy = |row: &Row, dearer: Vec<Dearer>| {
+        let ready_in = ready_in(fleet, row);
+        let comes = fleet
+            .last_work
+            .is_some_and(|at| now.0.saturating_sub(at.0) < ready_in);
+        if !comes && !lasts(fleet, now, Time(now.0.saturating_add(ready_in.saturating_mul(2)))) {
+            return None;
+        }
         let units: Vec<&Unit> = dearer.iter().map(|one| one.unit).collect();
         if gaps(now, &without(fleet, &units)).is_empty() {
             // What else is there does it without them: they go.
@@ -123,7 +131,7 @@ pub fn buys(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<Buy> {
         let (wanted, capped) = Room::new(now, fleet).fit(EnvId::default(), wanted);
         let first = dearer.first().filter(|_| wanted.count > 0)?;
         let because = Sizing {
-            ready_in: ready_in(fleet, row),
+            ready_in,
             machines: dearer.len() as u32,
             have: fleet.units.iter().filter(|unit| !unit.leaves).count() as u32,
             capped,

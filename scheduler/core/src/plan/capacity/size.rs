@@ -104,6 +104,16 @@ pub fn gaps(now: Time, fleet: &Fleet) -> Vec<Gap> {
     missing.into_iter().map(gap).collect()
 }
 
+/// Whether there is work until then, when all do what they can.
+pub fn lasts(fleet: &Fleet, now: Time, until: Time) -> bool {
+    let there = fleet.units.iter().filter(|unit| !unit.leaves);
+    let mut free: Vec<(&Unit, u64)> = there.map(|unit| (unit, unit.ready.max(now).0)).collect();
+    fleet.needs.iter().any(|need| {
+        let photos = need.due.iter().map(|(_, photos)| photos).sum();
+        work_off(&mut free, need.spec, until.0, photos) > 0
+    })
+}
+
 /// µs until a machine bought now is ready, wherever it is bought.
 fn slowest(fleet: &Fleet) -> u64 {
     let measured = fleet.pools.values().filter_map(|record| record.ready_p90()).max();

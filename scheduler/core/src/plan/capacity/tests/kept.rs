@@ -213,6 +213,18 @@ fn a_dearer_machine_is_replaced_when_it_has_cost_much_more_than_that_takes() {
 }
 
 #[test]
+fn nothing_is_replaced_for_work_that_is_soon_over() {
+    // A photo a second, and a replacement that is ready in a minute.
+    assert!(plan(&dear_one(HOUR, 120)).is_empty());
+    assert_eq!(plan(&dear_one(HOUR, 121)).buy.len(), 1);
+    let mut comes = dear_one(HOUR, 30);
+    comes.last_work = Some(Time(NOW.0 - 60 * SECOND));
+    assert!(plan(&comes).is_empty(), "none has come for a minute");
+    comes.last_work = Some(Time(NOW.0 - 59 * SECOND));
+    assert_eq!(plan(&comes).buy.len(), 1, "more may come");
+}
+
+#[test]
 fn what_is_kept_on_demand_is_not_replaced() {
     let mut fleet = dear_one(HOUR, 300);
     fleet.units.push(working(2, spot("a"), None));
