@@ -62,6 +62,7 @@ pub(crate) enum Step {
         server: u64,
         life: u64,
         id: CallId,
+        call: Box<CloudCall>,
         outcome: Box<CloudOutcome>,
     },
     /// A machine's agent starts.
@@ -318,8 +319,10 @@ impl World {
                 server,
                 life,
                 id,
+                call,
                 outcome,
             } => {
+                self.check_answer((server, life), id, &call);
                 let outcome = *outcome;
                 self.input(server, life, Input::CloudDone { call: id, outcome });
             }
@@ -389,6 +392,7 @@ impl World {
                 server,
                 life,
                 id,
+                call: Box::new(call.clone()),
                 outcome: Box::new(outcome),
             },
         );

@@ -190,6 +190,12 @@ impl Replica {
         spares::order(state, calls, elapsed, now, out);
     }
 
+    /// What an answer under this number would be taken for the answer to; none: this leadership awaits none.
+    pub fn awaited(&self, id: CallId) -> Option<&CloudCall> {
+        let ordered = self.leader.as_ref()?.calls.under_way.get(&id)?;
+        Some(&ordered.call)
+    }
+
     /// A call has come to something.
     pub(super) fn cloud_done(&mut self, id: CallId, outcome: CloudOutcome) {
         let elapsed = self.elapsed_by_clock();

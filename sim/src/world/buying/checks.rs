@@ -54,6 +54,17 @@ impl World {
         }
     }
 
+    /// An answer is one to the call that it is taken for, whoever led when that was made.
+    pub(super) fn check_answer(&mut self, (server, life): (u64, u64), id: CallId, call: &CloudCall) {
+        let host = self.host(server);
+        let replica = host.replica.as_ref().filter(|_| host.life == life);
+        let awaited = replica.and_then(|replica| replica.awaited(id));
+        if let Some(taken) = awaited.filter(|awaited| *awaited != call) {
+            let wrong = format!("M2: the answer to {call:?} is taken by s{server} for one to {taken:?}");
+            self.checks.violated(wrong);
+        }
+    }
+
     /// M6: a call that was throttled is not made again at once by the leadership that made it: another one does not know.
     pub(super) fn check_manners(&mut self, by: (u64, Term), call: &CloudCall) {
         let (CloudCall::Launch { launch, .. }, now) = (call, self.now) else {
