@@ -271,7 +271,10 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     let idle = keep::let_go(now, fleet, &gaps, &floors);
     scale.let_go.extend(idle.into_iter().filter(stays));
     if gaps.is_empty() {
-        scale.let_go.extend(replace::replaced(now, fleet, &floors));
+        let replaced = replace::replaced(now, fleet, &floors);
+        let stays = |one: &LetGo| !scale.let_go.iter().any(|gone| gone.machine == one.machine);
+        let replaced: Vec<LetGo> = replaced.into_iter().filter(stays).collect();
+        scale.let_go.extend(replaced);
     }
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale

@@ -18,8 +18,10 @@ pub struct Floor {
     pub rate: u128,
     /// Only those of this type count; empty: of any.
     pub instance_type: String,
-    /// Only those on demand count, those included that stand still.
+    /// Only those on demand count.
     pub on_demand: bool,
+    /// Those that stand still count too.
+    pub resting: bool,
     /// Why.
     pub because: Ahead,
 }
@@ -49,6 +51,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         rate: 0,
         instance_type: String::new(),
         on_demand: false,
+        resting: false,
         because: Ahead::Schedule {
             name: one.name.clone(),
         },
@@ -60,6 +63,7 @@ pub fn floors(now: Time, fleet: &Fleet) -> Vec<Floor> {
         rate: u128::from(one.rate),
         instance_type: String::new(),
         on_demand: false,
+        resting: false,
         because: Ahead::Week {
             quarter: one.quarter,
             rate: one.rate,
@@ -101,12 +105,18 @@ pub fn have<'a>(fleet: &Fleet, floor: &Floor, units: impl Iterator<Item = &'a Un
     let resting = fleet
         .resting
         .iter()
-        .filter(|_| floor.on_demand)
+        .filter(|_| floor.resting)
         .map(|one| &one.pool);
     let rates = running
         .chain(resting)
         .filter_map(|pool| counts(fleet, floor, pool));
     rates.fold((0, 0), |(machines, rate), one| (machines + 1, rate + one))
+}
+
+/// True when a floor is held.
+pub fn holds(fleet: &Fleet, floor: &Floor) -> bool {
+    let (machines, rate) = have(fleet, floor, fleet.units.iter());
+    machines >= floor.machines && rate >= floor.rate
 }
 
 /// True when a floor is held without one of its units.

@@ -109,9 +109,9 @@ pub fn pick(now: Time, fleet: &Fleet, gaps: &[Gap], floors: &[Floor]) -> Vec<Buy
         buys.extend(for_gap(now, fleet, gap, &mut room));
     }
     if buys.is_empty() {
-        for floor in floors {
-            buys.extend(for_floor(now, fleet, floor, &mut room));
-        }
+        // One floor at a time: what is bought for it may hold the others too.
+        let mut each = floors.iter().map(|floor| for_floor(now, fleet, floor, &mut room));
+        buys = each.find(|buys| !buys.is_empty()).unwrap_or_default();
     }
     buys.truncate(LAUNCHES_PER_PLAN_MAX as usize);
     buys

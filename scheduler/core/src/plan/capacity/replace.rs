@@ -1,4 +1,5 @@
-//! The way back to cheaper machines, replacement first: a busy machine is let go only when another one works in its place.
+//! The way back to cheaper machines, replacement first: one that works, or is kept for work, is let go only when another
+//! one is there in its place.
 //!
 //! When a cheaper pool may be bought in again, nobody knows for how long machines will be busy. So a machine is replaced
 //! once what its photos have cost more than they would have there comes to several times what a replacement costs before
@@ -34,7 +35,7 @@ fn ready_in(fleet: &Fleet, row: &Row) -> u64 {
     ready.unwrap_or(fleet.control.scaling.ready)
 }
 
-/// Machines on demand that work and have cost enough more than spot, the dearest first.
+/// Machines on demand that are there and have cost enough more than spot, the dearest first.
 fn dearer<'a>(now: Time, fleet: &'a Fleet, recogniser: &str, row: &Row) -> Vec<Dearer<'a>> {
     let record = fleet.pools.get(row.pool);
     // Since when that pool may be bought in again.
@@ -58,32 +59,37 @@ fn dearer<'a>(now: Time, fleet: &'a Fleet, recogniser: &str, row: &Row) -> Vec<D
 }
 
 fn works(unit: &&Unit) -> bool {
-    unit.pool.market == Market::OnDemand && unit.machine.is_some() && unit.idle.is_none() && !unit.leaves
+    unit.pool.market == Market::OnDemand && unit.machine.is_some() && unit.worker.is_some() && !unit.leaves
 }
 
-/// The best spot pool for what is done now, and who is dearer than that.
+/// The best spot pool for what is done now, and who is dearer than that and may go as far as these floors say.
 fn look<T>(
     now: Time,
     fleet: &Fleet,
     floors: &[Floor],
+    asked: impl Fn(&Floor) -> bool,
     then: impl FnOnce(&Row, Vec<Dearer>) -> T,
 ) -> Option<T> {
     // Machines with a commitment cost the same whether they work or not.
     if !fleet.control.scaling.commitments.is_empty() || !fleet.units.iter().any(|unit| works(&unit)) {
         return None;
     }
-    let recogniser = &fleet.needs.first()?.recogniser;
+    let worked_on = fleet.needs.first().map(|need| &need.recogniser);
+    let recogniser = worked_on.or(floors.first().map(|floor| &floor.recogniser))?;
     let (rows, _) = rows(now, fleet, recogniser, &Place::default());
-    let row = rows
-        .iter()
-        .find(|row| row.pool.market == Market::Spot && row.most == u32::MAX)?;
+    // In whose place it comes may be one that a floor counts.
+    let counts = |row: &&Row| {
+        floors
+            .iter()
+            .all(|floor| floor.on_demand || floor.takes(row.pool))
+    };
+    let spot = rows.iter().filter(|row| row.pool.market == Market::Spot);
+    let row = spot.filter(counts).find(|row| row.most == u32::MAX)?;
     let mut dearer = dearer(now, fleet, recogniser, row);
-    // What people want to be there on demand stays.
     let mut gone: Vec<&Unit> = Vec::new();
     dearer.retain(|one| {
-        let of_these = |floor: &&Floor| floor.on_demand;
         let held = |floor: &Floor| floor::holds_without(fleet, floor, one.unit, &gone);
-        let may = floors.iter().filter(of_these).all(held);
+        let may = floors.iter().filter(|floor| asked(floor)).all(held);
         if may {
             gone.push(one.unit);
         }
@@ -112,13 +118,15 @@ pub fn buys(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<Buy> {
         let comes = fleet
             .last_work
             .is_some_and(|at| now.0.saturating_sub(at.0) < ready_in);
-        if !comes && !lasts(fleet, now, Time(now.0.saturating_add(ready_in.saturating_mul(2)))) {
-            return None;
-        }
         let units: Vec<&Unit> = dearer.iter().map(|one| one.unit).collect();
-        if gaps(now, &without(fleet, &units)).is_empty() {
-            // What else is there does it without them: they go.
-            return None;
+        let after = without(fleet, &units);
+        let held = |floor: &Floor| floor::holds(&after, floor);
+        if floors.iter().all(held) {
+            let twice = Time(now.0.saturating_add(ready_in.saturating_mul(2)));
+            // What else is there does it without them, or there is nothing to do soon: they go.
+            if gaps(now, &after).is_empty() || !comes && !lasts(fleet, now, twice) {
+                return None;
+            }
         }
         let scaling = &fleet.control.scaling;
         let wanted = Wanted {
@@ -145,7 +153,11 @@ pub fn buys(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<Buy> {
         };
         Some(Buy { wanted, because })
     };
-    look(now, fleet, floors, buy).flatten().into_iter().collect()
+    // What people want to be there on demand stays.
+    look(now, fleet, floors, |floor| floor.on_demand, buy)
+        .flatten()
+        .into_iter()
+        .collect()
 }
 
 /// Machines in whose place others work by now: those without which nothing is missing, the dearest first.
@@ -173,5 +185,5 @@ pub fn replaced(now: Time, fleet: &Fleet, floors: &[Floor]) -> Vec<LetGo> {
         };
         gone.into_iter().filter_map(let_go).collect()
     };
-    look(now, fleet, floors, go).unwrap_or_default()
+    look(now, fleet, floors, |_| true, go).unwrap_or_default()
 }

@@ -126,7 +126,8 @@ pub fn mix(now: Time, fleet: &Fleet) -> Option<Mix> {
     })
 }
 
-/// Machines that there shall be for it before it comes: hot ones anywhere, and on demand those that are to stand still.
+/// Machines that there shall be for it before it comes: hot ones anywhere, those on demand that are to stand still, and as
+/// many as both together. None of them follows from what there is, so that letting one go asks for no other.
 pub fn floors(fleet: &Fleet, mix: Option<&Mix>) -> Vec<Floor> {
     let (Some(spares), Some(mix)) = (&fleet.control.scaling.spares, mix) else {
         return Vec::new();
@@ -135,24 +136,22 @@ pub fn floors(fleet: &Fleet, mix: Option<&Mix>) -> Vec<Floor> {
         hot: mix.hot,
         stopped: mix.stopped,
     };
-    let floor = |machines, on_demand| Floor {
+    let floor = |machines, on_demand, resting| Floor {
         recogniser: spares.recogniser.clone(),
         machines,
         rate: 0,
         instance_type: mix.instance_type.clone(),
         on_demand,
+        resting,
         because: because.clone(),
     };
-    let hot = floor(mix.hot, false);
-    // Hot ones that are not spot are none of those that stand still.
-    let spot = fleet.units.iter().filter(|unit| unit.pool.market == Market::Spot);
-    let (spot, _) = floor::have(fleet, &hot, spot);
-    let on_demand = match mix.stopped {
-        0 => 0,
-        stopped => stopped.saturating_add(mix.hot.saturating_sub(spot)),
-    };
-    let all = [hot, floor(on_demand, true)];
-    all.into_iter().filter(|floor| floor.machines > 0).collect()
+    let mut all = vec![
+        floor(mix.hot, false, false),
+        floor(mix.stopped, true, true),
+        floor(mix.hot + mix.stopped, false, true),
+    ];
+    all.retain(|floor| floor.machines > 0);
+    all
 }
 
 /// A machine that stands still, as it will be when it is started now.
@@ -240,10 +239,10 @@ pub fn rest(now: Time, fleet: &Fleet, mix: Option<&Mix>, gaps: &[Gap], floors: &
             && !unit.leaves;
         let idle = keep::idle_too_long(now, fleet, unit).filter(|_| may && lacking > 0);
         let Some(idle) = idle else { continue };
-        // One that stands still counts for the floor of those on demand as before.
+        // One that stands still counts for the floors of those as before.
         let held = floors
             .iter()
-            .filter(|floor| !floor.on_demand)
+            .filter(|floor| !floor.resting)
             .all(|floor| floor::holds_without(fleet, floor, unit, &gone));
         if held {
             lacking -= 1;

@@ -235,6 +235,38 @@ fn what_is_kept_on_demand_is_not_replaced() {
 }
 
 #[test]
+fn a_hot_one_on_demand_is_let_go_when_a_spot_one_is_there_instead() {
+    let mut fleet = keeping(40, 20, 10);
+    let dear = Unit {
+        since: Some(Time(NOW.0 - HOUR)),
+        price: MicroUsd(200_000),
+        ..idle(1, Market::OnDemand)
+    };
+    fleet.units = vec![dear, idle(2, Market::Spot)];
+    assert_eq!(mix(NOW, &fleet).unwrap().hot, 2);
+    let scale = plan(&fleet);
+    assert_eq!(bought(&scale), [(1, Market::Spot, vec!["a"])]);
+    assert!(scale.let_go.is_empty(), "without it one is lacking");
+    fleet.units.push(working(3, spot("a"), Some(NOW)));
+    let scale = plan(&fleet);
+    let gone: Vec<_> = scale.let_go.iter().map(|one| one.machine.0.as_str()).collect();
+    assert_eq!((gone, scale.buy.len()), (vec!["i-1"], 0), "and once");
+}
+
+#[test]
+fn letting_a_hot_one_go_asks_for_no_other() {
+    // Five run and five stand still; a burst left two more on spot.
+    let mut fleet = keeping(1_100, 120, 20);
+    fleet.control.scaling.caps.instances = 10;
+    fleet.resting = (0..5).map(|n| resting(n, true)).collect();
+    fleet.units = (5..12).map(|n| idle(n, Market::Spot)).collect();
+    let scale = plan(&fleet);
+    assert_eq!((scale.let_go.len(), scale.buy.len()), (2, 0));
+    fleet.units.truncate(5);
+    assert!(plan(&fleet).is_empty());
+}
+
+#[test]
 fn nothing_is_replaced_by_what_may_not_be_bought() {
     let mut fleet = dear_one(HOUR, 300);
     for zone in ["a", "b", "c"] {
