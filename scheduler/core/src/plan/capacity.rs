@@ -267,14 +267,12 @@ pub fn capacity(at: Index, now: Time, fleet: &Fleet) -> Scale {
     scale.let_go.extend(keep::over_caps(now, fleet));
     scale.let_go.extend(spares::stuck(now, fleet));
     scale.let_go.extend(spares::surplus(fleet, mix.as_ref()));
-    let stays = |one: &LetGo| !scale.rest.iter().any(|rest| rest.machine == one.machine);
-    let idle = keep::let_go(now, fleet, &gaps, &floors);
-    scale.let_go.extend(idle.into_iter().filter(stays));
-    if gaps.is_empty() {
-        let replaced = replace::replaced(now, fleet, &floors);
-        let stays = |one: &LetGo| !scale.let_go.iter().any(|gone| gone.machine == one.machine);
-        let replaced: Vec<LetGo> = replaced.into_iter().filter(stays).collect();
-        scale.let_go.extend(replaced);
+    // One after the other: each reckons with those that the ones before it let go.
+    if scale.rest.is_empty() && scale.let_go.is_empty() {
+        scale.let_go = keep::let_go(now, fleet, &gaps, &floors);
+        if scale.let_go.is_empty() && gaps.is_empty() {
+            scale.let_go = replace::replaced(now, fleet, &floors);
+        }
     }
     scale.let_go.truncate(DRAINS_PER_PLAN_MAX);
     scale

@@ -119,12 +119,12 @@ pub fn holds(fleet: &Fleet, floor: &Floor) -> bool {
     machines >= floor.machines && rate >= floor.rate
 }
 
-/// True when a floor is held without one of its units.
+/// True when a floor is held without one of its units, by those that are there: what comes may not come.
 pub fn holds_without(fleet: &Fleet, floor: &Floor, unit: &Unit, gone: &[&Unit]) -> bool {
     let Some(own) = counts(fleet, floor, &unit.pool) else {
         return true;
     };
-    let stays = |one: &&Unit| !gone.iter().any(|gone| std::ptr::eq(*gone, *one));
+    let stays = |one: &&Unit| one.worker.is_some() && !gone.iter().any(|gone| std::ptr::eq(*gone, *one));
     let (machines, rate) = have(fleet, floor, fleet.units.iter().filter(stays));
     machines > floor.machines && rate >= floor.rate + own
 }

@@ -75,7 +75,7 @@ fn machines_on_demand_are_bought_to_stand_still_and_are_stopped_when_idle() {
     );
     let because = plan(&fleet).buy[0].because.ahead.clone();
     assert_eq!(because, Some(Ahead::Burst { hot: 0, stopped: 5 }));
-    // Three stand still, two run and have nothing to do: these stop, a third one on spot goes.
+    // Three stand still, two run and have nothing to do: these stop, and then a third one on spot goes.
     fleet.resting = (0..3).map(|n| resting(n, true)).collect();
     fleet.units = vec![
         idle(3, Market::OnDemand),
@@ -89,13 +89,18 @@ fn machines_on_demand_are_bought_to_stand_still_and_are_stopped_when_idle() {
         .map(|one| (one.machine.0.as_str(), one.idle))
         .collect();
     assert_eq!(rest, [("i-3", HOUR), ("i-4", HOUR)]);
+    assert!(scale.let_go.is_empty() && scale.buy.is_empty() && scale.start.is_empty());
+    let mut stopped = keeping(100, 40, 10);
+    stopped.resting = (0..5).map(|n| resting(n, true)).collect();
+    stopped.units = vec![idle(5, Market::Spot)];
+    let scale = plan(&stopped);
     let gone: Vec<_> = scale
         .let_go
         .iter()
         .map(|one| (one.machine.0.as_str(), one.why))
         .collect();
     assert_eq!(gone, [("i-5", EndWhy::Idle)]);
-    assert!(scale.buy.is_empty() && scale.start.is_empty());
+    assert!(scale.rest.is_empty() && scale.buy.is_empty());
     fleet.control.frozen = Some(Freeze {
         by: "ann".into(),
         at: NOW,
@@ -247,7 +252,13 @@ fn a_hot_one_on_demand_is_let_go_when_a_spot_one_is_there_instead() {
     let scale = plan(&fleet);
     assert_eq!(bought(&scale), [(1, Market::Spot, vec!["a"])]);
     assert!(scale.let_go.is_empty(), "without it one is lacking");
-    fleet.units.push(working(3, spot("a"), Some(NOW)));
+    let comes = Unit {
+        worker: None,
+        ..working(3, spot("a"), Some(NOW))
+    };
+    fleet.units.push(comes);
+    assert!(plan(&fleet).is_empty(), "what comes is not there");
+    fleet.units[2].worker = working(3, spot("a"), None).worker;
     let scale = plan(&fleet);
     let gone: Vec<_> = scale.let_go.iter().map(|one| one.machine.0.as_str()).collect();
     assert_eq!((gone, scale.buy.len()), (vec!["i-1"], 0), "and once");
