@@ -123,6 +123,10 @@ pub(crate) struct Buying {
     lately: Vec<(Time, u64)>,
     /// When each server hears, in each term that it leads, that a launch's call was throttled.
     throttled: BTreeMap<(u64, Term, LaunchId), u64>,
+    /// The next launch is the last thing that is heard of the cloud for a while.
+    cut_at_launch: bool,
+    /// Until when nothing is heard after a launch that nobody may call any more by then.
+    cut_until: u64,
 }
 
 impl Buying {
@@ -138,6 +142,8 @@ impl Buying {
             heard: Time(0),
             lately: Vec::new(),
             throttled: BTreeMap::new(),
+            cut_at_launch: false,
+            cut_until: 0,
         }
     }
 
@@ -336,10 +342,11 @@ impl World {
 
     fn called(&mut self, (server, life, term): (u64, u64, Term), id: CallId, call: &CloudCall) {
         let now = self.now;
+        let cut = matches!(call, CloudCall::Launch { .. }) && self.is_cut_at_launch();
         let Some(buying) = &mut self.buying else { return };
         let (lost, way) = (buying.cloud.meets(Kind::LostAnswer, now), buying.cloud.way());
         // A call that never came there, and one whose answer is lost, look the same from here.
-        let reached = !lost || buying.rng.chance(500_000);
+        let reached = !lost || cut || buying.rng.chance(500_000);
         let at_once = lost && buying.rng.chance(FAILS_AT_ONCE);
         let before: Vec<InstanceId> = buying.cloud.instances.keys().cloned().collect();
         let outcome = match reached {

@@ -1,6 +1,8 @@
 //! What goes wrong with the cloud: spells of trouble with its calls, pools that run dry, machines that are taken back,
 //! zones that are lost.
 
+use rebound_core::limits::LAUNCH_VALID;
+
 use super::*;
 
 /// The cloud's notice.
@@ -9,6 +11,10 @@ const NOTICE: u64 = 120 * SECOND;
 const ZONE_WITHIN: u64 = 180 * SECOND;
 /// Of spells of lost answers so many lose all of them, in a million.
 const ALL_LOST: u64 = 300_000;
+/// Of these so many begin with the next launch: it is done, and nobody hears of it for a while.
+const AT_LAUNCH: u64 = 700_000;
+/// And of those so many last longer than the launch may be called.
+const OUTLASTS: u64 = 500_000;
 /// Of notices so many come late, and so many twice, in a million.
 const LATE: u64 = 300_000;
 const TWICE: u64 = 250_000;
@@ -22,18 +28,21 @@ impl World {
             Kind::Reclaim => self.reclaims(),
             Kind::ZoneLost => self.loses_zone(),
             Kind::Prices => self.spoils_prices(),
-            Kind::LostAnswer if self.dice(kind).chance(ALL_LOST) => {
-                self.count("clouds cut");
-                self.spell(kind, 1_000_000);
-            }
+            Kind::LostAnswer if self.dice(kind).chance(ALL_LOST) => match self.dice(kind).chance(AT_LAUNCH) {
+                true => self.will_be_cut(),
+                false => self.is_cut(),
+            },
             _ => self.spell(kind, self.faults.ppm(kind)),
         }
     }
 
-    /// The cloud is well again.
+    /// The cloud is well again; but what was cut longer than a launch may be called is cut for its time, or what comes of
+    /// such a launch were seldom seen.
     pub(crate) fn heals_cloud(&mut self) {
         if let Some(buying) = &mut self.buying {
             buying.cloud.heal();
+            buying.cut_at_launch = false;
+            buying.cloud.befall(Kind::LostAnswer, buying.cut_until, 1_000_000);
             buying.feed = Feed::default();
         }
     }
@@ -43,6 +52,37 @@ impl World {
         if let Some(buying) = &mut self.buying {
             buying.cloud.befall(kind, until, ppm);
         }
+    }
+
+    /// No answer comes any more, for a while.
+    fn is_cut(&mut self) {
+        self.count("clouds cut");
+        self.spell(Kind::LostAnswer, 1_000_000);
+    }
+
+    fn will_be_cut(&mut self) {
+        if let Some(buying) = &mut self.buying {
+            buying.cut_at_launch = true;
+        }
+    }
+
+    /// A launch is called. True when the cloud does it and says nothing, to that and whatever comes after.
+    pub(super) fn is_cut_at_launch(&mut self) -> bool {
+        let waits = |buying: &mut Buying| std::mem::take(&mut buying.cut_at_launch);
+        let cut = self.buying.as_mut().is_some_and(waits);
+        if cut {
+            self.is_cut();
+            self.count("clouds cut at a launch");
+            // Nothing of it is known before nobody asks for it any more.
+            if self.dice(Kind::LostAnswer).chance(OUTLASTS) {
+                let until = self.now + LAUNCH_VALID + self.length(Kind::LostAnswer);
+                if let Some(buying) = &mut self.buying {
+                    buying.cut_until = until;
+                    buying.cloud.befall(Kind::LostAnswer, until, 1_000_000);
+                }
+            }
+        }
+        cut
     }
 
     /// Pools that have nothing for a while, and fleets that come as they do then. Where spot is short on-demand often is.
